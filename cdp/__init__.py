@@ -1,0 +1,1 @@
+"""The whole: puts the apps together. It knows everyone, nobody knows it."""
