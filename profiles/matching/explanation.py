@@ -1,0 +1,133 @@
+"""Why two records were, or were not, taken for one person: evidence as data, and as a sentence in French or English.
+
+The templates stand here and not in the translation catalogue because a decision is explained in the language of whoever
+reads it, long after it was made, from the evidence that was stored with it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+Language = Literal["fr", "en"]
+
+
+class Evidence(TypedDict):
+    """One line of the reasons. ``weight`` in bits: positive speaks for one person, negative against. ``a`` and ``b``
+    are the two compared values, empty for ``prior`` and ``household``."""
+
+    field: str
+    level: str
+    weight: float
+    a: str
+    b: str
+
+
+# Evidence weaker than this, in bits, is not worth a reader's time.
+WORTH_SAYING = 1.0
+
+_FIELDS: dict[str, dict[str, str]] = {
+    "en": {
+        "customer_id": "customer number", "card": "loyalty card", "email": "e-mail", "phone": "phone",
+        "first_name": "first name", "last_name": "last name", "birth_date": "birth date", "address": "address",
+        "device": "device",
+    },
+    "fr": {
+        "customer_id": "le numéro client", "card": "la carte de fidélité", "email": "l'e-mail", "phone": "le téléphone",
+        "first_name": "le prénom", "last_name": "le nom", "birth_date": "la date de naissance", "address": "l'adresse",
+        "device": "l'appareil",
+    },
+}  # fmt: skip
+
+_LEVELS: dict[str, dict[str, str]] = {
+    "en": {
+        "exact": "same {field} ({a})", "typo": "{field} but for a typing error ({a}, {b})",
+        "two_typos": "{field} but for two typing errors ({a}, {b})", "close": "nearly the same {field} ({a}, {b})",
+        "similar": "similar {field} ({a}, {b})", "short": "{field} in a short form ({a}, {b})",
+        "initial": "same initial of the {field} ({a}, {b})", "weak": "{field} only partly alike ({a}, {b})",
+        "partial": "{field} partly the same ({a}, {b})", "same_year": "same year of birth only ({a}, {b})",
+        "same_user": "same e-mail but for the provider ({a}, {b})", "similar_user": "similar e-mail ({a}, {b})",
+        "same_address": "same address ({a})", "same_street": "same street ({a}, {b})",
+        "neighbouring_number": "same street, street number nearly the same ({a}, {b})",
+        "same_postcode": "same postcode ({a})", "other_street": "same postcode, another street ({a}, {b})",
+        "near": "same town or nearly the same postcode ({a}, {b})", "same_department": "same département ({a}, {b})",
+        "elsewhere": "different towns ({a}, {b})", "swapped": "first and last name exchanged",
+        "other": "different {field} ({a}, {b})",
+    },
+    "fr": {
+        "exact": "{field} identique ({a})", "typo": "{field} à une faute de frappe près ({a}, {b})",
+        "two_typos": "{field} à deux fautes de frappe près ({a}, {b})", "close": "{field} presque identique ({a}, {b})",
+        "similar": "{field} ressemblant ({a}, {b})", "short": "{field} sous une forme courte ({a}, {b})",
+        "initial": "{field} de même initiale ({a}, {b})", "weak": "{field} peu ressemblant ({a}, {b})",
+        "partial": "{field} en partie identique ({a}, {b})", "same_year": "seule l'année de naissance est la même ({a}, {b})",
+        "same_user": "même e-mail, autre fournisseur ({a}, {b})", "similar_user": "e-mails ressemblants ({a}, {b})",
+        "same_address": "même adresse ({a})", "same_street": "même rue ({a}, {b})",
+        "neighbouring_number": "même rue, numéro presque identique ({a}, {b})",
+        "same_postcode": "même code postal ({a})", "other_street": "même code postal, autre rue ({a}, {b})",
+        "near": "même ville ou code postal presque identique ({a}, {b})", "same_department": "même département ({a}, {b})",
+        "elsewhere": "villes différentes ({a}, {b})", "swapped": "nom et prénom intervertis",
+        "other": "{field} différent ({a}, {b})",
+    },
+}  # fmt: skip
+
+# A verdict that a rule decided, in the words of the rule.
+_RULES: dict[str, dict[str, str]] = {
+    "en": {
+        "same_customer": "The same customer number from the same source: one person.",
+        "same_card": "The same loyalty card and nothing that contradicts it: one person.",
+        "household": "They share a contact but not a first name: probably one household, not one person.",
+        "namesakes": "One name, different birth dates: perhaps parent and child. Somebody must decide.",
+        "name_and_address": "Only the name and what a household shares agree: somebody must decide.",
+        "name_alone": "Only the name agrees, and many people share a name.",
+        "device_alone": "Only the device agrees, and a device may be shared.",
+    },
+    "fr": {
+        "same_customer": "Même numéro client dans la même source : une seule personne.",
+        "same_card": "Même carte de fidélité et rien qui la contredise : une seule personne.",
+        "household": "Un moyen de contact commun, mais pas le prénom : sans doute un foyer, pas une personne.",
+        "namesakes": "Même nom, dates de naissance différentes : peut-être parent et enfant. À décider par quelqu'un.",
+        "name_and_address": "Seuls concordent le nom et ce qu'un foyer partage : à décider par quelqu'un.",
+        "name_alone": "Seul le nom concorde, et beaucoup de personnes portent le même nom.",
+        "device_alone": "Seul l'appareil concorde, et un appareil peut être partagé.",
+    },
+}
+
+_FRAMES: dict[str, dict[str, str]] = {
+    "en": {
+        "for": "For: {list}.", "against": "Against: {list}.", "nothing": "Nothing comparable was given.",
+        "household": "Two persons of one household would look much the same.",
+    },
+    "fr": {
+        "for": "Pour : {list}.", "against": "Contre : {list}.", "nothing": "Rien de comparable n'a été fourni.",
+        "household": "Deux personnes d'un même foyer se ressembleraient presque autant.",
+    },
+}  # fmt: skip
+
+
+def sentence(evidence: Sequence[Evidence], language: str = "fr", rule: str = "") -> str:
+    """What spoke for and against, strongest first, in one or two sentences a marketer understands.
+
+    ``rule`` is ``Match.rule``, the name of the rule that decided in spite of the weight, if one did. A language other
+    than French is answered in English.
+    """
+    tongue = "fr" if language.startswith("fr") else "en"
+    frames = _FRAMES[tongue]
+    parts = [_RULES[tongue][rule]] if rule in _RULES[tongue] else []
+    said = [line for line in evidence if line["field"] not in ("prior", "household")]
+    speaks_for = sorted(
+        (line for line in said if line["weight"] >= WORTH_SAYING), key=lambda line: -line["weight"]
+    )
+    against = sorted(
+        (line for line in said if line["weight"] <= -WORTH_SAYING), key=lambda line: line["weight"]
+    )
+    if speaks_for:
+        parts.append(frames["for"].format(list=", ".join(_phrase(line, tongue) for line in speaks_for)))
+    if against:
+        parts.append(frames["against"].format(list=", ".join(_phrase(line, tongue) for line in against)))
+    if any(line["field"] == "household" and line["weight"] <= -WORTH_SAYING for line in evidence):
+        parts.append(frames["household"])
+    return " ".join(parts) or frames["nothing"]
+
+
+def _phrase(line: Evidence, tongue: str) -> str:
+    template = _LEVELS[tongue].get(line["level"], _LEVELS[tongue]["other"])
+    field = _FIELDS[tongue].get(line["field"], line["field"])
+    return template.format(field=field, a=line["a"], b=line["b"])
