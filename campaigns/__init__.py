@@ -1,0 +1,1 @@
+"""Marketing: whom to reach, what was sent, what it brought."""

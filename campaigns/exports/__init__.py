@@ -1,0 +1,1 @@
+"""What leaves the platform: one module a destination format, one writer, every file logged."""

@@ -1,0 +1,20 @@
+"""The Celery app and the timetable. Each entry runs once in every brand (tenant-schemas-celery's scheduler)."""
+
+import os
+
+from celery.schedules import crontab
+from tenant_schemas_celery.app import CeleryApp
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cdp.settings")
+
+app = CeleryApp("cdp", task_cls="tenants.tasks:BrandTask")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["tenants", "profiles", "loyalty", "campaigns"])
+
+app.conf.beat_scheduler = "tenant_schemas_celery.scheduler:TenantAwareScheduler"
+app.conf.beat_schedule = {
+    "points-become-available": {"task": "loyalty.tasks.release_due", "schedule": crontab(hour=0, minute=5)},
+    "points-expire": {"task": "loyalty.tasks.expire_due", "schedule": crontab(hour=0, minute=20)},
+    "ledger-proved": {"task": "loyalty.tasks.prove_ledger", "schedule": crontab(hour=4, minute=0)},
+    "records-matched": {"task": "profiles.tasks.match_new_records", "schedule": crontab(minute="*/10")},
+}

@@ -1,0 +1,3 @@
+"""A brand's site."""
+
+urlpatterns: list = []

@@ -1,0 +1,3 @@
+"""The platform's own site."""
+
+urlpatterns: list = []

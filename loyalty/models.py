@@ -1,0 +1,357 @@
+"""The points ledger: double entry, append-only, and every promise kept by the database.
+
+A **transaction** is one business fact (a ticket earned points, points expired…). Its **postings** move points
+between **accounts** and sum to zero. A member has three accounts: *available* (never below zero), *pending*
+(earned, not spendable yet, never below zero) and *debt* (never above zero: what a refund took back after the
+points were spent). The other side of each posting is a system account **of a store** — issued, redeemed, expired,
+adjustment — because franchisees settle with each other, and because one network-wide row would make every till
+wait for every other. System accounts carry no balance row for the same reason: their balance is the sum of their
+postings.
+
+Each credit is a **lot** with its own expiry; a debit uses up lots, the earliest expiry first, and each use is
+written down so that a refund gives back the very lots. For every member, at any time:
+
+    balance = Σ postings = Σ remaining points of the lots in the account
+
+Nothing is edited: a correction is another transaction that names what it reverses. All writing goes through one
+SQL function, `ledger_post` (`migrations/0002_ledger_invariants.sql`), called from `loyalty/ledger.py` alone; the
+constraints' names are domain words which that module turns into exceptions.
+"""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from profiles.models import Profile, Purchase, Refund
+from tenants.network.models import Staff, Store, Till
+from tenants.scoping import NetworkWide, StoreScoped
+
+
+class Programme(NetworkWide):
+    """What a point is worth and how few may be spent. A brand runs one programme."""
+
+    name = models.CharField(_("name"), max_length=80)
+    reward_points = models.PositiveIntegerField(
+        _("points of a reward step"), default=100, help_text=_("Points are spent in multiples of this.")
+    )
+    reward_cents = models.PositiveIntegerField(_("worth in cents"), default=500)
+
+    class Meta:
+        verbose_name = _("programme")
+        verbose_name_plural = _("programme")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Rule(NetworkWide):
+    """A way to earn. What it says at a given time stands in its versions."""
+
+    class Kind(models.TextChoices):
+        BASE = "base", _("Points per amount")
+        MULTIPLIER = "multiplier", _("Multiplier")
+        BONUS = "bonus", _("Fixed bonus")
+
+    class Stacking(models.TextChoices):
+        BEST = "best", _("the best multiplier wins")
+        SUM = "sum", _("bonuses add up")
+        PRODUCT = "product", _("multipliers multiply")
+
+    code = models.SlugField(_("code"), max_length=40, unique=True)
+    name = models.CharField(_("name"), max_length=120)
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices)
+    priority = models.PositiveSmallIntegerField(_("priority"), default=100, help_text=_("Small numbers come first."))
+
+    class Meta:
+        ordering = ["priority", "id"]
+        verbose_name = _("earning rule")
+        verbose_name_plural = _("earning rules")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RuleVersion(NetworkWide):
+    """What a rule says between two instants. Immutable: a change is a new version.
+
+    `conditions` and `terms` are read by `loyalty/rules.py`, which documents their words.
+    """
+
+    rule = models.ForeignKey(Rule, models.PROTECT, related_name="versions", verbose_name=_("rule"))
+    number = models.PositiveIntegerField(_("version"))
+    effective_from = models.DateTimeField(_("from"))
+    effective_to = models.DateTimeField(_("until (excluded)"), null=True, blank=True)
+    conditions = models.JSONField(_("when"), default=dict, blank=True)
+    terms = models.JSONField(_("then"), default=dict)
+    reason = models.CharField(_("why"), max_length=300, blank=True)
+    made_by = models.ForeignKey(
+        Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("made by")
+    )
+    made_at = models.DateTimeField(_("made"), default=timezone.now)
+
+    class Meta:
+        ordering = ["rule", "number"]
+        verbose_name = _("rule version")
+        verbose_name_plural = _("rule versions")
+        constraints = [
+            models.UniqueConstraint(fields=["rule", "number"], name="rule_version_once"),
+            models.CheckConstraint(
+                condition=models.Q(effective_to=None) | models.Q(effective_to__gt=models.F("effective_from")),
+                name="rule_version_ends_after_start",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rule} v{self.number}"
+
+
+class Tier(NetworkWide):
+    """A level of the programme, reached by points earned in the last twelve months."""
+
+    code = models.SlugField(_("code"), max_length=20, unique=True)
+    name = models.CharField(_("name"), max_length=60)
+    threshold = models.PositiveIntegerField(_("qualifying points"), unique=True)
+
+    class Meta:
+        ordering = ["threshold"]
+        verbose_name = _("tier")
+        verbose_name_plural = _("tiers")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(StoreScoped):
+    """A customer takes part in the programme, at a tier."""
+
+    profile = models.OneToOneField(
+        Profile, models.PROTECT, related_name="membership", verbose_name=_("customer")
+    )
+    enrolled_at = models.DateTimeField(_("enrolled"), default=timezone.now)
+    tier = models.ForeignKey(Tier, models.PROTECT, null=True, blank=True, verbose_name=_("tier"))
+    tier_since = models.DateTimeField(_("at this tier since"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
+
+    def __str__(self) -> str:
+        return f"{self.profile_id} {self.tier or ''}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(pk__in=[])
+
+
+class Account(StoreScoped):
+    """Where points stand: three accounts a member, four a store."""
+
+    class Kind(models.TextChoices):
+        AVAILABLE = "available", _("available")
+        PENDING = "pending", _("pending")
+        DEBT = "debt", _("debt")
+        ISSUED = "issued", _("issued")
+        REDEEMED = "redeemed", _("redeemed")
+        EXPIRED = "expired", _("expired")
+        ADJUSTMENT = "adjustment", _("adjustment")
+
+    MEMBER_KINDS = (Kind.AVAILABLE, Kind.PENDING, Kind.DEBT)
+
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices)
+    profile = models.ForeignKey(
+        Profile, models.PROTECT, null=True, blank=True, related_name="accounts", verbose_name=_("customer")
+    )
+    store = models.ForeignKey(
+        Store, models.PROTECT, null=True, blank=True, related_name="accounts", verbose_name=_("store")
+    )
+    balance = models.BigIntegerField(_("balance"), null=True, help_text=_("Members only: see the module."))
+
+    class Meta:
+        verbose_name = _("account")
+        verbose_name_plural = _("accounts")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "profile"], name="one_account_a_member", condition=~models.Q(profile=None)
+            ),
+            models.UniqueConstraint(
+                fields=["kind", "store"], name="one_account_a_store", condition=~models.Q(store=None)
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["available", "pending", "debt"], balance__isnull=False, store=None)
+                & ~models.Q(profile=None)
+                | models.Q(kind__in=["issued", "redeemed", "expired", "adjustment"], balance=None, profile=None)
+                & ~models.Q(store=None),
+                name="account_is_a_members_or_a_stores",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(kind__in=["available", "pending"]) | models.Q(balance__gte=0),
+                name="member_balance_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(kind="debt") | models.Q(balance__lte=0), name="member_debt_not_positive"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.profile_id or self.store_id}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class Transaction(StoreScoped):
+    """One business fact of the ledger. `key` names the fact, so that it is posted once whatever happens."""
+
+    class Kind(models.TextChoices):
+        EARN = "earn", _("earned")
+        RELEASE = "release", _("made available")
+        REDEEM = "redeem", _("spent")
+        REFUND = "refund", _("taken back")
+        EXPIRE = "expire", _("expired")
+        TRANSFER = "transfer", _("moved")
+        ADJUST = "adjust", _("adjusted")
+
+    key = models.CharField(_("key"), max_length=120, unique=True)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    profile = models.ForeignKey(
+        Profile, models.PROTECT, related_name="transactions", verbose_name=_("customer")
+    )
+    store = models.ForeignKey(
+        Store, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("store")
+    )
+    purchase = models.ForeignKey(
+        Purchase, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("purchase")
+    )
+    refund = models.ForeignKey(
+        Refund, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("refund")
+    )
+    reverses = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="reversed_by", verbose_name=_("reverses")
+    )
+    occurred_at = models.DateTimeField(_("happened"))
+    posted_at = models.DateTimeField(_("posted"))
+    qualifying_points = models.BigIntegerField(_("points that count for the tier"), default=0)
+    explanation = models.JSONField(_("why"), default=list)
+    actor = models.CharField(_("by"), max_length=160, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("ledger transaction")
+        verbose_name_plural = _("ledger transactions")
+        indexes = [models.Index(fields=["profile", "occurred_at"], name="transactions_of_profile")]
+
+    def __str__(self) -> str:
+        return self.key
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class Posting(StoreScoped):
+    """Points put on an account (positive) or taken from it (negative)."""
+
+    transaction = models.ForeignKey(
+        Transaction, models.PROTECT, related_name="postings", verbose_name=_("transaction")
+    )
+    account = models.ForeignKey(Account, models.PROTECT, related_name="postings", verbose_name=_("account"))
+    points = models.BigIntegerField(_("points"))
+
+    class Meta:
+        ordering = ["transaction", "id"]
+        verbose_name = _("posting")
+        verbose_name_plural = _("postings")
+        constraints = [models.CheckConstraint(condition=~models.Q(points=0), name="posting_moves_points")]
+
+    def __str__(self) -> str:
+        return f"{self.points:+d}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(transaction__in=Transaction._base_manager.filter(store__in=stores).values("pk"))
+
+
+class Lot(StoreScoped):
+    """One credit and what is left of it. It stands in the account that holds it: pending, available, or, after a
+    merge, the surviving member's."""
+
+    transaction = models.ForeignKey(Transaction, models.PROTECT, related_name="lots", verbose_name=_("earned by"))
+    account = models.ForeignKey(Account, models.PROTECT, related_name="lots", verbose_name=_("account"))
+    store = models.ForeignKey(Store, models.PROTECT, related_name="lots", verbose_name=_("funded by"))
+    points = models.BigIntegerField(_("points"))
+    remaining = models.BigIntegerField(_("remaining"))
+    available_on = models.DateField(_("spendable from"))
+    expires_on = models.DateField(_("last day"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["expires_on", "id"]
+        verbose_name = _("lot")
+        verbose_name_plural = _("lots")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(remaining__gte=0, remaining__lte=models.F("points")),
+                name="lot_remaining_within_its_points",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["account", "expires_on", "id"], name="lots_left", condition=models.Q(remaining__gt=0)
+            ),
+            models.Index(
+                fields=["expires_on"], name="lots_to_expire", condition=models.Q(remaining__gt=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.remaining}/{self.points}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class LotUse(StoreScoped):
+    """Points taken from a lot (positive), or given back to it (negative), by a transaction."""
+
+    transaction = models.ForeignKey(
+        Transaction, models.PROTECT, related_name="lot_uses", verbose_name=_("transaction")
+    )
+    lot = models.ForeignKey(Lot, models.PROTECT, related_name="uses", verbose_name=_("lot"))
+    points = models.BigIntegerField(_("points"))
+
+    class Meta:
+        verbose_name = _("use of a lot")
+        verbose_name_plural = _("uses of lots")
+        constraints = [models.CheckConstraint(condition=~models.Q(points=0), name="lot_use_moves_points")]
+
+    def __str__(self) -> str:
+        return f"{self.points:+d}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(transaction__in=Transaction._base_manager.filter(store__in=stores).values("pk"))
+
+
+class TillRequest(StoreScoped):
+    """The answer given to a till's request, kept so that a repeated request gets the same answer."""
+
+    till = models.ForeignKey(Till, models.PROTECT, related_name="requests", verbose_name=_("till"))
+    key = models.CharField(_("key"), max_length=160)
+    request_hash = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(_("status"))
+    response = models.JSONField(_("answer"))
+    at = models.DateTimeField(_("at"), default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("till request")
+        verbose_name_plural = _("till requests")
+        constraints = [models.UniqueConstraint(fields=["till", "key"], name="request_answered_once")]
+
+    def __str__(self) -> str:
+        return self.key
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(till__in=Till._base_manager.filter(store__in=stores).values("pk"))

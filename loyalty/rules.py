@@ -1,0 +1,278 @@
+"""Pure: what a ticket earns, how a refund shares it out, which tier follows, when points expire.
+
+A rule version holds two JSON objects. **Conditions** (all must hold; none means always):
+
+    {"categories": ["DAIRY"], "skus": [...], "stores": ["ACM-001"], "tiers": ["gold"],
+     "hours": ["18:00", "20:00"], "weekdays": [0, 6], "min_total_cents": 10000}
+
+`categories` and `skus` choose lines, the others the whole ticket; hours are the store's own, start included, end
+excluded. **Terms**, by kind of rule:
+
+    base        {"points": 1, "per_cents": 100, "rounding": "ticket" | "line", "cap_per_ticket": 500,
+                 "pending_days": 0, "expiry_months": 12}
+    multiplier  {"factor": "3", "stacking": "best" | "sum" | "product"}
+    bonus       {"points": 50}
+
+Order of evaluation: lines that earn → base per line → multipliers per line → rounding → cap → bonuses. Rules are
+taken by priority, then code, so the same ticket earns the same whoever asks.
+"""
+
+import calendar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from math import floor
+
+BASE, MULTIPLIER, BONUS = "base", "multiplier", "bonus"
+BEST, SUM, PRODUCT = "best", "sum", "product"
+ROUND_TICKET, ROUND_LINE = "ticket", "line"
+
+TICKET_CONDITIONS = {"stores", "tiers", "hours", "weekdays", "min_total_cents"}
+LINE_CONDITIONS = {"categories", "skus"}
+TERMS = {
+    BASE: {"points", "per_cents", "rounding", "cap_per_ticket", "pending_days", "expiry_months"},
+    MULTIPLIER: {"factor", "stacking"},
+    BONUS: {"points"},
+}
+REQUIRED_TERMS = {BASE: {"points", "per_cents"}, MULTIPLIER: {"factor"}, BONUS: {"points"}}
+
+
+class InvalidRule(ValueError):
+    """A rule that cannot be evaluated. `path` names the offending word, e.g. `terms.factor`."""
+
+    def __init__(self, path: str, message: str):
+        super().__init__(f"{path}: {message}")
+        self.path, self.message = path, message
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a ticket. `amount_cents` is what was paid for it."""
+
+    sku: str
+    category: str
+    amount_cents: int
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What the rules look at. `local_time` is the store's; `tier` the member's before this ticket ("" for none)."""
+
+    local_time: datetime
+    store: str
+    tier: str
+    lines: Sequence[Line]
+
+    @property
+    def total_cents(self) -> int:
+        return sum(line.amount_cents for line in self.lines)
+
+
+@dataclass(frozen=True)
+class RuleTerms:
+    """One rule version in force."""
+
+    code: str
+    number: int
+    kind: str
+    priority: int
+    conditions: Mapping = field(default_factory=dict)
+    terms: Mapping = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Earned:
+    """Points of a ticket and why: one step a rule, `{"rule", "version", "points", "why"}`; the steps' points sum
+    to `points`. `pending_days` and `expiry_months` come from the base rule (`None`: never expires)."""
+
+    points: int
+    steps: list[dict]
+    pending_days: int = 0
+    expiry_months: int | None = None
+
+
+def validate(kind: str, conditions: Mapping, terms: Mapping) -> None:
+    """Raise `InvalidRule` naming the word that is unknown, missing or of the wrong type."""
+    if kind not in TERMS:
+        raise InvalidRule("kind", f"unknown kind «{kind}»")
+    for word in conditions:
+        if word not in TICKET_CONDITIONS | LINE_CONDITIONS:
+            raise InvalidRule(f"conditions.{word}", "unknown condition")
+    for word in ("categories", "skus", "stores", "tiers", "weekdays"):
+        if word in conditions and not isinstance(conditions[word], (list, tuple)):
+            raise InvalidRule(f"conditions.{word}", "a list is expected")
+    if "hours" in conditions:
+        _hours(conditions["hours"])
+    for word in terms:
+        if word not in TERMS[kind]:
+            raise InvalidRule(f"terms.{word}", f"unknown term of a {kind} rule")
+    for word in sorted(REQUIRED_TERMS[kind] - set(terms)):
+        raise InvalidRule(f"terms.{word}", "missing")
+    for word in ("points", "per_cents", "cap_per_ticket", "pending_days", "expiry_months"):
+        value = terms.get(word)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise InvalidRule(f"terms.{word}", "a whole number, zero or more, is expected")
+    if terms.get("per_cents") == 0:
+        raise InvalidRule("terms.per_cents", "must not be zero")
+    if kind == MULTIPLIER:
+        _factor(terms["factor"])
+    if terms.get("stacking", BEST) not in (BEST, SUM, PRODUCT):
+        raise InvalidRule("terms.stacking", f"one of {BEST}, {SUM}, {PRODUCT} is expected")
+    if terms.get("rounding", ROUND_TICKET) not in (ROUND_TICKET, ROUND_LINE):
+        raise InvalidRule("terms.rounding", f"{ROUND_TICKET} or {ROUND_LINE} is expected")
+
+
+def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
+    """What the ticket earns under the rules in force, with the reasons."""
+    rules = sorted(rules, key=lambda rule: (rule.priority, rule.code))
+    base = next((r for r in rules if r.kind == BASE and _ticket_meets(ticket, r.conditions)), None)
+    if base is None:
+        return Earned(0, [])
+    terms = base.terms
+    multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
+
+    # Exact fractions per line: rounding comes once, at the scope that the base rule says.
+    plain, extra = [], {rule.code: Decimal(0) for rule in multipliers}
+    for line in ticket.lines:
+        if not _line_meets(line, base.conditions) or line.amount_cents <= 0:
+            plain.append(Decimal(0))
+            continue
+        earned = Decimal(line.amount_cents) * terms["points"] / terms["per_cents"]
+        plain.append(earned)
+        for rule, share in _extra_of_multipliers(line, earned, multipliers):
+            extra[rule.code] += _rounded(share) if terms.get("rounding") == ROUND_LINE else share
+
+    by_line = terms.get("rounding") == ROUND_LINE
+    base_points = sum(map(_rounded, plain)) if by_line else _rounded(sum(plain, Decimal(0)))
+    steps = [_step(base, int(base_points), "base")]
+    running, exact = int(base_points), Decimal(base_points) if by_line else sum(plain, Decimal(0))
+    for rule in multipliers:
+        exact += extra[rule.code]
+        gained = _rounded(exact) - running
+        if extra[rule.code]:
+            steps.append(_step(rule, gained, "multiplier"))
+            running += gained
+    cap = terms.get("cap_per_ticket")
+    if cap is not None and running > cap:
+        steps.append(_step(base, cap - running, "cap"))
+        running = cap
+    for rule in rules:
+        if rule.kind == BONUS and _ticket_meets(ticket, rule.conditions):
+            if any(_line_meets(line, rule.conditions) for line in ticket.lines):
+                steps.append(_step(rule, rule.terms["points"], "bonus"))
+                running += rule.terms["points"]
+    return Earned(running, steps, terms.get("pending_days", 0), terms.get("expiry_months"))
+
+
+def points_to_take_back(
+    ticket: Ticket, refunded: Sequence[int], rules: Sequence[RuleTerms], already_taken: int
+) -> int:
+    """Points that a refund takes: what the ticket earned, less what it would have earned without the refunded
+    cents of each line, less what earlier refunds took. Any order and any split of refunds sums to the same.
+
+    `refunded` holds, for each line, the cents brought back so far, this refund included.
+    """
+    rest = Ticket(
+        ticket.local_time, ticket.store, ticket.tier,
+        [
+            Line(line.sku, line.category, line.amount_cents - cents)
+            for line, cents in zip(ticket.lines, refunded, strict=True)
+        ],
+    )  # fmt: skip
+    left = points_for(rest, rules).points if rest.total_cents > 0 else 0
+    return points_for(ticket, rules).points - left - already_taken
+
+
+def tier_for(qualifying_points: int, thresholds: Mapping[str, int]) -> str:
+    """The highest tier whose threshold is reached; "" for none."""
+    reached = [(threshold, code) for code, threshold in thresholds.items() if qualifying_points >= threshold]
+    return max(reached)[1] if reached else ""
+
+
+def spendable_on(earned_on: date, pending_days: int) -> date:
+    """The first day on which the points may be spent."""
+    return earned_on + timedelta(days=pending_days)
+
+
+def last_day(earned_on: date, expiry_months: int | None) -> date | None:
+    """The last day on which the points may be spent. Month ends clip: 29 February + 12 months is 28 February."""
+    if expiry_months is None:
+        return None
+    months = earned_on.month - 1 + expiry_months
+    year, month = earned_on.year + months // 12, months % 12 + 1
+    return date(year, month, min(earned_on.day, calendar.monthrange(year, month)[1]))
+
+
+def discount_for(points: int, reward_points: int, reward_cents: int) -> int:
+    """What the points are worth, in cents. `points` must be a multiple of `reward_points`."""
+    return points // reward_points * reward_cents
+
+
+def _extra_of_multipliers(line: Line, earned: Decimal, multipliers: Sequence[RuleTerms]):
+    """(rule, points beyond the base) for one line, by the stacking class of the multipliers that match it.
+
+    The class of the first matching rule (by priority) holds for the line.
+    """
+    matching = [rule for rule in multipliers if _line_meets(line, rule.conditions)]
+    if not matching:
+        return
+    stacking = matching[0].terms.get("stacking", BEST)
+    if stacking == BEST:
+        best = max(matching, key=lambda rule: _factor(rule.terms["factor"]))
+        yield best, earned * (_factor(best.terms["factor"]) - 1)
+    elif stacking == SUM:
+        for rule in matching:
+            yield rule, earned * (_factor(rule.terms["factor"]) - 1)
+    else:
+        reached = earned
+        for rule in matching:
+            factor = _factor(rule.terms["factor"])
+            yield rule, reached * (factor - 1)
+            reached *= factor
+
+
+def _ticket_meets(ticket: Ticket, conditions: Mapping) -> bool:
+    if "stores" in conditions and ticket.store not in conditions["stores"]:
+        return False
+    if "tiers" in conditions and ticket.tier not in conditions["tiers"]:
+        return False
+    if "weekdays" in conditions and ticket.local_time.weekday() not in conditions["weekdays"]:
+        return False
+    if "hours" in conditions:
+        start, end = _hours(conditions["hours"])
+        if not start <= ticket.local_time.time() < end:
+            return False
+    return ticket.total_cents >= conditions.get("min_total_cents", 0)
+
+
+def _line_meets(line: Line, conditions: Mapping) -> bool:
+    if "categories" in conditions and line.category not in conditions["categories"]:
+        return False
+    return "skus" not in conditions or line.sku in conditions["skus"]
+
+
+def _hours(value) -> tuple[time, time]:
+    try:
+        start, end = (time.fromisoformat(text) for text in value)
+    except (TypeError, ValueError):
+        raise InvalidRule("conditions.hours", 'two times such as ["18:00", "20:00"] are expected') from None
+    return start, end
+
+
+def _factor(value) -> Decimal:
+    try:
+        factor = Decimal(str(value))
+    except InvalidOperation:
+        raise InvalidRule("terms.factor", "a number such as 3 or 1.5 is expected") from None
+    if not factor.is_finite() or factor < 1:
+        raise InvalidRule("terms.factor", "a number of at least 1 is expected")
+    return factor
+
+
+def _rounded(points: Decimal) -> int:
+    return floor(points.to_integral_value(rounding=ROUND_FLOOR))
+
+
+def _step(rule: RuleTerms, points: int, why: str) -> dict:
+    return {"rule": rule.code, "version": rule.number, "points": points, "why": why}

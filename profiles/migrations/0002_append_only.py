@@ -1,0 +1,12 @@
+"""Installs the SQL objects that stand in the file beside this one."""
+
+from pathlib import Path
+
+from django.db import migrations
+
+from tenants.brand_sql import operations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("profiles", "0001_initial")]
+    operations = operations(Path(__file__).with_suffix(".sql"))

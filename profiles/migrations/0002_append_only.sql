@@ -1,0 +1,30 @@
+-- What a source said and what a person consented to is never edited. A merge moves a row to another profile
+-- (`profile_id`), and erasure empties a record through `profiles/privacy.py`; nothing else may change.
+CREATE OR REPLACE FUNCTION refuse_change_of_consent() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - 'profile_id' = to_jsonb(OLD) - 'profile_id' THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'consent_is_append_only: % of %', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'CDP01', CONSTRAINT = 'consent_is_append_only', TABLE = TG_TABLE_NAME;
+END $$
+-- next
+CREATE OR REPLACE TRIGGER consent_is_append_only
+    BEFORE UPDATE OR DELETE ON profiles_consentchange
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_consent()
+-- next
+CREATE OR REPLACE FUNCTION refuse_change_of_record() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF NEW.raw IS DISTINCT FROM OLD.raw OR NEW.source_id <> OLD.source_id
+       OR NEW.external_id <> OLD.external_id OR NEW.received_at <> OLD.received_at THEN
+        RAISE EXCEPTION 'record_is_never_edited: %', OLD.id
+            USING ERRCODE = 'CDP01', CONSTRAINT = 'record_is_never_edited', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NEW;
+END $$
+-- next
+CREATE OR REPLACE TRIGGER record_is_never_edited
+    BEFORE UPDATE ON profiles_sourcerecord
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_record()

@@ -1,0 +1,26 @@
+"""The tables about people. Three rooms: what sources said, who it is about, what was bought."""
+
+from profiles.models.consent import Channel, ConsentChange
+from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
+from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
+from profiles.models.records import BlockingKey, Identifier, ImportRun, RejectedRow, Source, SourceRecord
+
+__all__ = [
+    "BlockingKey",
+    "Channel",
+    "ConsentChange",
+    "Identifier",
+    "ImportRun",
+    "MatchCandidate",
+    "Merge",
+    "Profile",
+    "ProfileFacts",
+    "ProfileStore",
+    "Purchase",
+    "PurchaseLine",
+    "Refund",
+    "RefundLine",
+    "RejectedRow",
+    "Source",
+    "SourceRecord",
+]

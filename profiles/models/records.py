@@ -1,0 +1,211 @@
+"""What sources said: kept as received, beside its comparable form, and never edited."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from tenants.network.models import Job, Store
+from tenants.scoping import NetworkWide, StoreScoped
+
+
+class Source(NetworkWide):
+    """A system that tells us about people: tills, web shop, CRM, contest…"""
+
+    class Kind(models.TextChoices):
+        TILL = "till", _("Till")
+        ECOMMERCE = "ecommerce", _("Web shop")
+        CRM = "crm", _("CRM")
+        CONTEST = "contest", _("Contest")
+        OTHER = "other", _("Other")
+
+    code = models.SlugField(_("code"), max_length=30, unique=True)
+    name = models.CharField(_("name"), max_length=80)
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices)
+    trust = models.PositiveSmallIntegerField(
+        _("trust"), default=50, help_text=_("0 to 100: of two sources that disagree, the more trusted wins.")
+    )
+
+    class Meta:
+        ordering = ["-trust", "code"]
+        verbose_name = _("source")
+        verbose_name_plural = _("sources")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ImportRun(StoreScoped):
+    """One file taken in from one source: its numbers reconcile with the lines of the file."""
+
+    source = models.ForeignKey(Source, models.PROTECT, related_name="imports", verbose_name=_("source"))
+    job = models.OneToOneField(
+        Job, models.PROTECT, null=True, blank=True, related_name="import_run", verbose_name=_("job")
+    )
+    file_name = models.CharField(_("file"), max_length=200)
+    file_hash = models.CharField(max_length=64, editable=False)
+    charset = models.CharField(_("charset"), max_length=30)
+    delimiter = models.CharField(_("delimiter"), max_length=3)
+    mapping = models.JSONField(_("mapping"), default=dict, help_text=_("column of the file -> our field"))
+    received = models.PositiveIntegerField(_("received"), default=0)
+    created = models.PositiveIntegerField(_("accepted"), default=0)
+    corrected = models.PositiveIntegerField(_("corrected"), default=0)
+    unchanged = models.PositiveIntegerField(_("already known"), default=0)
+    rejected = models.PositiveIntegerField(_("rejected"), default=0)
+    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["-started_at"]
+        verbose_name = _("import")
+        verbose_name_plural = _("imports")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(finished_at=None)
+                | models.Q(
+                    received=models.F("created")
+                    + models.F("corrected")
+                    + models.F("unchanged")
+                    + models.F("rejected")
+                ),
+                name="import_numbers_reconcile",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.file_name} ({self.source})"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(pk__in=[])
+
+
+class RejectedRow(StoreScoped):
+    """A line of a file that was not taken in, with its reason."""
+
+    import_run = models.ForeignKey(ImportRun, models.CASCADE, related_name="rejects", verbose_name=_("import"))
+    line = models.PositiveIntegerField(_("line"))
+    column = models.CharField(_("column"), max_length=80, blank=True)
+    reason = models.CharField(_("reason"), max_length=300)
+    raw = models.JSONField(_("as received"), default=dict)
+
+    class Meta:
+        ordering = ["import_run", "line"]
+        verbose_name = _("rejected row")
+        verbose_name_plural = _("rejected rows")
+        constraints = [models.UniqueConstraint(fields=["import_run", "line"], name="one_reject_a_line")]
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.reason}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(pk__in=[])
+
+
+class SourceRecord(StoreScoped):
+    """One statement of one source about one person.
+
+    `raw` is what was received; the other fields are its comparable form (`profiles/normalise.py`), empty where
+    the source said nothing usable. A source that changes its mind adds a record: the newest one of an
+    `external_id` is the current one.
+    """
+
+    source = models.ForeignKey(Source, models.PROTECT, related_name="records", verbose_name=_("source"))
+    external_id = models.CharField(_("id at the source"), max_length=80)
+    content_hash = models.CharField(max_length=64, editable=False)
+    received_at = models.DateTimeField(_("received"), default=timezone.now)
+    stated_at = models.DateTimeField(
+        _("stated"), help_text=_("When the source wrote it; the time of receipt if it does not say.")
+    )
+    store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True, verbose_name=_("store"))
+    import_run = models.ForeignKey(
+        ImportRun, models.PROTECT, null=True, blank=True, related_name="records", verbose_name=_("import")
+    )
+    line = models.PositiveIntegerField(_("line"), null=True, blank=True)
+    profile = models.ForeignKey(
+        "profiles.Profile", models.PROTECT, related_name="records", verbose_name=_("customer")
+    )
+    raw = models.JSONField(_("as received"), default=dict)
+    first_name = models.CharField(_("first name"), max_length=80, blank=True)
+    last_name = models.CharField(_("last name"), max_length=80, blank=True)
+    birth_date = models.DateField(_("birth date"), null=True, blank=True)
+    email = models.CharField(_("e-mail"), max_length=254, blank=True)
+    phone = models.CharField(_("phone"), max_length=20, blank=True)
+    street = models.CharField(_("street"), max_length=160, blank=True)
+    postcode = models.CharField(_("postcode"), max_length=12, blank=True)
+    city = models.CharField(_("town"), max_length=80, blank=True)
+    card = models.CharField(_("loyalty card"), max_length=40, blank=True)
+
+    class Meta:
+        ordering = ["-stated_at", "-id"]
+        verbose_name = _("source record")
+        verbose_name_plural = _("source records")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source", "external_id", "content_hash"], name="record_received_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source_id}:{self.external_id}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class Identifier(StoreScoped):
+    """A value by which a person can be found: e-mail, phone, card, customer number. Always told by a record."""
+
+    class Kind(models.TextChoices):
+        EMAIL = "email", _("e-mail")
+        PHONE = "phone", _("phone")
+        CARD = "card", _("loyalty card")
+        CUSTOMER = "customer", _("customer number")
+
+    record = models.ForeignKey(
+        SourceRecord, models.CASCADE, related_name="identifiers", verbose_name=_("source record")
+    )
+    profile = models.ForeignKey(
+        "profiles.Profile", models.PROTECT, related_name="identifiers", verbose_name=_("customer")
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    value = models.CharField(_("value"), max_length=254)
+    key = models.CharField(_("match key"), max_length=254)
+    first_seen = models.DateTimeField(_("first seen"))
+    last_seen = models.DateTimeField(_("last seen"))
+
+    class Meta:
+        ordering = ["kind", "key"]
+        verbose_name = _("identifier")
+        verbose_name_plural = _("identifiers")
+        constraints = [models.UniqueConstraint(fields=["record", "kind", "key"], name="identifier_told_once")]
+        indexes = [models.Index(fields=["kind", "key"], name="identifier_lookup")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        from profiles.models.profile import ProfileStore
+
+        return models.Q(profile__in=ProfileStore.known_to(stores))
+
+
+class BlockingKey(StoreScoped):
+    """A value that candidates for the same person share: the index that matching looks candidates up in."""
+
+    record = models.ForeignKey(SourceRecord, models.CASCADE, related_name="blocking_keys")
+    key = models.CharField(max_length=120)
+
+    class Meta:
+        verbose_name = _("blocking key")
+        verbose_name_plural = _("blocking keys")
+        indexes = [models.Index(fields=["key", "record"], name="blocking_key_lookup")]
+
+    def __str__(self) -> str:
+        return self.key
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(pk__in=[])

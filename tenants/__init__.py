@@ -1,0 +1,1 @@
+"""Who and where: brands, stores, staff, tills, and what each of them may see and do."""

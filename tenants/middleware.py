@@ -1,0 +1,50 @@
+"""What a request may see is settled here, before any view runs: the brand by host name, the stores by person."""
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.utils import translation
+from django_tenants.middleware.main import TenantMainMiddleware
+
+from tenants.scoping import NOTHING, scoped_to
+
+
+class BrandMiddleware(TenantMainMiddleware):
+    """Host name -> brand -> schema. An unknown host gets a plain answer that names it, not a stack trace."""
+
+    def no_tenant_found(self, request, hostname):
+        return HttpResponse(
+            f"No brand answers at {hostname}.", status=404, content_type="text/plain; charset=utf-8"
+        )
+
+
+class StaffLanguageMiddleware:
+    """Pages speak the language of the person who signed in; before that, the browser's, then the brand's."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        language = getattr(request.user, "language", None)
+        if language is None and not request.headers.get("Accept-Language"):
+            language = getattr(request.tenant, "language", None)
+        if language in dict(settings.LANGUAGES):
+            translation.activate(language)
+            request.LANGUAGE_CODE = language
+        return self.get_response(request)
+
+
+class ScopeMiddleware:
+    """Opens the scope of the person who signed in; whoever did not sees nothing.
+
+    Tills are not people: `loyalty/api.py` opens the till's own scope around each of its calls.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        scope = request.user.scope if request.user.is_authenticated else NOTHING
+        with scoped_to(scope):
+            response = self.get_response(request)
+            # A streamed body is produced after this block: it must carry its own scope.
+            return response

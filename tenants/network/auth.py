@@ -1,0 +1,49 @@
+"""Who is calling: staff by e-mail and password, a till by its key."""
+
+from datetime import timedelta
+
+from django.contrib.auth.backends import BaseBackend
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from tenants.network.models import KEY_PREFIX_LENGTH, Staff, Till, hash_of_key
+from tenants.scoping import whole_network
+
+LAST_USED_PRECISION = timedelta(minutes=1)
+
+
+class RoleBackend(BaseBackend):
+    """Signs staff in. Deeds are asked of the role table by `Staff.has_perm`, rows of the scope."""
+
+    def authenticate(self, request, username=None, password=None, email=None):
+        try:
+            staff = Staff.objects.get_by_natural_key(username or email)
+        except Staff.DoesNotExist:
+            # Hash all the same, so that the time taken does not tell whether the address exists.
+            Staff().set_password(password)
+            return None
+        return staff if staff.check_password(password or "") and staff.is_active else None
+
+    def get_user(self, user_id):
+        return Staff.objects.filter(pk=user_id, is_active=True).first()
+
+
+class UnknownTill(PermissionError):
+    """The key is missing, of no till of this brand, or revoked."""
+
+
+def till_of_key(header: str) -> Till:
+    """The till whose key stands in an `Authorization: Till <key>` header. Raises `UnknownTill`."""
+    scheme, _, key = header.partition(" ")
+    if scheme.lower() != "till" or not key:
+        raise UnknownTill("send the till's key in the header «Authorization: Till <key>»")
+    with whole_network():
+        till = Till.objects.select_related("store").filter(key_prefix=key[:KEY_PREFIX_LENGTH]).first()
+        if till is None or not constant_time_compare(till.key_hash, hash_of_key(key)):
+            raise UnknownTill("this key belongs to no till of this brand")
+        if till.revoked_at:
+            raise UnknownTill("this till's key has been revoked")
+        now = timezone.now()
+        if till.last_used_at is None or now - till.last_used_at > LAST_USED_PRECISION:
+            Till.objects.filter(pk=till.pk).update(last_used_at=now)
+    return till

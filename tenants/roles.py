@@ -1,0 +1,75 @@
+"""Which deeds each role may do: one table, read by `Staff.has_perm`, so that admin and API obey the same rows.
+
+Which *rows* a deed reaches is the other wall: `tenants/scoping.py`.
+"""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Role(models.TextChoices):
+    PLATFORM_ADMIN = "platform_admin", _("Platform administrator")
+    BRAND_ADMIN = "brand_admin", _("Brand administrator")
+    MARKETER = "marketer", _("Head-office marketer")
+    ANALYST = "analyst", _("Analyst (reads only)")
+    STORE_MANAGER = "store_manager", _("Store manager")
+
+
+HEAD_OFFICE = frozenset({Role.BRAND_ADMIN, Role.MARKETER, Role.ANALYST})
+
+
+def _deeds(app: str, **models_and_deeds: str) -> set[str]:
+    """`_deeds("profiles", profile="view change")` -> {"profiles.view_profile", "profiles.change_profile"}."""
+    return {f"{app}.{deed}_{model}" for model, deeds in models_and_deeds.items() for deed in deeds.split()}
+
+
+_READS_PEOPLE = _deeds(
+    "profiles",
+    profile="view", sourcerecord="view", identifier="view", merge="view", matchcandidate="view",
+    consentchange="view", purchase="view", purchaseline="view", refund="view", source="view",
+)  # fmt: skip
+_READS_POINTS = _deeds(
+    "loyalty",
+    programme="view", rule="view", ruleversion="view", tier="view", membership="view", account="view",
+    transaction="view", posting="view", lot="view",
+)  # fmt: skip
+_READS_CAMPAIGNS = _deeds(
+    "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"
+)
+_READS_NETWORK = _deeds("network", store="view", region="view", job="view")
+
+PERMISSIONS: dict[str, set[str]] = {
+    Role.PLATFORM_ADMIN: _deeds(
+        "tenants", brand="view add change", domain="view add change delete"
+    ) | _deeds("network", staff="view add change", job="view", auditevent="view"),
+    Role.BRAND_ADMIN: (
+        _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK
+        | _deeds("network", store="add change", region="add change", staff="view add change",
+                 till="view add change", auditevent="view")
+        | _deeds("profiles", source="add change", importrun="view add", profile="change merge",
+                 matchcandidate="decide")
+        | _deeds("loyalty", programme="change", rule="add change", tier="add change")
+    ),
+    Role.MARKETER: (
+        _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK
+        | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide")
+        | _deeds("loyalty", programme="change", rule="add change", tier="add change")
+        | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
+    ),
+    Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK,
+    Role.STORE_MANAGER: (
+        _deeds("network", store="view", till="view")
+        | _deeds("profiles", profile="view", purchase="view", purchaseline="view", consentchange="view")
+        | _deeds("campaigns", segment="view add change delete")
+    ),
+}  # fmt: skip
+
+
+def allows(role: str, permission: str) -> bool:
+    """Whether the role may do the deed `app.verb_model`."""
+    return permission in PERMISSIONS.get(role, ())
+
+
+def opens_app(role: str, app: str) -> bool:
+    """Whether the role may do anything in the app: decides whether a menu shows."""
+    return any(permission.startswith(f"{app}.") for permission in PERMISSIONS.get(role, ()))

@@ -1,0 +1,45 @@
+"""Celery tasks that run inside one brand and one scope.
+
+The brand travels in a message header (tenant-schemas-celery). The scope does too: work that a store manager asked
+for sees that manager's stores and no more, on the worker as in the browser. A task that nobody's scope came with
+(beat's timetable) sees the whole network of its brand.
+"""
+
+from tenant_schemas_celery.task import TenantTask
+
+from tenants.scoping import WHOLE_NETWORK, NoScope, Scope, current_scope, scoped_to
+
+SCOPE_HEADER = "_store_ids"
+EVERY_STORE = "every"
+
+
+def _headers_with_scope(headers: dict | None) -> dict:
+    headers = dict(headers or {})
+    if SCOPE_HEADER not in headers:
+        try:
+            stores = current_scope().store_ids
+        except NoScope:
+            stores = None
+        headers[SCOPE_HEADER] = EVERY_STORE if stores is None else ",".join(map(str, sorted(stores)))
+    return headers
+
+
+def _scope_in(request) -> Scope:
+    stores = (request.headers or {}).get(SCOPE_HEADER) or request.get(SCOPE_HEADER)
+    if stores is None or stores == EVERY_STORE:
+        return WHOLE_NETWORK
+    return Scope.of(int(store) for store in stores.split(",") if store)
+
+
+class BrandTask(TenantTask):
+    """Base of every task: opens the brand (from the header) and the store scope around `run`."""
+
+    abstract = True
+
+    def apply_async(self, args=None, kwargs=None, **options):
+        options["headers"] = _headers_with_scope(options.get("headers"))
+        return super().apply_async(args, kwargs, **options)
+
+    def __call__(self, *args, **kwargs):
+        with scoped_to(_scope_in(self.request)):
+            return super().__call__(*args, **kwargs)
