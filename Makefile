@@ -13,7 +13,12 @@ CATALOGUES := $(wildcard locale/*/LC_MESSAGES/*.po)
 # Passed on as they are: `make demo ARGS=--no-serve`, `make test ARGS="-k ledger -x"`.
 ARGS ?=
 
-.PHONY: help setup demo run stop test test-slow check lock clean
+# Runs a command and then stops the PostgreSQL and Valkey that it started, unless somebody else still uses them.
+WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
+# The same with a second pair, fast and careless about power cuts: what tests and checks need.
+WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
+
+.PHONY: help setup demo run stop test test-slow check format browser lock clean
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
@@ -30,3 +35,44 @@ setup: .venv/stamp $(CATALOGUES:.po=.mo)  ## Install what the locks name into .v
 %.mo: %.po | .venv/stamp
 	@$(BIN)/pybabel --quiet compile --input-file $< --output-file $@
 
+demo: setup  ## Play a brand's life from end to end and serve it (ARGS=--no-serve: play it and leave).
+	@$(WITH_SERVERS) $(BIN)/python manage.py demo $(ARGS)
+
+run: setup  ## Serve the platform: web, worker and timetable, until Ctrl-C.
+	@$(WITH_SERVERS) $(BIN)/python manage.py serve $(ARGS)
+
+stop:  ## Stop whatever is still running from this folder.
+	@if test -x $(BIN)/python; then \
+		$(BIN)/python -m cdp.embedded stop; CDP_EMBEDDED_UNSAFE=1 $(BIN)/python -m cdp.embedded stop; fi
+
+test: setup  ## Run the quick tests on all cores (ARGS="-k ledger").
+	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m "not slow" -n auto --dist loadfile $(ARGS)
+
+# pytest's exit code 5 says that no test was selected.
+test-slow: setup  ## Run the slow tests (ARGS as above).
+	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m slow $(ARGS) || test $$? -eq 5
+
+check: setup  ## Everything that needs no test: lint, format, import order, types, missing migrations.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo 'not formatted: make format' >&2; exit 1; }
+	@$(BIN)/lint-imports --no-logo
+	@$(WITH_TEST_SERVERS) $(SHELL) -euc '$(BIN)/mypy; $(BIN)/python manage.py makemigrations --check'
+
+format: setup  ## Format the code, and mend what lint can mend itself.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+browser:  ## Install Chromium for the browser tests (root on Debian or Ubuntu; elsewhere install it yourself).
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+
+lock: .venv/stamp  ## Compile requirements/*.in into locks with hashes (ARGS=--upgrade for newer versions).
+	@for lock in tooling $(LOCKS); do \
+		no_deps=; if test $$lock = demo; then no_deps=--no-deps; fi; \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 $$no_deps $(ARGS) \
+			--generate-hashes --no-annotate --no-header requirements/$$lock.in -o requirements/$$lock.txt; \
+	done
+
+clean: stop  ## Remove what was installed and cached. The data in var/ stay.
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
