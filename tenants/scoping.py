@@ -96,7 +96,7 @@ class InScope(Expression):
             return "FALSE", []
         rule = Query(self.model)
         rule.add_q(self.model.visible_from(stores))
-        if len(rule.alias_map) != 1:
+        if sum(1 for uses in rule.alias_refcount.values() if uses) != 1:
             raise TypeError(f"{self.model.__name__}.visible_from must not join: ask by subquery")
         where = rule.where.clone()
         if rule.base_table != self.key.alias:
