@@ -134,6 +134,7 @@ DATABASES = {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"application_name": "cdp"},
+        "TEST": {"NAME": env.str("TEST_DATABASE", default="test_cdp")},
     }
 }
 
