@@ -99,7 +99,7 @@ def test_stores_stand_in_the_north_and_overseas(acme):
 def test_every_cent_is_the_source_s(world):
     source = pq.read_table(parquet_folder() / "transactions.parquet")
     source = source.append_column("cents", pc.round(pc.multiply(source["sales_value"], 100.0)))
-    sums = source.group_by("basket_id").aggregate([("cents", "sum"), ("retail_disc", "sum")])
+    sums = source.group_by("basket_id").aggregate([("cents", "sum")])
     paid = dict(zip(sums["basket_id"].to_pylist(), sums["cents_sum"].to_pylist(), strict=True))
     for brand in world.brands:
         for ticket in brand.tickets():
