@@ -221,6 +221,7 @@ class _Server:
 
     name: ClassVar[str]
     program: ClassVar[str]
+    pid_file: ClassVar[str]
     # What ends it, each step with the seconds it is given.
     farewell: ClassVar[tuple[tuple[signal.Signals, float], ...]]
 
@@ -253,6 +254,18 @@ class _Server:
     def start(self) -> _Access:
         """Start it, called under the lock; returns once it answers."""
         raise NotImplementedError
+
+    def is_alive(self) -> bool:
+        """Whether the pid file names a living process of ours: a zombie or a stranger is none."""
+        try:
+            process = psutil.Process(int((self.folder / self.pid_file).read_text().split(maxsplit=1)[0]))
+            return process.name() == self.program and process.cwd() == str(self.folder)
+        except (OSError, ValueError, IndexError, psutil.Error):
+            return False
+
+    def comes_round(self, access: _Access, seconds: float) -> bool:
+        """Whether a living server answers in the end: it may be recovering from a crash, or just be very busy."""
+        return _wait_until(lambda: self.answers(access), seconds, unless=lambda: not self.is_alive())
 
     def is_in_use(self) -> bool:
         """Whether it serves a client right now."""
@@ -322,6 +335,7 @@ class _Server:
 class _Postgres(_Server):
     name = "postgres"
     program = "postgres"
+    pid_file = "postmaster.pid"
     # Fast shutdown (with a checkpoint), immediate shutdown, the end.
     farewell = ((signal.SIGINT, 120.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 
@@ -332,12 +346,20 @@ class _Postgres(_Server):
         return f"postgres://{ROLE}:{access.password}@{HOST}:{access.port}/{database}"
 
     def answers(self, access: _Access) -> bool:
-        if self._postmaster(access) is None:
+        if not self.is_alive():
             return False
-        probe = [_postgres_programs() / "pg_isready", "-q", "-h", HOST, "-p", str(access.port), "-t", "3"]
-        return (
-            subprocess.run(probe, check=False, env=_environment(), stdin=subprocess.DEVNULL).returncode == 0
-        )
+        probe = [
+            str(_postgres_programs() / "pg_isready"),
+            "-q",
+            "-h",
+            HOST,
+            "-p",
+            str(access.port),
+            "-t",
+            "3",
+        ]
+        result = subprocess.run(probe, check=False, env=_environment(), stdin=subprocess.DEVNULL)
+        return result.returncode == 0
 
     def is_in_use(self) -> bool:
         for process in self.processes():
@@ -347,29 +369,28 @@ class _Postgres(_Server):
                     return True
         return False
 
-    def _postmaster(self, access: _Access) -> psutil.Process | None:
-        """The living parent process that `postmaster.pid` names, if it is ours and listens on our port."""
-        try:
-            pid, _folder, _started, port = (self.folder / "postmaster.pid").read_text().splitlines()[:4]
-            process = psutil.Process(int(pid))
-            is_ours = process.name() == self.program and process.cwd() == str(self.folder)
-        except (OSError, ValueError, psutil.Error):
-            return None
-        return process if is_ours and int(port) == access.port else None
-
     def start(self) -> _Access:
         account = _account(self.link)
         folder = _place(self.link, account)
         programs = _reachable_postgres_programs(self.data_dir, account)
         access = self.access() or self._create(folder, programs, account)
         self._check_version(folder, programs)
-        if self._recovers(access):
+        if self.comes_round(access, POSTGRES_START_SECONDS):
             return access
         log = folder / "server.log"
         for _attempt in range(START_ATTEMPTS):
             self._clear_remains(folder)
             access = self.on_a_free_port(access, account)
-            command = [programs / "pg_ctl", "start", "-D", folder, "-l", log, "-o", _options(access.port)]
+            command = [
+                f"{programs}/pg_ctl",
+                "start",
+                "-D",
+                str(folder),
+                "-l",
+                str(log),
+                "-o",
+                _options(access.port),
+            ]
             result = account.run([*command, "-w", "-t", str(POSTGRES_START_SECONDS)])
             if result.returncode == 0:
                 self._create_database(access)
@@ -389,7 +410,7 @@ class _Postgres(_Server):
             password_file.write(access.password)
             password_file.flush()
             account.own(Path(password_file.name))
-            command = [programs / "initdb", "-D", new, "-U", ROLE, "-E", "UTF8", "--locale=C.UTF-8"]
+            command = [f"{programs}/initdb", "-D", str(new), "-U", ROLE, "-E", "UTF8", "--locale=C.UTF-8"]
             command += ["-A", "scram-sha-256", f"--pwfile={password_file.name}", "--no-instructions"]
             result = account.run([*command, *(["--no-sync"] if _is_unsafe() else [])])
         if result.returncode != 0:
@@ -398,21 +419,11 @@ class _Postgres(_Server):
         new.replace(folder)
         return access
 
-    def _recovers(self, access: _Access) -> bool:
-        """Whether a running server, busy with what a crash left in its log, answers in the end."""
-        return _wait_until(
-            lambda: self.answers(access),
-            POSTGRES_START_SECONDS,
-            unless=lambda: self._postmaster(access) is None,
-        )
-
     def _check_version(self, folder: Path, programs: Path) -> None:
         made_by = (folder / "PG_VERSION").read_text().strip()
-        command = [programs / "postgres", "--version"]
-        output = subprocess.run(
-            command, check=True, capture_output=True, text=True, env=_environment()
-        ).stdout
-        installed = output.split()[-1].split(".")[0]
+        command = [f"{programs}/postgres", "--version"]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
+        installed = answer.stdout.split()[-1].split(".")[0]
         if made_by != installed:
             raise EmbeddedError(
                 f"{folder} was made by PostgreSQL {made_by}, installed is {installed}: dump it with the old "
@@ -444,6 +455,7 @@ class _Postgres(_Server):
 class _Valkey(_Server):
     name = "valkey"
     program = "valkey-server"
+    pid_file = "valkey.pid"
     farewell = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
 
     def url(self, access: _Access) -> str:
@@ -451,6 +463,8 @@ class _Valkey(_Server):
 
     def answers(self, access: _Access) -> bool:
         """Whether it takes our password: a stranger on the same port does not."""
+        if not self.is_alive():
+            return False
         try:
             with socket.create_connection((HOST, access.port), timeout=3) as connection:
                 connection.sendall(f"AUTH {access.password}\r\nPING\r\n".encode())
@@ -474,13 +488,16 @@ class _Valkey(_Server):
         access = self.access()
         if access is None:
             access = self.remember(folder, _Access(_free_port(), secrets.token_hex(16)), account)
+        if self.comes_round(access, VALKEY_START_SECONDS):
+            return access
         log = folder / "server.log"
         for _attempt in range(START_ATTEMPTS):
             if self.processes():
-                self.stop()  # one that hangs, or holds a password of before
+                self.stop()  # one that hangs
+            (folder / self.pid_file).unlink(missing_ok=True)
             access = self.on_a_free_port(access, account)
             # By standard input: the list of processes shows a command line to everybody.
-            account.run([program, "-"], stdin=self._configuration(access, folder, log))
+            account.run([str(program), "-"], stdin=self._configuration(access, folder, log))
             if self._wait_for_start(access):
                 return access
         raise self.failure("Valkey does not start", log)
@@ -544,7 +561,7 @@ class _Account:
         if not self.is_ours:
             os.chown(path, self.uid, self.gid)
 
-    def run(self, command: Sequence[str | Path], stdin: str = "") -> _Result:
+    def run(self, command: Sequence[str], stdin: str = "") -> _Result:
         """Run a program under this account, in a session of its own so that no Ctrl-C reaches the server.
 
         Its output goes to a file: a server that inherited a pipe would keep its reader waiting for ever.
@@ -552,12 +569,12 @@ class _Account:
         switch: dict[str, Any] = (
             {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
         )
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as given:
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
             given.write(stdin.encode())
             given.seek(0)
             try:
                 process = subprocess.run(
-                    [str(word) for word in command],
+                    command,
                     check=False,
                     cwd="/",
                     env=_environment(),
@@ -574,10 +591,10 @@ class _Account:
             return _Result(process.returncode, output.read().decode(errors="replace"))
 
     def can_enter(self, folder: Path) -> bool:
-        return self.is_ours or self.run(["/bin/sh", "-c", 'cd -- "$1"', "sh", folder]).returncode == 0
+        return self.is_ours or self.run(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)]).returncode == 0
 
     def can_run(self, program: Path) -> bool:
-        return self.is_ours or self.run([program, "--version"]).returncode == 0
+        return self.is_ours or self.run([str(program), "--version"]).returncode == 0
 
 
 def _account(folder: Path) -> _Account:
