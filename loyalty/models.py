@@ -232,6 +232,7 @@ class Transaction(StoreScoped):
     occurred_at = models.DateTimeField(_("happened"))
     posted_at = models.DateTimeField(_("posted"))
     qualifying_points = models.BigIntegerField(_("points that count for the tier"), default=0)
+    tier = models.CharField(_("tier when it happened"), max_length=20, blank=True)
     explanation = models.JSONField(_("why"), default=list)
     actor = models.CharField(_("by"), max_length=160, blank=True)
 

@@ -77,7 +77,7 @@ CREATE CONSTRAINT TRIGGER transaction_sums_to_zero AFTER INSERT ON loyalty_posti
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ledger_check_sum()
 -- next
 -- Posts transactions, all or none. Input: a JSON array of
---   {key, kind, profile, store, purchase, refund, reverses, occurred_at, qualifying, explanation, actor,
+--   {key, kind, profile, store, purchase, refund, reverses, occurred_at, qualifying, tier, explanation, actor,
 --    postings: [{account, points}], lots: [{account, store, points, used, available_on, expires_on}],
 --    uses: [{lot, points}], moves: [{lot, account}]}
 -- Returns key and id of each. The member accounts are locked in the order of their ids, so that two callers
@@ -104,10 +104,11 @@ BEGIN
     END IF;
 
     INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
-                                     occurred_at, posted_at, qualifying_points, explanation, actor)
+                                     occurred_at, posted_at, qualifying_points, tier, explanation, actor)
     SELECT f->>'key', f->>'kind', (f->>'profile')::bigint, (f->>'store')::bigint, (f->>'purchase')::bigint,
            (f->>'refund')::bigint, (f->>'reverses')::bigint, (f->>'occurred_at')::timestamptz,
-           clock_timestamp(), coalesce((f->>'qualifying')::bigint, 0), coalesce(f->'explanation', '[]'),
+           clock_timestamp(), coalesce((f->>'qualifying')::bigint, 0), coalesce(f->>'tier', ''),
+           coalesce(f->'explanation', '[]'),
            coalesce(f->>'actor', '')
       FROM jsonb_array_elements(facts) WITH ORDINALITY AS t(f, n) ORDER BY n;
 

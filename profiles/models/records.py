@@ -135,6 +135,7 @@ class SourceRecord(StoreScoped):
     postcode = models.CharField(_("postcode"), max_length=12, blank=True)
     city = models.CharField(_("town"), max_length=80, blank=True)
     card = models.CharField(_("loyalty card"), max_length=40, blank=True)
+    matched_at = models.DateTimeField(_("matched"), null=True, blank=True)
 
     class Meta:
         ordering = ["-stated_at", "-id"]
@@ -144,6 +145,9 @@ class SourceRecord(StoreScoped):
             models.UniqueConstraint(
                 fields=["source", "external_id", "content_hash"], name="record_received_once"
             )
+        ]
+        indexes = [
+            models.Index(fields=["id"], name="records_to_match", condition=models.Q(matched_at=None)),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,104 @@
+"""Which value wins when sources disagree, and why: the unified profile is made here and nowhere else.
+
+A value comes from the most trusted source that says it; of equally trusted ones, from the newest statement. Fields
+that mean something only together (first and last name; street, postcode and town) are taken from one record.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from django.utils.translation import gettext_noop
+
+from profiles import normalise
+from profiles.models import Identifier, Profile, SourceRecord
+from tenants.scoping import whole_network
+
+GROUPS = (
+    ("first_name", "last_name"),
+    ("birth_date",),
+    ("email",),
+    ("phone",),
+    ("street", "postcode", "city"),
+)
+ONLY = gettext_noop("the only source that says it")
+TRUSTED = gettext_noop("the most trusted source")
+NEWEST = gettext_noop("the newest of equally trusted sources")
+
+
+def refresh(profile_ids: Iterable[int]) -> None:
+    """Recompute the unified values, provenance and search text of these profiles from their records."""
+    ids = sorted(set(profile_ids))
+    with whole_network():
+        records: dict[int, list[SourceRecord]] = defaultdict(list)
+        for record in SourceRecord.objects.filter(profile__in=ids).select_related("source").order_by("pk"):
+            records[record.profile_id].append(record)
+        cards: dict[int, set[str]] = defaultdict(set)
+        for profile_id, key in Identifier.objects.filter(profile__in=ids, kind=Identifier.Kind.CARD).values_list(
+            "profile", "key"
+        ):
+            cards[profile_id].add(key)
+        profiles = list(Profile.objects.filter(pk__in=ids))
+        for profile in profiles:
+            unify(profile, current_statements(records[profile.pk]))
+            profile.search_text = search_text(profile, sorted(cards[profile.pk]))
+        fields = [field for group in GROUPS for field in group]
+        Profile.objects.bulk_update(profiles, [*fields, "provenance", "search_text"], batch_size=500)
+
+
+def current_statements(records: Sequence[SourceRecord]) -> list[SourceRecord]:
+    """The newest record of each external id: what a source says now."""
+    newest: dict[tuple[int, str], SourceRecord] = {}
+    for record in sorted(records, key=lambda r: (r.stated_at, r.pk)):
+        newest[record.source_id, record.external_id] = record
+    return list(newest.values())
+
+
+def unify(profile: Profile, records: Sequence[SourceRecord]) -> None:
+    """Set the profile's values and their provenance from what its sources say now."""
+    profile.provenance = {}
+    for group in GROUPS:
+        saying = sorted((r for r in records if _says(r, group)), key=_rank(group), reverse=True)
+        winner = saying[0] if saying else None
+        for field in group:
+            value = getattr(winner, field) if winner else None
+            setattr(profile, field, value or (None if field == "birth_date" else ""))
+            if value:
+                profile.provenance[field] = _provenance(field, winner, saying)
+
+
+def search_text(profile: Profile, cards: Sequence[str]) -> str:
+    """What a search finds the person by: accentless, lower-case, words separated by one space."""
+    names = normalise.name_key(f"{profile.first_name} {profile.last_name}")
+    parts = [names, profile.email, profile.phone, *cards, profile.postcode, normalise.city(profile.city) or ""]
+    return " ".join(part.lower() for part in parts if part)
+
+
+def _says(record: SourceRecord, group: Sequence[str]) -> bool:
+    return any(getattr(record, field) for field in group)
+
+
+def _rank(group: Sequence[str]):
+    def rank(record: SourceRecord):
+        # A record that fills the whole group beats one that fills a part, an initial is less than a name.
+        filled = sum(len(str(getattr(record, field) or "")) > 1 for field in group)
+        return (filled, record.source.trust, record.stated_at, record.pk)
+
+    return rank
+
+
+def _provenance(field: str, winner: SourceRecord, saying: Sequence[SourceRecord]) -> dict:
+    others = [r for r in saying if r is not winner and getattr(r, field)]
+    if not others:
+        why = ONLY
+    elif any(r.source.trust == winner.source.trust for r in others):
+        why = NEWEST
+    else:
+        why = TRUSTED
+    lost = {(r.source.name, str(getattr(r, field))) for r in others if getattr(r, field) != getattr(winner, field)}
+    return {
+        "source": winner.source.name,
+        "record": winner.pk,
+        "at": winner.stated_at.isoformat(),
+        "why": why,
+        "others": [{"source": source, "value": value} for source, value in sorted(lost)],
+    }
