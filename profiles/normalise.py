@@ -10,7 +10,7 @@ Raw values are kept by the caller; nothing here is meant to replace what a sourc
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 
 import phonenumbers
@@ -55,8 +55,8 @@ def _without_decimal_zero(text: str) -> str:
 # Domains where a mailbox with dots or a "+tag" is the same mailbox.
 _DOTS_IGNORED = {"gmail.com": "gmail.com", "googlemail.com": "gmail.com"}
 _TAGS_IGNORED = frozenset(
-    "gmail.com outlook.com outlook.fr hotmail.com hotmail.fr live.com live.fr icloud.com me.com proton.me protonmail.com"
-    " fastmail.com".split()
+    "gmail.com outlook.com outlook.fr hotmail.com hotmail.fr live.com live.fr icloud.com me.com proton.me"
+    " protonmail.com fastmail.com".split()
 )
 _COMMON_DOMAINS = (
     "gmail.com orange.fr hotmail.fr hotmail.com free.fr yahoo.fr yahoo.com wanadoo.fr sfr.fr laposte.net outlook.fr"
@@ -71,8 +71,8 @@ _DOMAIN_TYPOS = {
 }
 _JUNK_USERS = frozenset(
     """
-    adresse aucun aucune azerty email inconnu inconnue mail monmail nc nomail noemail none noreply nospam null pasdadresse
-    pasdeadresse pasdemail pasdmail pasmail sansadresse sansemail sansmail test tests toto xxx refus client
+    adresse aucun aucune azerty email inconnu inconnue mail monmail nc nomail noemail none noreply nospam null
+    pasdadresse pasdeadresse pasdemail pasdmail pasmail sansadresse sansemail sansmail test tests toto xxx refus client
     """.split()
 )
 _JUNK_DOMAINS = frozenset(
@@ -322,7 +322,8 @@ _STREET_TYPES = {
 }  # fmt: skip
 _STREET_WORDS = {
     "st": "saint", "ste": "sainte", "gal": "general", "gen": "general", "gl": "general", "mal": "marechal",
-    "cdt": "commandant", "cne": "capitaine", "col": "colonel", "dr": "docteur", "pdt": "president", "prof": "professeur",
+    "cdt": "commandant", "cne": "capitaine", "col": "colonel", "dr": "docteur", "pdt": "president",
+    "prof": "professeur",
     "pr": "professeur", "lt": "lieutenant", "nd": "notre dame", "fbg": "faubourg",
 }  # fmt: skip
 _NUMBER_SUFFIXES = {"b": "bis", "t": "ter", "q": "quater"}
@@ -412,8 +413,8 @@ _DEFAULT_DATES = frozenset({date(1900, 1, 1), date(1970, 1, 1)})
 _MONTHS = {
     name: number
     for number, names in enumerate(
-        ["janvier janv", "fevrier fevr fev", "mars", "avril avr", "mai", "juin", "juillet juil", "aout", "septembre sept",
-         "octobre oct", "novembre nov", "decembre dec"],
+        ["janvier janv", "fevrier fevr fev", "mars", "avril avr", "mai", "juin", "juillet juil", "aout",
+         "septembre sept", "octobre oct", "novembre nov", "decembre dec"],
         start=1,
     )
     for name in names.split()
@@ -421,8 +422,12 @@ _MONTHS = {
 
 
 def birth_date(raw: str, today: date | None = None) -> date | None:
-    """A day of birth, day before month as in France. Days to come, before 1900 and default days are None."""
-    today = today or date.today()
+    """A day of birth, day before month as in France. Days to come, before 1900 and default days are None.
+
+    ``today`` is for callers who know the brand's zone, and for tests; without it, today in UTC.
+    """
+    # A day in the store's zone or the server's: at the edge of "not born yet" it makes no difference.
+    today = today or datetime.now(tz=UTC).date()
     text = _spaces(_plain(raw))
     text = re.sub(r"[t ]\d{1,2}:\d{2}.*$", "", text)
     year_first = re.fullmatch(

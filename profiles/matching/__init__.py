@@ -5,7 +5,7 @@ with their reasons; ``profiles/resolution.py`` decides what to do about them.
 """
 
 from profiles.matching.blocking import FREQUENT, blocking_keys
-from profiles.matching.clusters import Resolution, resolve
+from profiles.matching.clusters import Resolution, agree, resolve
 from profiles.matching.decision import Match, Verdict, compare
 from profiles.matching.explanation import Evidence, sentence
 from profiles.matching.records import Comparable
@@ -20,6 +20,7 @@ __all__ = [
     "Model",
     "Resolution",
     "Verdict",
+    "agree",
     "blocking_keys",
     "compare",
     "resolve",

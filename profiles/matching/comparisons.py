@@ -18,7 +18,8 @@ BIRTH_LEVELS = ("exact", "typo", "partial", "same_year", "other")
 EMAIL_LEVELS = ("exact", "typo", "same_user", "similar_user", "other")
 NUMBER_LEVELS = ("exact", "typo", "two_typos", "other")
 ADDRESS_LEVELS = (
-    "same_address", "same_street", "neighbouring_number", "same_postcode", "other_street", "near", "same_department", "elsewhere",
+    "same_address", "same_street", "neighbouring_number", "same_postcode", "other_street", "near",
+    "same_department", "elsewhere",
 )  # fmt: skip
 
 # Endings that turn a man's given name into a woman's: (masculine, feminine) after a shared beginning.
@@ -58,8 +59,8 @@ def name(a: str, b: str) -> str | None:
         return "exact"
     if len(a) == 1 or len(b) == 1:
         return "initial" if a[0] == b[0] else "other"
-    likeness = JaroWinkler.similarity(a, b)
     short, long = sorted((a, b), key=lambda text: (len(text), text))
+    likeness = JaroWinkler.similarity(short, long)
     words_short, words_long = set(short.split()), set(long.split())
     if words_short < words_long:
         return "short"
@@ -131,7 +132,7 @@ def email(a: str, b: str) -> str | None:
         return "same_user"
     if OSA.distance(a, b, score_cutoff=1) <= 1:
         return "typo"
-    return "similar_user" if JaroWinkler.similarity(user_a, user_b) >= 0.88 else "other"
+    return "similar_user" if JaroWinkler.similarity(*sorted((user_a, user_b))) >= 0.88 else "other"
 
 
 def number(a: str, b: str) -> str | None:
@@ -158,7 +159,7 @@ def devices(a: frozenset[str], b: frozenset[str]) -> str | None:
 
 @lru_cache(maxsize=1 << 16)
 def _streets(a: str, b: str) -> bool:
-    return a == b or token_set_ratio(a, b) >= 88
+    return a == b or token_set_ratio(*sorted((a, b))) >= 88
 
 
 def address(a: Comparable, b: Comparable) -> str | None:
@@ -185,5 +186,9 @@ def _town(a: Comparable, b: Comparable) -> str | None:
             return "near"
         return "same_department" if a.postcode[:2] == b.postcode[:2] else "elsewhere"
     if a.city and b.city:
-        return "near" if a.city == b.city or JaroWinkler.similarity(a.city, b.city) >= 0.93 else "elsewhere"
+        return (
+            "near"
+            if a.city == b.city or JaroWinkler.similarity(*sorted((a.city, b.city))) >= 0.93
+            else "elsewhere"
+        )
     return None

@@ -7,7 +7,7 @@ from typing import Literal
 from profiles.matching import comparisons
 from profiles.matching.explanation import Evidence
 from profiles.matching.records import Comparable
-from profiles.matching.weights import MODEL, Frequency, Level, Model, term_frequency_bits
+from profiles.matching.weights import MODEL, Frequency, Model, term_frequency_bits
 
 Verdict = Literal["merge", "review", "different"]
 
@@ -16,13 +16,14 @@ Verdict = Literal["merge", "review", "different"]
 ESTABLISHED_NAME = 0.0008
 
 _WEAK_NAMES = frozenset({"weak", "other"})
+_NAMES = frozenset({"first_name", "last_name"})
 _RARITY_FIELDS = frozenset({"first_name", "last_name", "email", "phone"})
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What is thought of a pair. ``weight`` in bits is the sum of the evidence's weights; ``probability`` is that of one
-    person, between 0 and 1. ``rule`` names the rule that decided the verdict, empty where the weight did.
+    """What is thought of a pair. ``weight`` in bits is the sum of the evidence's weights; ``probability`` is that of
+    one person, between 0 and 1. ``rule`` names the rule that decided the verdict, empty where the weight did.
     ``contradicted`` is true where first names or birth dates exclude each other."""
 
     weight: float
@@ -43,13 +44,17 @@ def compare(a: Comparable, b: Comparable, frequency: Frequency | None = None, mo
     evidence = [_line("prior", "", model.prior)]
     household = model.household_prior
     for field, level in levels.items():
-        bits, household_bits = _bits(field, level, a, b, frequency, model)
-        household += household_bits
-        evidence.append(_line(field, level, bits, *_shown(field, level, a, b)))
+        row = model.fields[field][level]
+        exchanged = swapped and field in _NAMES
+        rare = 0.0 if exchanged else term_frequency_bits(row, _rarity(field, level, a, b, frequency))
+        # Sharing something rare speaks for one household as much as for one person.
+        household += row.household_weight + rare
+        shown = _full_names(a, b) if exchanged else _shown(field, level, a, b)
+        evidence.append(_line(field, level, row.weight + rare, *shown))
     if swapped:
-        evidence.append(_line("first_name", "swapped", model.swapped.weight))
+        evidence.append(_line("first_name", "swapped", model.swapped.weight, *_full_names(a, b)))
         household += model.swapped.household_weight
-    # Computed as bits to the end: with household = 200 the power itself would still be finite, with 2000 not.
+    # Capped so that a model with extreme tables cannot overflow a float.
     evidence.append(_line("household", "", -log2(1 + 2.0 ** min(household, 500.0))))
     weight = sum(line["weight"] for line in evidence)
     probability = 1 / (1 + 2.0 ** -max(-500.0, min(500.0, weight)))
@@ -66,9 +71,9 @@ def _levels(
     swapped = False
     if first in _WEAK_NAMES and last in _WEAK_NAMES:
         # A typist who takes one field for the other does so for both.
-        crossed = (comparisons.name(a.first_name, b.last_name), comparisons.name(a.last_name, b.first_name))
+        crossed = _crossed(a, b)
         if not _WEAK_NAMES & set(crossed):
-            first, last, swapped = crossed[0], crossed[1], True
+            (first, last), swapped = crossed, True
     found = {
         "customer_id": comparisons.customer_ids(a.customer_ids, b.customer_ids),
         "card": comparisons.number(a.card, b.card),
@@ -83,6 +88,15 @@ def _levels(
     return {field: level for field, level in found.items() if level is not None}, swapped
 
 
+def _crossed(a: Comparable, b: Comparable) -> tuple[str | None, str | None]:
+    """Levels of first against last name and last against first, in an order that does not depend on which is a."""
+    straight, turned = sorted((a, b), key=lambda record: (record.first_name, record.last_name))
+    return (
+        comparisons.name(straight.first_name, turned.last_name),
+        comparisons.name(straight.last_name, turned.first_name),
+    )
+
+
 def _first_name_level(a: str, b: str, frequency: Frequency | None) -> str | None:
     level = comparisons.first_name(a, b)
     if level in ("close", "similar") and frequency:
@@ -92,29 +106,25 @@ def _first_name_level(a: str, b: str, frequency: Frequency | None) -> str | None
     return level
 
 
-def _bits(
-    field: str, level: str, a: Comparable, b: Comparable, frequency: Frequency | None, model: Model
-) -> tuple[float, float]:
-    """Bits for one person and bits for one household, each against two strangers."""
-    row: Level = model.fields[field][level]
-    rare = 0.0
-    if frequency and level == "exact" and field in _RARITY_FIELDS:
-        rare = term_frequency_bits(row, frequency(field, getattr(a, field)))
-    elif (
-        frequency
-        and field == "address"
-        and a.postcode
-        and a.postcode == b.postcode
-        and level == "same_postcode"
-    ):
-        rare = term_frequency_bits(row, frequency("postcode", a.postcode))
-    return row.weight + rare, row.household_weight + rare
+def _rarity(
+    field: str, level: str, a: Comparable, b: Comparable, frequency: Frequency | None
+) -> float | None:
+    """Relative frequency of the value the two records agree on; None where they do not, or where it is not known."""
+    if frequency is None:
+        return None
+    if field == "address":
+        return frequency("postcode", a.postcode) if level == "same_postcode" else None
+    if level != "exact" or field not in _RARITY_FIELDS:
+        return None
+    # The two may still be spelt differently (Jean-Pierre, Jeanpierre): the commoner spelling is the cautious one.
+    shares = (frequency(field, getattr(a, field)), frequency(field, getattr(b, field)))
+    return max((share for share in shares if share is not None), default=None)
 
 
 def _verdict(
     a: Comparable, b: Comparable, levels: dict[str, str], weight: float, model: Model
 ) -> tuple[Verdict, str]:
-    first, last, birth = levels.get("first_name"), levels.get("last_name"), levels.get("birth_date")
+    first, birth = levels.get("first_name"), levels.get("birth_date")
     by_weight: Verdict = (
         "merge" if weight >= model.automatic else "review" if weight >= model.review else "different"
     )
@@ -126,16 +136,16 @@ def _verdict(
         return ("review" if by_weight != "different" and birth == "exact" else "different"), "household"
     if birth == "other" and by_weight != "different":
         return "review", "namesakes"
-    if birth == "other" and agrees and first == "exact":
-        return "review", "namesakes"
-    if "card" in agrees and first not in _WEAK_NAMES:
+    if "card" in agrees and first not in _WEAK_NAMES and birth != "other":
         return "merge", "same_card"
+    if first == "other" and by_weight == "merge":
+        return "review", "household"
     if by_weight == "merge":
-        return _restrained(a, levels, agrees)
+        return _restrained(a.phone_is_personal and b.phone_is_personal, levels, agrees)
     return by_weight, ""
 
 
-def _restrained(a: Comparable, levels: dict[str, str], agrees: set[str]) -> tuple[Verdict, str]:
+def _restrained(mobile: bool, levels: dict[str, str], agrees: set[str]) -> tuple[Verdict, str]:
     """A weight that would merge, held back where nothing *personal* agrees."""
     if levels.get("device") == "exact" and not agrees and "first_name" not in levels:
         return "review", "device_alone"
@@ -143,7 +153,7 @@ def _restrained(a: Comparable, levels: dict[str, str], agrees: set[str]) -> tupl
         "card" in agrees
         or levels.get("card") == "typo"
         or levels.get("email") in ("exact", "typo", "same_user")
-        or (levels.get("phone") in ("exact", "typo") and a.phone_is_personal)
+        or (levels.get("phone") in ("exact", "typo") and mobile)
         or levels.get("birth_date") in ("exact", "typo")
     )
     if personal:
@@ -176,6 +186,10 @@ def _shown(field: str, level: str, a: Comparable, b: Comparable) -> tuple[str, s
             return f"{a.street_number} {a.street}".strip(), f"{b.street_number} {b.street}".strip()
         return f"{a.postcode} {a.city}".strip(), f"{b.postcode} {b.city}".strip()
     return getattr(a, field), getattr(b, field)
+
+
+def _full_names(a: Comparable, b: Comparable) -> tuple[str, str]:
+    return f"{a.first_name} {a.last_name}", f"{b.first_name} {b.last_name}"
 
 
 def _joined(values: frozenset[str]) -> str:

@@ -30,6 +30,9 @@ MODEL_VERSION = "default-1"
 # The relative frequency of a value of a field among the brand's records, between 0 and 1; None where it is not known.
 Frequency = Callable[[str, str], float | None]
 
+# From fewer filled values than this, the share of one of them is not known.
+ENOUGH_TO_COUNT = 500
+
 # A rare value may be worth this many bits more than the average one, a common value this many less.
 TERM_FREQUENCY_LIMIT = 6.0
 
@@ -179,7 +182,11 @@ def term_frequency_bits(level: Level, share: float | None) -> float:
 
 
 def frequencies(records: Iterable[Comparable]) -> Frequency:
-    """Count values in ``records`` and answer for first_name, last_name, postcode, email and phone."""
+    """Count values in ``records`` and answer for first_name, last_name, postcode, email and phone.
+
+    A field that fewer than ``ENOUGH_TO_COUNT`` records fill is answered with None: among the dozen neighbours of one
+    new record every name looks common.
+    """
     counts: dict[str, Counter[str]] = {
         field: Counter() for field in ("first_name", "last_name", "postcode", "email", "phone")
     }
@@ -190,7 +197,8 @@ def frequencies(records: Iterable[Comparable]) -> Frequency:
     totals = {field: counter.total() for field, counter in counts.items()}
 
     def frequency(field: str, value: str) -> float | None:
-        seen = counts[field][value] if field in counts else 0
-        return seen / totals[field] if seen else None
+        if totals.get(field, 0) < ENOUGH_TO_COUNT or not (seen := counts[field][value]):
+            return None
+        return seen / totals[field]
 
     return frequency
