@@ -11,7 +11,6 @@ from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 from cdp import embedded
-from cdp.local_secret import local_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -23,7 +22,7 @@ TESTING = "pytest" in sys.modules
 
 DEBUG = env.bool("DEBUG", default=False)
 DEMO = env.bool("DEMO", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="") or local_secret(VAR_DIR)
+SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.local_secret(VAR_DIR)
 BASE_DOMAIN = env.str("BASE_DOMAIN", default="localhost")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[BASE_DOMAIN, f".{BASE_DOMAIN}", "127.0.0.1"])
 SECURE = env.bool("SECURE", default=False)
@@ -102,6 +101,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "cdp.api_errors.ProblemMiddleware",
 ]
 
 TEMPLATES = [
@@ -253,3 +253,23 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="WARNING")},
 }
+
+# --- Admin sites: a string is tried as an import path and called with the request --------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "cdp.admin_sites.site_title",
+    "SITE_HEADER": "cdp.admin_sites.site_title",
+    "SITE_SUBHEADER": "cdp.admin_sites.site_subheader",
+    "SITE_SYMBOL": "hub",
+    "SHOW_LANGUAGES": True,
+    "STYLES": ["cdp.admin_sites.stylesheet"],
+    "BORDER_RADIUS": "8px",
+    "COLORS": {
+        "primary": {
+            "50": "#effafa", "100": "#d6f1f2", "200": "#b1e3e6", "300": "#7dcdd3", "400": "#42afb8",
+            "500": "#27939d", "600": "#107782", "700": "#12606a", "800": "#154e57", "900": "#164149",
+            "950": "#082a31",
+        }
+    },
+    "SIDEBAR": {"navigation": "cdp.admin_sites.sidebar"},
+}  # fmt: skip

@@ -90,6 +90,15 @@ def _home_stores(rows: dict[int, ProfileFacts]) -> None:
         row.home_region_id = region_of.get(row.home_store_id)
 
 
+def met_at(profile_ids: Iterable[int], store: Store) -> None:
+    """Note that these people were at the store, so that it knows them from now on."""
+    with whole_network():
+        ProfileStore.objects.bulk_create(
+            [ProfileStore(profile_id=profile_id, store=store) for profile_id in sorted(set(profile_ids))],
+            ignore_conflicts=True,
+        )
+
+
 def note_stores(profile_ids: Iterable[int]) -> None:
     """Keep `ProfileStore` true: a store knows a person who bought or signed up there, and nobody else."""
     ids = sorted(set(profile_ids))
@@ -111,7 +120,7 @@ def note_stores(profile_ids: Iterable[int]) -> None:
         ]
         ProfileStore.objects.filter(pk__in=stale).delete()
         ProfileStore.objects.bulk_create(
-            [ProfileStore(profile_id=p, store_id=s, since=since) for (p, s), since in known.items()],
+            [ProfileStore(profile_id=p, store_id=s, since=since) for (p, s), since in sorted(known.items())],
             update_conflicts=True,
             unique_fields=["profile", "store"],
             update_fields=["since"],

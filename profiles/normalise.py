@@ -232,7 +232,7 @@ def _recased(word: str, may_be_particle: bool) -> str:
     parts = []
     for piece in re.split(r"([-'])", word):
         mixed = not (piece.isupper() or piece.islower())
-        parts.append(piece if mixed else piece[:1].upper() + piece[1:].lower())
+        parts.append(piece if mixed else piece[:1].title() + piece[1:].lower())
     shown = "".join(parts)
     # "d'Ormesson", but "O'Neil" and "N'Diaye".
     return "d'" + shown[2:] if shown.startswith("D'") and len(shown) > 2 else shown
@@ -262,7 +262,7 @@ def full_form(key: str) -> str:
 _SOUNDS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), sound)
     for pattern, sound in [
-        (r"^(de la|de l|des|de|du|d|le|la|les|l)(?= )", ""),
+        (r"^(de|d)(?= )", ""),
         (r" ", ""),
         (r"(.)\1+", r"\1"),
         (r"^h", ""),
@@ -326,8 +326,14 @@ _STREET_WORDS = {
     "prof": "professeur",
     "pr": "professeur", "lt": "lieutenant", "nd": "notre dame", "fbg": "faubourg",
 }  # fmt: skip
-_NUMBER_SUFFIXES = {"b": "bis", "t": "ter", "q": "quater"}
-_NUMBER = re.compile(r"^(?:n\s)?(\d{1,5})\s?(bis|ter|quater|[a-z])?(?=\s|$)")
+_NUMBER_SUFFIXES = {"b": "bis", "t": "ter"}
+_MONTH_NAMES = "janvier|fevrier|mars|avril|mai|juin|juillet|aout|septembre|octobre|novembre|decembre"
+# A single letter after the number is a suffix, unless it abbreviates what follows ("4 r Pasteur", "4 q de Seine").
+_NUMBER = re.compile(r"^(?:n\s)?(\d{1,5})\s?(bis|ter|quater|[a-ft])?(?=\s|$)")
+# "8 mai 1945" is a street named after a day, not the number 8 of a street called "mai 1945".
+_LEADING_NUMBERS = re.compile(
+    rf"^(?:(?:n\s)?\d{{1,5}}\s?(?:bis|ter|quater|[a-ft])?\s(?!(?:{_MONTH_NAMES})\b))+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,19 +361,10 @@ def street_number(raw: str) -> str | None:
 def street(raw: str) -> Street | None:
     """The street line of a French address, the abbreviations of the postal standard spelt out."""
     text = _address_words(raw.replace("°", " "))
-    number = street_number(text)
-    found = _NUMBER.match(text)
-    if number and found and len(text) > found.end():
-        # "8 mai 1945" alone is a street named after a day, not the number 8 of a street called "mai 1945".
-        rest = text[found.end() :].strip()
-        if re.match(
-            r"(mai|novembre|septembre|aout|juin|juillet|mars|fevrier|janvier|octobre|decembre|avril)\b", rest
-        ):
-            number = None
-        else:
-            text = rest
-    else:
-        number = None
+    # "12-14 rue" has two numbers and is known by its first.
+    numbers = _LEADING_NUMBERS.match(text)
+    number = street_number(text) if numbers else None
+    text = text[numbers.end() :] if numbers else text
     words = text.split()
     if not words or not any(c.isalpha() for c in text) or " ".join(words) in PLACEHOLDER_WORDS:
         return None
@@ -472,7 +469,8 @@ def card(raw: str) -> str | None:
 
 def customer_id(raw: str) -> str | None:
     """A customer number given by a machine: compared exactly, but for case and spaces."""
-    text = _without_decimal_zero("".join(unicodedata.normalize("NFKC", raw).split()).upper())
+    text = unicodedata.normalize("NFKC", "".join(unicodedata.normalize("NFKC", raw).split()).upper())
+    text = _without_decimal_zero(text)
     if not text or text.strip("0-") == "" or _plain(text) in PLACEHOLDER_WORDS:
         return None
     return text

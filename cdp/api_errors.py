@@ -1,0 +1,126 @@
+"""What went wrong, as an API caller is told: one table from domain exception to status and code (RFC 9457)."""
+
+import json
+import logging
+
+from django.db import IntegrityError, OperationalError
+from django.http import Http404, HttpResponse
+from django.utils.translation import gettext_lazy as _
+from rest_framework.views import exception_handler
+
+from loyalty.api import BodyTooLarge, InvalidBody, MethodNotAllowed
+from loyalty.ledger import LedgerError, NotEnoughPoints
+from loyalty.rulebook import NoProgramme
+from loyalty.till import UnknownMember
+from profiles.intake import Conflict, Problem
+from tenants.network.auth import UnknownTill
+
+log = logging.getLogger(__name__)
+
+# The first line that fits decides, so a subclass stands above its base. A code of None is the exception's own.
+TABLE = (
+    (UnknownTill, 401, "unknown_till", _("The till is not known")),
+    (MethodNotAllowed, 405, "method_not_allowed", _("The path answers to another method")),
+    (BodyTooLarge, 413, "body_too_large", _("The body is too large")),
+    (InvalidBody, 400, "invalid_body", _("The body has not the documented shape")),
+    (UnknownMember, 404, "unknown_member", _("Nobody is known by what was shown")),
+    (NotEnoughPoints, 409, "not_enough_points", _("Not enough points")),
+    (LedgerError, 409, "ledger_refused", _("The ledger refused")),
+    (NoProgramme, 409, "no_programme", _("The brand has no loyalty programme yet")),
+    (Conflict, 422, None, _("The id was used before with another content")),
+    (Problem, 422, None, _("The content cannot be right")),
+    (IntegrityError, 409, "in_flight", _("The same request is under way: try again")),
+    (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
+)
+STATUS_OF_CODE = {"unknown_sale": 409}
+RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5}
+
+
+def problem(status: int, code: str, title: str, detail: str, errors: list[dict] | None = None) -> HttpResponse:
+    """An `application/problem+json` answer. `errors` holds {"field", "detail"} where fields are at fault."""
+    body = {"type": f"/problems/{code}", "title": str(title), "status": status, "code": code, "detail": detail}
+    if errors:
+        body["errors"] = errors
+    response = HttpResponse(json.dumps(body), status=status, content_type="application/problem+json")
+    if code in RETRY_AFTER_SECONDS:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS[code])
+    return response
+
+
+def answer_to(error: Exception) -> HttpResponse | None:
+    """The problem that tells of a domain exception; None for one that is not in the table."""
+    for kind, status, code, title in TABLE:
+        if isinstance(error, kind):
+            break
+    else:
+        return None
+    code = code or error.code
+    if isinstance(error, (IntegrityError, OperationalError)):
+        log.warning("%s: %s", code, error)
+    detail = str(getattr(error, "detail", "")) or (str(title) if status in (409, 503) and not error.args else str(error))
+    if isinstance(error, NotEnoughPoints):
+        detail = _("%(missing)s more points are needed") % {"missing": error.missing}
+    elif isinstance(error, (IntegrityError, OperationalError)):
+        detail = title
+    field = getattr(error, "field", "")
+    return problem(
+        STATUS_OF_CODE.get(code, status), code, title, str(detail),
+        [{"field": field, "detail": str(detail)}] if field else None,
+    )  # fmt: skip
+
+
+class ProblemMiddleware:
+    """Turns the domain exceptions of API views into problems; every other error stays what it is."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        response = self.get_response(request)
+        if response.status_code == 404 and request.path.startswith("/api/") and not _is_problem(response):
+            return problem(404, "not_found", _("Not found"), _("nothing answers at {path}").format(path=request.path))
+        return response
+
+    def process_exception(self, request, error):
+        if request.path.startswith("/api/") and not isinstance(error, Http404):
+            return answer_to(error)
+        return None
+
+
+def _is_problem(response) -> bool:
+    return response.headers.get("Content-Type", "").startswith("application/problem+json")
+
+
+def drf_exception_handler(error: Exception, context: dict) -> HttpResponse | None:
+    """The same table for the back-office views of Django REST framework."""
+    told = answer_to(error)
+    if told is not None:
+        return told
+    response = exception_handler(error, context)
+    if response is None:
+        return None
+    code = getattr(error, "default_code", "error")
+    errors = [{"field": path, "detail": text} for path, text in _fields(response.data)]
+    detail = errors[0]["detail"] if errors else str(getattr(error, "detail", error))
+    answer = problem(response.status_code, code, _title(error), detail, [e for e in errors if e["field"]])
+    for name, value in response.headers.items():
+        if name.lower() in ("retry-after", "www-authenticate", "allow"):
+            answer[name] = value
+    return answer
+
+
+def _title(error: Exception) -> str:
+    return str(getattr(type(error), "default_detail", _("The request was refused")))
+
+
+def _fields(data, path: str = "") -> list[tuple[str, str]]:
+    """[(path, text)] of DRF's nested error data."""
+    if isinstance(data, dict):
+        rows = []
+        for key, value in data.items():
+            here = "" if key in ("detail", "non_field_errors") else f"{path}.{key}".lstrip(".")
+            rows += _fields(value, here)
+        return rows
+    if isinstance(data, list):
+        return [row for item in data for row in _fields(item, path)]
+    return [(path, str(data))]

@@ -1,0 +1,45 @@
+"""Every path of version 1 of the API, on one page.
+
+Tills write by thin views (`loyalty/api.py`), back offices and BI tools read by viewsets. One path may serve both,
+told apart by the method.
+"""
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.routers import SimpleRouter
+
+import campaigns.api
+import loyalty.api as till
+import profiles.api
+from profiles.api import PurchaseViewSet
+
+app_name = "api"
+
+
+def read_or(post, read):
+    """POST goes to the till's view, every other method to the back office's."""
+
+    def view(request, *args, **kwargs):
+        return (post if request.method == "POST" else read)(request, *args, **kwargs)
+
+    view.csrf_exempt = True
+    # What the OpenAPI generator looks for on a view of a viewset.
+    view.cls, view.actions, view.initkwargs = read.cls, read.actions, read.initkwargs
+    return view
+
+
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+for prefix, viewset in [*profiles.api.viewsets, *campaigns.api.viewsets]:
+    router.register(prefix, viewset, basename=prefix)
+
+urlpatterns = [
+    path("identify", till.identify, name="identify"),
+    path("quotes", till.quote, name="quote"),
+    path("purchases", read_or(till.purchase, PurchaseViewSet.as_view({"get": "list"})), name="purchases"),
+    path("purchases/batch", till.batch, name="batch"),
+    path("refunds", till.refund, name="refund"),
+    path("redemptions", till.redemption, name="redemption"),
+    path("members/<uuid:public_id>", till.member, name="member"),
+    *router.urls,
+    path("openapi.json", SpectacularAPIView.as_view(), name="schema"),
+]

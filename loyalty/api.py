@@ -1,0 +1,287 @@
+"""The till's REST interface: thin views that decode, make one call and encode.
+
+A domain exception leaves the view as it is; `cdp/api_errors.py` holds the one table that turns it into a problem.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import wraps
+from uuid import UUID
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+
+from loyalty import till as tills
+from loyalty import till_schemas as schemas
+from loyalty.till import Answer
+from profiles.intake import (
+    ConsentStatement,
+    Problem,
+    RefundLineStatement,
+    RefundStatement,
+    Shown,
+    Ticket,
+    TicketLine,
+)
+from tenants.network.auth import till_of_key
+from tenants.network.models import Till
+from tenants.scoping import scoped_to
+
+LARGEST_BODY = 1024 * 1024
+LARGEST_BATCH_BODY = 4 * 1024 * 1024
+
+_encode = msgspec.json.Encoder().encode
+
+
+class BodyTooLarge(ValueError):
+    """The request's body is over the limit of the path."""
+
+
+class MethodNotAllowed(ValueError):
+    """The path answers to another method. `args[0]` is the allowed one."""
+
+
+class InvalidBody(ValueError):
+    """The body is no JSON of the documented shape. `field` is the path of the first error."""
+
+    def __init__(self, detail: str, field: str):
+        super().__init__(detail)
+        self.detail, self.field = detail, field
+
+
+def posted(body_type: type, largest: int = LARGEST_BODY) -> Callable:
+    """A view of a till's POST: key -> till -> scope, body -> `body_type`, answer -> JSON."""
+    decoder = msgspec.json.Decoder(body_type)
+
+    def decorate(verb: Callable[[Till, msgspec.Struct], Answer]) -> Callable:
+        @csrf_exempt
+        @wraps(verb)
+        def view(request: HttpRequest) -> HttpResponse:
+            if request.method != "POST":
+                raise MethodNotAllowed("POST")
+            till = till_of_key(request.headers.get("Authorization", ""))
+            with scoped_to(till.scope):
+                return _answered(verb(till, _decoded(request, decoder, largest)))
+
+        return view
+
+    return decorate
+
+
+def _decoded(request: HttpRequest, decoder: msgspec.json.Decoder, largest: int):
+    if int(request.headers.get("Content-Length") or 0) > largest:
+        raise BodyTooLarge(_("the body is larger than %s bytes") % largest)
+    try:
+        return decoder.decode(request.body)
+    except msgspec.ValidationError as error:
+        detail, _at, path = str(error).partition(" - at `$")
+        raise InvalidBody(detail, path.strip("`").lstrip(".")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(_("the body is no valid JSON: %s") % error, "") from None
+
+
+def _answered(answer: Answer) -> HttpResponse:
+    response = HttpResponse(_encode(answer.body), status=answer.status, content_type="application/json")
+    if answer.replayed:
+        response["Idempotent-Replayed"] = "true"
+    return response
+
+
+# --- Paths -----------------------------------------------------------------------------------------------------------
+
+
+@posted(schemas.IdentifyRequest)
+def identify(till: Till, body: schemas.IdentifyRequest) -> Answer:
+    """Find a member by card, phone or e-mail; with `create`, enrol who is not known yet."""
+    shown = _shown(body.member)
+    if body.create is None:
+        return Answer(200, tills.identify(till, shown))
+    new = body.create
+    fields = {
+        "first_name": new.first_name, "last_name": new.last_name, "email": new.email, "phone": new.phone,
+        "birth_date": new.birth_date.isoformat() if new.birth_date else "",
+    }  # fmt: skip
+    consents = [ConsentStatement(c.channel, c.granted, wording=c.wording) for c in new.consents]
+    return Answer(200, tills.enrol(till, shown, fields, consents))
+
+
+@posted(schemas.PurchaseRequest)
+def quote(till: Till, body: schemas.PurchaseRequest) -> Answer:
+    """What a ticket would earn and what could be spent on it. Records nothing."""
+    return Answer(200, tills.quote(till, _ticket(body)))
+
+
+@posted(schemas.PurchaseRequest)
+def purchase(till: Till, body: schemas.PurchaseRequest) -> Answer:
+    """Record a ticket and credit its points, in one transaction."""
+    return tills.record_purchase(till, _ticket(body))
+
+
+@posted(schemas.BatchRequest, LARGEST_BATCH_BODY)
+def batch(till: Till, body: schemas.BatchRequest) -> Answer:
+    """Record up to 500 tickets; a result for each, in the order sent. A bad ticket keeps no other out."""
+    tickets, results = [], []
+    for position, told in enumerate(body.purchases):
+        try:
+            tickets.append((position, _ticket(told)))
+        except Problem as problem:
+            results.append((position, _item(told, problem)))
+    answers = tills.record_purchases(till, [ticket for _position, ticket in tickets])
+    for (position, _sent), answer in zip(tickets, answers, strict=True):
+        results.append((position, _item(body.purchases[position], answer)))
+    results.sort(key=lambda result: result[0])
+    return Answer(200, {"results": [item for _position, item in results]})
+
+
+@posted(schemas.RefundRequest)
+def refund(till: Till, body: schemas.RefundRequest) -> Answer:
+    """Record goods brought back and take their points back."""
+    lines = [
+        RefundLineStatement(line.number, _quantity(line.quantity, f"lines[{position}]"))
+        for position, line in enumerate(body.lines)
+    ]
+    return tills.refund(
+        till,
+        RefundStatement(
+            body.refund_id, body.refunded_at, body.receipt_id, lines, body.business_day, body.store
+        ),
+    )
+
+
+@posted(schemas.RedemptionRequest)
+def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
+    """Spend points for money off."""
+    return tills.redeem(till, _shown(body.member), body.points, body.redemption_id, body.redeemed_at)
+
+
+def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    """A member whom the till's store knows: balances, tier, next expiry."""
+    if request.method != "GET":
+        raise MethodNotAllowed("GET")
+    till = till_of_key(request.headers.get("Authorization", ""))
+    with scoped_to(till.scope):
+        return _answered(Answer(200, tills.statement(str(public_id))))
+
+
+# --- From the wire to the domain -------------------------------------------------------------------------------------
+
+
+def _shown(told: schemas.MemberShown) -> Shown:
+    given = [(kind, value) for kind in ("card", "phone", "email") if (value := getattr(told, kind))]
+    if len(given) != 1:
+        raise Problem("invalid_identifier", _("give exactly one of card, phone, email"), "member")
+    return Shown(*given[0])
+
+
+def _ticket(told: schemas.PurchaseRequest) -> Ticket:
+    return Ticket(
+        receipt_id=told.receipt_id,
+        bought_at=told.bought_at,
+        shown=_shown(told.member) if told.member else None,
+        payment=told.payment,
+        lines=[
+            TicketLine(
+                sku=line.sku,
+                label=line.label,
+                category=line.category,
+                quantity=_quantity(line.quantity, f"lines[{position}]"),
+                amount_cents=_cents(line.amount, f"lines[{position}].amount"),
+                discount_cents=_cents(line.discount, f"lines[{position}].discount"),
+            )
+            for position, line in enumerate(told.lines)
+        ],
+    )
+
+
+def _cents(amount: Decimal, field: str) -> int:
+    cents = amount * 100 if amount.is_finite() and abs(amount) < 10**10 else None
+    if cents is None or cents != cents.to_integral_value():
+        raise Problem("invalid_amount", _("an amount has at most two decimals: %s") % amount, field)
+    return int(cents)
+
+
+def _quantity(quantity: Decimal, field: str) -> Decimal:
+    if not quantity.is_finite() or not 0 < quantity < 10**6 or quantity != round(quantity, 3):
+        raise Problem(
+            "invalid_quantity", _("a quantity is more than zero and has at most three decimals"), f"{field}.quantity"
+        )
+    return quantity
+
+
+def _item(told: schemas.PurchaseRequest, answer: Answer | Problem) -> dict:
+    item = {"receipt_id": told.receipt_id, "replayed": False, "answer": None, "problem": None}
+    if isinstance(answer, Problem):
+        return item | {
+            "status": 422,
+            "problem": {"code": answer.code, "detail": answer.detail, "field": answer.field},
+        }
+    return item | {"status": answer.status, "replayed": answer.replayed, "answer": answer.body}
+
+
+# --- OpenAPI ---------------------------------------------------------------------------------------------------------
+
+PATHS = {
+    "/api/v1/identify": (identify, schemas.IdentifyRequest, schemas.MemberAnswer, 200),
+    "/api/v1/quotes": (quote, schemas.PurchaseRequest, schemas.QuoteAnswer, 200),
+    "/api/v1/purchases": (purchase, schemas.PurchaseRequest, schemas.PurchaseAnswer, 201),
+    "/api/v1/purchases/batch": (batch, schemas.BatchRequest, schemas.BatchAnswer, 200),
+    "/api/v1/refunds": (refund, schemas.RefundRequest, schemas.RefundAnswer, 201),
+    "/api/v1/redemptions": (redemption, schemas.RedemptionRequest, schemas.RedemptionAnswer, 201),
+}
+PROBLEMS = {
+    "400": "The body is no JSON of this shape",
+    "401": "The key is missing, unknown or revoked",
+    "404": "Nobody is known by what was shown",
+    "409": "Not possible now: not enough points, or the sale is not known yet",
+    "413": "The body is too large",
+    "422": "The content cannot be right, or the id was used with another content",
+}
+
+
+def add_till_paths(result: dict, generator, request, public) -> dict:
+    """Post-processing hook of the OpenAPI document: the till's paths, from the same types that decode them."""
+    types = [body for _view, body, _answer, _status in PATHS.values()]
+    types += [answer for _view, _body, answer, _status in PATHS.values()]
+    types += [schemas.MemberAnswer, schemas.ProblemAnswer]
+    references, components = msgspec.json.schema_components(
+        list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}"
+    )
+    reference = dict(zip(dict.fromkeys(types), references, strict=True))
+    result.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    result["components"].setdefault("securitySchemes", {})["tillKey"] = {
+        "type": "apiKey", "in": "header", "name": "Authorization", "description": "Till <key>",
+    }  # fmt: skip
+    problem = {"application/problem+json": {"schema": reference[schemas.ProblemAnswer]}}
+    problems = {status: {"description": text, "content": problem} for status, text in PROBLEMS.items()}
+    for path, (view, body, answer, status) in PATHS.items():
+        result["paths"].setdefault(path, {})["post"] = {
+            "operationId": f"till_{view.__name__}", "tags": ["till"], "summary": view.__doc__,
+            "security": [{"tillKey": []}],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": reference[body]}}},
+            "responses": {
+                str(status): {
+                    "description": "Done; `Idempotent-Replayed: true` where it was done before",
+                    "content": {"application/json": {"schema": reference[answer]}},
+                },
+                **problems,
+            },
+        }  # fmt: skip
+    result["paths"]["/api/v1/members/{id}"] = {
+        "get": {
+            "operationId": "till_member", "tags": ["till"], "summary": member.__doc__,
+            "security": [{"tillKey": []}],
+            "parameters": [
+                {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+            ],
+            "responses": {
+                "200": {
+                    "description": "The member",
+                    "content": {"application/json": {"schema": reference[schemas.MemberAnswer]}},
+                },
+                "401": problems["401"], "404": problems["404"],
+            },
+        }
+    }  # fmt: skip
+    return result

@@ -1,0 +1,442 @@
+"""The deeds of the ledger: earn, release, redeem, take back, expire, transfer. Nothing else writes points.
+
+Each deed locks the member's accounts first, in the order of their ids, reads what it needs, and hands one or more
+`Fact`s to `post`, which calls the SQL function `ledger_post` once. Refusals of the database come back as the
+exceptions below, told apart by the constraint's name.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from loyalty import rules
+from loyalty.models import Account, Lot, Transaction
+from profiles.models import Merge, Purchase, Refund
+from tenants.scoping import whole_network
+
+Kind = Transaction.Kind
+AVAILABLE, PENDING, DEBT = Account.MEMBER_KINDS
+
+
+class LedgerError(Exception):
+    """The ledger refused; nothing was posted. `constraint` is the promise that would have been broken."""
+
+    constraint = ""
+
+
+class NotEnoughPoints(LedgerError):
+    """A member's available points would fall below zero. `missing`: how many points, where known."""
+
+    constraint = "member_balance_not_negative"
+
+    def __init__(self, missing: int = 0):
+        super().__init__(f"{missing} points missing")
+        self.missing = missing
+
+
+class Unbalanced(LedgerError):
+    """The postings of a transaction do not sum to zero."""
+
+    constraint = "transaction_sums_to_zero"
+
+
+class AppendOnly(LedgerError):
+    """Somebody tried to rewrite the past."""
+
+    constraint = "ledger_is_append_only"
+
+
+class AlreadyPosted(LedgerError):
+    """This fact stands in the ledger already."""
+
+    constraint = "loyalty_transaction_key_key"
+
+
+REFUSALS = {error.constraint: error for error in (NotEnoughPoints, Unbalanced, AppendOnly, AlreadyPosted)}
+
+
+@dataclass(frozen=True)
+class MemberAccounts:
+    """A member's three accounts, locked, with their balances when they were locked."""
+
+    profile_id: int
+    available_id: int
+    pending_id: int
+    debt_id: int
+    available: int = 0
+    pending: int = 0
+    debt: int = 0
+
+
+@dataclass
+class Fact:
+    """One transaction to post: points by account id (zeros are left out), new lots, uses and moves of lots."""
+
+    key: str
+    kind: str
+    profile_id: int
+    occurred_at: datetime
+    store_id: int | None = None
+    purchase_id: int | None = None
+    refund_id: int | None = None
+    reverses_id: int | None = None
+    qualifying: int = 0
+    tier: str = ""
+    explanation: list | dict = field(default_factory=list)
+    actor: str = ""
+    points: dict[int, int] = field(default_factory=dict)
+    lots: list[dict] = field(default_factory=list)
+    uses: dict[int, int] = field(default_factory=dict)
+    moves: dict[int, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict:
+        return {
+            "key": self.key, "kind": self.kind, "profile": self.profile_id, "store": self.store_id,
+            "purchase": self.purchase_id, "refund": self.refund_id, "reverses": self.reverses_id,
+            "occurred_at": self.occurred_at.isoformat(), "qualifying": self.qualifying, "tier": self.tier,
+            "explanation": self.explanation, "actor": self.actor,
+            "postings": [{"account": a, "points": p} for a, p in sorted(self.points.items()) if p],
+            "lots": self.lots,
+            "uses": [{"lot": lot, "points": points} for lot, points in self.uses.items() if points],
+            "moves": [{"lot": lot, "account": account} for lot, account in self.moves.items()],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Earning:
+    """What a ticket earned its member, by `rules.points_for`."""
+
+    purchase: Purchase
+    local_day: date
+    earned: rules.Earned
+    tier: str = ""
+
+
+def post(facts: Sequence[Fact]) -> dict[str, int]:
+    """Post the facts, all or none; returns transaction ids by key. Raises a `LedgerError`."""
+    if not facts:
+        return {}
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT key, id FROM ledger_post(%s::jsonb)", [json.dumps([fact.as_json() for fact in facts])]
+            )
+            return dict(cursor.fetchall())
+    except DatabaseError as error:
+        diagnosis = getattr(error.__cause__, "diag", None)
+        refusal = REFUSALS.get(getattr(diagnosis, "constraint_name", None) or "")
+        if refusal is None:
+            raise
+        raise refusal() from error
+
+
+def accounts_of(profile_ids: Iterable[int]) -> dict[int, MemberAccounts]:
+    """The members' accounts, opened where missing and locked in the order of their ids."""
+    ids = sorted(set(profile_ids))
+    with whole_network():
+        found = _locked(ids)
+        missing = [profile_id for profile_id in ids if profile_id not in found]
+        if missing:
+            Account.objects.bulk_create(
+                [
+                    Account(kind=kind, profile_id=profile_id, balance=0)
+                    for profile_id in missing
+                    for kind in Account.MEMBER_KINDS
+                ],
+                ignore_conflicts=True,
+            )
+            found = _locked(ids)
+    return found
+
+
+def store_accounts(kind: str, store_ids: Iterable[int]) -> dict[int, int]:
+    """The account of this kind of each store, opened where missing: store id -> account id."""
+    ids = set(store_ids)
+    with whole_network():
+        rows = Account.objects.filter(kind=kind, store__in=ids)
+        found = dict(rows.values_list("store", "pk"))
+        if len(found) < len(ids):
+            Account.objects.bulk_create(
+                [Account(kind=kind, store_id=store_id) for store_id in ids - found.keys()],
+                ignore_conflicts=True,
+            )
+            found = dict(rows.values_list("store", "pk"))
+    return found
+
+
+@transaction.atomic
+def earn(earnings: Sequence[Earning]) -> dict[str, int]:
+    """Credit tickets, each as a lot with its own expiry. A member's debt is paid first, out of the new lot."""
+    earnings = [earning for earning in earnings if earning.earned.points > 0]
+    members = accounts_of(earning.purchase.profile_id for earning in earnings)
+    issued = store_accounts(Account.Kind.ISSUED, {earning.purchase.store_id for earning in earnings})
+    debts = {profile_id: -member.debt for profile_id, member in members.items()}
+    facts = []
+    for earning in earnings:
+        purchase, points = earning.purchase, earning.earned.points
+        member = members[purchase.profile_id]
+        waits = earning.earned.pending_days > 0
+        paid = 0 if waits else min(points, debts[purchase.profile_id])
+        debts[purchase.profile_id] -= paid
+        account = member.pending_id if waits else member.available_id
+        spendable = rules.spendable_on(earning.local_day, earning.earned.pending_days)
+        expires = rules.last_day(earning.local_day, earning.earned.expiry_months)
+        facts.append(
+            Fact(
+                key=f"earn:{purchase.pk}",
+                kind=Kind.EARN,
+                profile_id=purchase.profile_id,
+                store_id=purchase.store_id,
+                purchase_id=purchase.pk,
+                occurred_at=purchase.bought_at,
+                qualifying=points,
+                tier=earning.tier,
+                explanation=earning.earned.steps,
+                points={issued[purchase.store_id]: -points, account: points - paid, member.debt_id: paid},
+                lots=[
+                    {
+                        "account": account, "store": purchase.store_id, "points": points, "used": paid,
+                        "available_on": spendable.isoformat(), "expires_on": expires and expires.isoformat(),
+                    }
+                ],
+            )
+        )  # fmt: skip
+    return post(facts)
+
+
+@transaction.atomic
+def redeem(profile_id: int, points: int, *, store_id: int, key: str, at: datetime, actor: str = "") -> int:
+    """Spend available points at a store, the earliest expiry first. Returns the transaction's id.
+
+    Raises `NotEnoughPoints`, and `AlreadyPosted` for a key that was used before.
+    """
+    member = accounts_of([profile_id])[profile_id]
+    if member.available < points:
+        raise NotEnoughPoints(points - member.available)
+    redeemed = store_accounts(Account.Kind.REDEEMED, [store_id])[store_id]
+    fact = Fact(
+        key=key, kind=Kind.REDEEM, profile_id=profile_id, store_id=store_id, occurred_at=at, actor=actor,
+        points={member.available_id: -points, redeemed: points}, uses=_first_to_expire(member.available_id, points),
+    )  # fmt: skip
+    return post([fact])[key]
+
+
+@transaction.atomic
+def take_back(refund: Refund, points: int, *, actor: str = "") -> int | None:
+    """Take points back for goods brought back: from the ticket's own lot, then from the others, then as debt.
+
+    The store that issued the points gets them back, wherever the goods were returned. Returns the transaction's id,
+    or None where there is nothing to take.
+    """
+    purchase = refund.purchase
+    if points <= 0 or purchase.profile_id is None:
+        return None
+    with whole_network():
+        earning = Transaction.objects.get(key=f"earn:{purchase.pk}")
+        member = accounts_of([purchase.profile_id])[purchase.profile_id]
+        own = Lot.objects.filter(
+            transaction=earning, remaining__gt=0, account__in=[member.available_id, member.pending_id]
+        ).first()
+    left = points
+    changes: dict[int, int] = defaultdict(int)
+    uses: dict[int, int] = {}
+    if own:
+        uses[own.pk] = min(left, own.remaining)
+        changes[own.account_id] -= uses[own.pk]
+        left -= uses[own.pk]
+    spendable = max(0, member.available + changes[member.available_id])
+    others = min(left, spendable)
+    if others:
+        uses |= _first_to_expire(member.available_id, others, besides=uses)
+        changes[member.available_id] -= others
+        left -= others
+    changes[member.debt_id] -= left
+    changes[store_accounts(Account.Kind.ISSUED, [purchase.store_id])[purchase.store_id]] += points
+    key = f"refund:{refund.pk}"
+    fact = Fact(
+        key=key, kind=Kind.REFUND, profile_id=purchase.profile_id, store_id=refund.store_id,
+        purchase_id=purchase.pk, refund_id=refund.pk, reverses_id=earning.pk, occurred_at=refund.refunded_at,
+        qualifying=-points, actor=actor, points=dict(changes), uses=uses,
+    )  # fmt: skip
+    return post([fact])[key]
+
+
+@transaction.atomic
+def release_due(today: date, limit: int = 500) -> int:
+    """Make pending points spendable whose day has come; returns how many lots. Debts are paid first."""
+    with whole_network():
+        due = list(
+            Lot.objects.filter(remaining__gt=0, account__kind=PENDING, available_on__lte=today)
+            .select_related("account", "transaction")
+            .order_by("pk")[:limit]
+        )
+        members = accounts_of(lot.account.profile_id for lot in due)
+        debts = {profile_id: -member.debt for profile_id, member in members.items()}
+        # Read again under the lock: a refund may have taken the points meanwhile.
+        left = dict(Lot.objects.filter(pk__in=[lot.pk for lot in due]).values_list("pk", "remaining"))
+        facts = []
+        for lot in due:
+            profile_id, points = lot.account.profile_id, left[lot.pk]
+            if not points:
+                continue
+            member = members[profile_id]
+            paid = min(points, debts[profile_id])
+            debts[profile_id] -= paid
+            facts.append(
+                Fact(
+                    key=f"release:{lot.pk}", kind=Kind.RELEASE, profile_id=profile_id, store_id=lot.store_id,
+                    purchase_id=lot.transaction.purchase_id, occurred_at=timezone.now(),
+                    points={
+                        member.pending_id: -points, member.available_id: points - paid, member.debt_id: paid,
+                    },
+                    uses={lot.pk: paid}, moves={lot.pk: member.available_id},
+                )
+            )  # fmt: skip
+        post(facts)
+    return len(due)
+
+
+@transaction.atomic
+def expire_due(today: date, limit: int = 500) -> int:
+    """Expire what is left of lots whose last day has passed; returns how many lots. Safe to run twice or killed."""
+    with whole_network():
+        due = list(
+            Lot.objects.filter(remaining__gt=0, account__kind=AVAILABLE, expires_on__lt=today)
+            .select_related("account")
+            .order_by("pk")[:limit]
+        )
+        members = accounts_of(lot.account.profile_id for lot in due)
+        left = dict(Lot.objects.filter(pk__in=[lot.pk for lot in due]).values_list("pk", "remaining"))
+        expired = store_accounts(Account.Kind.EXPIRED, {lot.store_id for lot in due})
+        post(
+            [
+                Fact(
+                    key=f"expire:{lot.pk}:{lot.expires_on}", kind=Kind.EXPIRE, profile_id=lot.account.profile_id,
+                    store_id=lot.store_id, occurred_at=timezone.now(),
+                    points={
+                        members[lot.account.profile_id].available_id: -left[lot.pk],
+                        expired[lot.store_id]: left[lot.pk],
+                    },
+                    uses={lot.pk: left[lot.pk]},
+                )
+                for lot in due
+                if left[lot.pk]
+            ]
+        )  # fmt: skip
+    return len(due)
+
+
+def transfer(merge: Merge) -> None:
+    """Hand a merged member's points to the survivor: lots keep their expiry, store and rule, no point is lost."""
+    winner, loser = merge.winner_id, merge.loser_id
+    with whole_network():
+        history = list(Transaction.objects.filter(profile=loser).values_list("pk", flat=True))
+        if not history:
+            return
+        accounts = accounts_of([winner, loser])
+        lots = Lot.objects.filter(account__in=[accounts[loser].available_id, accounts[loser].pending_id])
+        merge.moved["ledger"] = {"transactions": history, "lots": list(lots.values_list("pk", flat=True))}
+        _move(accounts[loser], accounts[winner], lots, accounts[loser].debt, key=f"merge:{merge.loser_id}")
+        Transaction.objects.filter(pk__in=history).update(profile=winner)
+        _settle_debt(winner)
+
+
+def transfer_back(merge: Merge) -> None:
+    """Hand the points back to a member who was separated: what is left of the own lots, and the later tickets'."""
+    moved = merge.moved.get("ledger", {"transactions": [], "lots": []})
+    winner, loser = merge.winner_id, merge.loser_id
+    with whole_network():
+        theirs = Transaction.objects.filter(profile=winner, purchase__profile=loser)
+        later = list(theirs.values_list("pk", flat=True))
+        if not moved["transactions"] and not later:
+            return
+        accounts = accounts_of([winner, loser])
+        lots = Lot.objects.filter(
+            pk__in=[
+                *moved["lots"],
+                *Lot.objects.filter(transaction__in=later).values_list("pk", flat=True),
+            ],
+            account__in=[accounts[winner].available_id, accounts[winner].pending_id],
+        )
+        _move(accounts[winner], accounts[loser], lots, 0, key=f"unmerge:{merge.pk}")
+        Transaction.objects.filter(pk__in=[*moved["transactions"], *later]).exclude(
+            kind=Kind.TRANSFER
+        ).update(profile=loser)
+
+
+def _move(giver: MemberAccounts, taker: MemberAccounts, lots, debt: int, *, key: str) -> None:
+    """Post the transfer of these lots (and of a debt, zero or negative) from one member to another."""
+    counterpart = {giver.available_id: taker.available_id, giver.pending_id: taker.pending_id}
+    changes: dict[int, int] = defaultdict(int)
+    moves = {}
+    for lot in lots:
+        changes[lot.account_id] -= lot.remaining
+        changes[counterpart[lot.account_id]] += lot.remaining
+        moves[lot.pk] = counterpart[lot.account_id]
+    changes[giver.debt_id] -= debt
+    changes[taker.debt_id] += debt
+    if not moves and not debt:
+        return
+    number = Transaction.objects.filter(key__startswith=f"{key}:").count() + 1
+    post(
+        [
+            Fact(
+                key=f"{key}:{number}", kind=Kind.TRANSFER, profile_id=taker.profile_id, occurred_at=timezone.now(),
+                points=dict(changes), moves=moves, explanation=[{"from": giver.profile_id}],
+            )
+        ]
+    )  # fmt: skip
+
+
+def _settle_debt(profile_id: int) -> None:
+    """A member who has points and a debt pays it."""
+    member = accounts_of([profile_id])[profile_id]
+    paid = min(-member.debt, member.available)
+    if paid:
+        number = Transaction.objects.filter(key__startswith=f"settle:{profile_id}:").count() + 1
+        post(
+            [
+                Fact(
+                    key=f"settle:{profile_id}:{number}", kind=Kind.ADJUST, profile_id=profile_id,
+                    occurred_at=timezone.now(), points={member.available_id: -paid, member.debt_id: paid},
+                    uses=_first_to_expire(member.available_id, paid),
+                )
+            ]
+        )  # fmt: skip
+
+
+def _first_to_expire(account_id: int, points: int, besides: Iterable[int] = ()) -> dict[int, int]:
+    """Points by lot, the earliest expiry first; the account is locked by the caller."""
+    uses: dict[int, int] = {}
+    with whole_network():
+        lots = Lot.objects.filter(account=account_id, remaining__gt=0).exclude(pk__in=list(besides))
+        for lot in lots.order_by("expires_on", "pk").iterator(chunk_size=50):
+            if points <= 0:
+                break
+            uses[lot.pk] = min(points, lot.remaining)
+            points -= uses[lot.pk]
+    if points > 0:
+        raise NotEnoughPoints(points)
+    return uses
+
+
+def _locked(profile_ids: Sequence[int]) -> dict[int, MemberAccounts]:
+    rows: dict[int, dict[str, Account]] = defaultdict(dict)
+    accounts = Account.objects.select_for_update(no_key=True).filter(profile__in=profile_ids)
+    for account in accounts.order_by("pk"):
+        rows[account.profile_id][account.kind] = account
+    return {
+        profile_id: MemberAccounts(
+            profile_id,
+            *(kinds[kind].pk for kind in Account.MEMBER_KINDS),
+            *(kinds[kind].balance for kind in Account.MEMBER_KINDS),
+        )
+        for profile_id, kinds in rows.items()
+    }
+
+

@@ -1,0 +1,66 @@
+"""Who takes part in the programme, and at which tier."""
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from loyalty import rules
+from loyalty.models import Membership, Tier, Transaction
+from tenants.scoping import whole_network
+
+QUALIFYING_WINDOW = timedelta(days=365)
+
+
+class Standing:
+    """Qualifying points of some members, by the time they were earned: answers "which tier at that instant?".
+
+    Points count for 365 days, and whether they were spent does not matter.
+    """
+
+    def __init__(self, profile_ids: Iterable[int], since: datetime, thresholds: dict[str, int]):
+        self.thresholds = thresholds
+        self._earned: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+        with whole_network():
+            rows = Transaction.objects.filter(
+                profile__in=list(profile_ids), occurred_at__gt=since - QUALIFYING_WINDOW
+            ).exclude(qualifying_points=0)
+            for profile_id, at, points in rows.order_by("occurred_at").values_list(
+                "profile", "occurred_at", "qualifying_points"
+            ):
+                self._earned[profile_id].append((at, points))
+
+    def add(self, profile_id: int, at: datetime, points: int) -> None:
+        insort(self._earned[profile_id], (at, points))
+
+    def points(self, profile_id: int, at: datetime) -> int:
+        return sum(p for t, p in self._earned[profile_id] if at - QUALIFYING_WINDOW < t <= at)
+
+    def tier(self, profile_id: int, at: datetime) -> str:
+        return rules.tier_for(self.points(profile_id, at), self.thresholds)
+
+
+def refresh(profile_ids: Iterable[int], now: datetime | None = None) -> None:
+    """Enrol who earned points and is no member yet, and set everybody's tier to what holds now."""
+    ids = sorted(set(profile_ids))
+    now = now or timezone.now()
+    with whole_network():
+        tiers = {tier.code: tier for tier in Tier.objects.all()}
+        standing = Standing(ids, now, {code: tier.threshold for code, tier in tiers.items()})
+        known = {m.profile_id: m for m in Membership.objects.filter(profile__in=ids)}
+        changed = []
+        for profile_id in ids:
+            tier = tiers.get(standing.tier(profile_id, now))
+            member = known.get(profile_id) or Membership(profile_id=profile_id, enrolled_at=now)
+            if member.pk and member.tier_id == (tier.pk if tier else None):
+                continue
+            member.tier, member.tier_since = tier, now
+            changed.append(member)
+        Membership.objects.bulk_create(
+            changed,
+            update_conflicts=True,
+            unique_fields=["profile"],
+            update_fields=["tier", "tier_since"],
+        )

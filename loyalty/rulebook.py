@@ -1,0 +1,71 @@
+"""Which rules held when: versions are read once and answer for any instant, so a late ticket is judged as on its day."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from loyalty import rules
+from loyalty.models import Programme, Rule, RuleVersion, Tier
+from tenants.network.models import Staff, audit
+
+
+class NoProgramme(LookupError):
+    """The brand has not set up its loyalty programme yet."""
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """The programme as read at one time: every rule version, and the tiers' thresholds."""
+
+    programme: Programme
+    versions: tuple[tuple[datetime, datetime | None, rules.RuleTerms], ...]
+    thresholds: dict[str, int]
+
+    @classmethod
+    def load(cls) -> "Rulebook":
+        """Raises `NoProgramme`."""
+        programme = Programme.objects.first()
+        if programme is None:
+            raise NoProgramme("no loyalty programme is set up")
+        versions = tuple(
+            (v.effective_from, v.effective_to, _terms(v)) for v in RuleVersion.objects.select_related("rule")
+        )
+        return cls(programme, versions, dict(Tier.objects.values_list("code", "threshold")))
+
+    def at(self, instant: datetime) -> list[rules.RuleTerms]:
+        """The rule versions in force: from their start, included, to their end, excluded."""
+        return [
+            terms for start, end, terms in self.versions if start <= instant and (end is None or instant < end)
+        ]
+
+
+def _terms(version: RuleVersion) -> rules.RuleTerms:
+    rule = version.rule
+    return rules.RuleTerms(
+        rule.code, version.number, rule.kind, rule.priority, version.conditions, version.terms
+    )
+
+
+@transaction.atomic
+def publish(
+    rule: Rule, conditions: dict, terms: dict, *, reason: str = "", by: Staff | None = None,
+    effective_from: datetime | None = None,
+) -> RuleVersion:  # fmt: skip
+    """Give the rule a new version and end the one before it. Raises `rules.InvalidRule`."""
+    rules.validate(rule.kind, conditions, terms)
+    rule = Rule.objects.select_for_update().get(pk=rule.pk)
+    start = effective_from or timezone.now()
+    last = rule.versions.order_by("-number").first()
+    if last and last.effective_to is None:
+        if last.effective_from >= start:
+            raise rules.InvalidRule("effective_from", "must lie after the start of the version before")
+        last.effective_to = start
+        last.save(update_fields=["effective_to"])
+    version = RuleVersion.objects.create(
+        rule=rule, number=last.number + 1 if last else 1, effective_from=start,
+        conditions=conditions, terms=terms, reason=reason, made_by=by,
+    )  # fmt: skip
+    audit(by or "system", "published", version, reason=reason)
+    return version

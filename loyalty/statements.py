@@ -1,0 +1,90 @@
+"""What a member has: balances, what expires next, and how it came about."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from django.db.models import Sum
+
+from loyalty.models import Account, Lot, Membership, Posting, Transaction
+from profiles.models import Profile
+from tenants.scoping import whole_network
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Points of a member; `debt` is zero or more; `tier` is a name, "" for none."""
+
+    available: int = 0
+    pending: int = 0
+    debt: int = 0
+    next_expiry_on: date | None = None
+    next_expiry_points: int = 0
+    tier: str = ""
+
+
+@dataclass(frozen=True)
+class Movement:
+    """One line of a member's history: the transaction and what it did to the three balances together."""
+
+    transaction: Transaction
+    points: int
+
+
+def balance_of(profile: Profile) -> Balance:
+    """The member's balance in the whole network; all zero for who never earned."""
+    return balances_of([profile.pk])[profile.pk]
+
+
+def balances_of(profile_ids) -> dict[int, Balance]:
+    """Balances by profile id."""
+    ids = list(profile_ids)
+    with whole_network():
+        points: dict[int, dict[str, int]] = {profile_id: {} for profile_id in ids}
+        for profile_id, kind, balance in Account.objects.filter(profile__in=ids).values_list(
+            "profile", "kind", "balance"
+        ):
+            points[profile_id][kind] = balance
+        tiers = dict(
+            Membership.objects.filter(profile__in=ids, tier__isnull=False).values_list("profile", "tier__name")
+        )
+        expiring: dict[int, tuple[date, int]] = {}
+        lots = (
+            Lot.objects.filter(
+                account__profile__in=ids,
+                account__kind=Account.Kind.AVAILABLE,
+                remaining__gt=0,
+                expires_on__isnull=False,
+            )
+            .order_by("-expires_on")
+            .values_list("account__profile", "expires_on")
+            .annotate(points=Sum("remaining"))
+        )
+        for profile_id, expires_on, remaining in lots:
+            expiring[profile_id] = (expires_on, remaining)
+    return {
+        profile_id: Balance(
+            available=kinds.get(Account.Kind.AVAILABLE, 0),
+            pending=kinds.get(Account.Kind.PENDING, 0),
+            debt=-kinds.get(Account.Kind.DEBT, 0),
+            next_expiry_on=expiring.get(profile_id, (None, 0))[0],
+            next_expiry_points=expiring.get(profile_id, (None, 0))[1],
+            tier=tiers.get(profile_id, ""),
+        )
+        for profile_id, kinds in points.items()
+    }
+
+
+def history(profile: Profile, limit: int = 50) -> list[Movement]:
+    """The newest movements first; what the current scope sees of them."""
+    with whole_network():
+        accounts = list(Account.objects.filter(profile=profile).values_list("pk", flat=True))
+    transactions = list(
+        Transaction.objects.filter(profile=profile).select_related("store", "purchase").order_by("-pk")[:limit]
+    )
+    moved = dict(
+        Posting.objects.filter(transaction__in=transactions, account__in=accounts)
+        .order_by()
+        .values_list("transaction")
+        .annotate(points=Sum("points"))
+    )
+    return [Movement(t, moved.get(t.pk, 0)) for t in transactions]

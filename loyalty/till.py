@@ -1,0 +1,393 @@
+"""What a till can ask. Each verb is one transaction, and each answer is kept: the same request again gets it again.
+
+Requests are told apart by the till's own ids — receipt, refund, redemption — so a till that lost an answer simply
+sends the request once more. The same id with another content is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from loyalty import ledger, members, rules, statements
+from loyalty.models import TillRequest, Transaction
+from loyalty.rulebook import NoProgramme, Rulebook
+from profiles import intake
+from profiles.intake import Conflict, Problem, RefundStatement, Shown, Statement, Ticket
+from profiles.models import Profile, Purchase, Refund, RefundLine
+from tenants.network.models import Till
+from tenants.scoping import whole_network
+
+LARGEST_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the till is told. `replayed`: it was told before, word for word."""
+
+    status: int
+    body: dict
+    replayed: bool = False
+
+
+class UnknownMember(LookupError):
+    """Nobody is known by what was shown."""
+
+
+# --- Who is it -----------------------------------------------------------------------------------------------------
+
+
+def identify(till: Till, shown: Shown) -> dict:
+    """The member who shows this card, phone or e-mail: masked, for the cashier. Raises `UnknownMember`, `Problem`."""
+    return member_view(_member(till, shown))
+
+
+@transaction.atomic
+def enrol(till: Till, shown: Shown, fields: dict[str, str], consents=()) -> dict:
+    """Find the member, or take a new one in with what was said at the till. Raises `Problem`."""
+    try:
+        return identify(till, shown)
+    except UnknownMember:
+        told = {**fields, shown.kind: shown.value}
+        outcome = intake.take_in_records(
+            intake.purchases.till_source(),
+            [
+                Statement(
+                    external_id=f"{shown.kind}:{intake.purchases.key_of(shown, till)}"[:80],
+                    fields=told,
+                    raw={**told, "shown_at": str(till)},
+                    store_code=till.store.code,
+                    consents=consents,
+                )
+            ],
+        )[0]
+    with whole_network():
+        members.refresh([outcome.profile_id])
+        return member_view(Profile.objects.get(pk=outcome.profile_id))
+
+
+def statement(public_id: str) -> dict:
+    """A member whom the till's store knows. Raises `UnknownMember`."""
+    with whole_network():
+        profile = Profile.objects.filter(public_id=public_id).first()
+    # The id of a merged profile answers with the one it lives on in, if the store knows that one.
+    if profile is None or not Profile.objects.filter(pk=profile.survivor.pk).exists():
+        raise UnknownMember(_("no member of this store has the id %s") % public_id)
+    return member_view(profile.survivor)
+
+
+def member_view(profile: Profile) -> dict:
+    """What a cashier sees: enough to greet and to check, no more."""
+    balance = statements.balance_of(profile)
+    return {
+        "id": str(profile.public_id),
+        "name": " ".join(filter(None, [profile.first_name, profile.last_name[:1] + "." if profile.last_name else ""])),
+        "email": _masked(profile.email),
+        "phone": f"••{profile.phone[-2:]}" if profile.phone else "",
+        "tier": balance.tier,
+        **_points(balance),
+        "next_expiry": {"on": balance.next_expiry_on.isoformat(), "points": balance.next_expiry_points}
+        if balance.next_expiry_on
+        else None,
+    }  # fmt: skip
+
+
+# --- Tickets ---------------------------------------------------------------------------------------------------------
+
+
+def quote(till: Till, ticket: Ticket) -> dict:
+    """What the ticket would earn, and what the member could spend on it. Records nothing. Raises `Problem`."""
+    intake.purchases.check(ticket, till, timezone.now())
+    book = Rulebook.load()
+    profile = _member(till, ticket.shown) if ticket.shown else None
+    tier = ""
+    if profile:
+        tier = members.Standing([profile.pk], ticket.bought_at, book.thresholds).tier(
+            profile.pk, ticket.bought_at
+        )
+    earned = rules.points_for(_as_rules_see_it(till, ticket, tier), book.at(ticket.bought_at))
+    step, worth = book.programme.reward_points, book.programme.reward_cents
+    answer = {"points": earned.points, "explanation": earned.steps, "total_cents": ticket.total_cents}
+    if profile:
+        balance = statements.balance_of(profile)
+        affordable = min(balance.available // step, ticket.total_cents // worth) * step
+        answer |= {
+            "member": str(profile.public_id),
+            "spendable_points": affordable,
+            "spendable_cents": rules.discount_for(affordable, step, worth),
+            **_points(balance),
+        }
+    return answer
+
+
+def record_purchase(till: Till, ticket: Ticket) -> Answer:
+    """Record a ticket and credit its points. Raises `Problem` for a ticket that cannot be right."""
+    answer = record_purchases(till, [ticket])[0]
+    if isinstance(answer, Problem):
+        raise answer
+    return answer
+
+
+def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Problem]:
+    """Record tickets that a till sends together, such as a day it was offline; one answer or problem each.
+
+    They are judged in the order in which they were bought, whatever the order of sending.
+    """
+    return _once_more_after_a_race(_record_purchases, till, tickets)
+
+
+@transaction.atomic
+def _record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Problem]:
+    answers: list[Answer | Problem | None] = [None] * len(tickets)
+    keys = [_key_of_purchase(till, ticket) for ticket in tickets]
+    told = _told_before(till, keys)
+    fresh: list[int] = []
+    for position in sorted(range(len(tickets)), key=lambda p: _instant(tickets[p])):
+        before = told.get(keys[position])
+        if before is None:
+            fresh.append(position)
+        else:
+            answers[position] = _again(before, intake.purchases.content_hash(tickets[position]))
+    recorded = intake.record_purchases(till, [tickets[position] for position in fresh])
+    news = {}
+    for position, item in zip(fresh, recorded, strict=True):
+        if item.problem is not None:
+            answers[position] = item.problem
+        elif item.verdict == intake.purchases.RECORDED:
+            news[position] = item.purchase
+    bodies = _credit(till, {position: (purchase, tickets[position]) for position, purchase in news.items()})
+    TillRequest.objects.bulk_create(
+        [
+            TillRequest(
+                till=till, key=keys[position], request_hash=purchase.content_hash, status=201,
+                response=bodies[position],
+            )
+            for position, purchase in news.items()
+        ]
+    )  # fmt: skip
+    for position in news:
+        answers[position] = Answer(201, bodies[position])
+    for position in fresh:
+        # The same ticket twice in one batch: the second hears what the first was told.
+        if answers[position] is None:
+            first = next(p for p in news if keys[p] == keys[position])
+            answers[position] = Answer(201, bodies[first], replayed=True)
+    return answers
+
+
+def _credit(till: Till, news: dict[int, tuple[Purchase, Ticket]]) -> dict[int, dict]:
+    """Post what the new purchases earn, in the order given; returns the answer's body by position."""
+    bodies = {
+        position: {
+            "receipt_id": purchase.receipt_id, "total_cents": purchase.total_cents, "member": None, "points": 0,
+            "explanation": [],
+        }
+        for position, (purchase, _ticket) in news.items()
+    }  # fmt: skip
+    people = {purchase.profile_id for purchase, _ticket in news.values()} - {None}
+    if not people:
+        return bodies
+    try:
+        book = Rulebook.load()
+    except NoProgramme:
+        return bodies
+    first = min(purchase.bought_at for purchase, _ticket in news.values())
+    standing = members.Standing(people, first, book.thresholds)
+    earnings = []
+    for position, (purchase, ticket) in news.items():
+        if purchase.profile_id is None:
+            continue
+        tier = standing.tier(purchase.profile_id, purchase.bought_at)
+        earned = rules.points_for(_as_rules_see_it(till, ticket, tier), book.at(purchase.bought_at))
+        standing.add(purchase.profile_id, purchase.bought_at, earned.points)
+        earnings.append(ledger.Earning(purchase, purchase.business_day, earned, tier))
+        bodies[position] |= {"points": earned.points, "explanation": earned.steps}
+    ledger.earn(earnings)
+    members.refresh(people)
+    with whole_network():
+        public_ids = dict(Profile.objects.filter(pk__in=people).values_list("pk", "public_id"))
+    balances = statements.balances_of(people)
+    for position, (purchase, _ticket) in news.items():
+        if purchase.profile_id is not None:
+            balance = balances[purchase.profile_id]
+            bodies[position] |= {
+                "member": str(public_ids[purchase.profile_id]), "tier": balance.tier, **_points(balance),
+            }  # fmt: skip
+    return bodies
+
+
+# --- Refunds and redemptions -----------------------------------------------------------------------------------------
+
+
+def refund(till: Till, told: RefundStatement) -> Answer:
+    """Record goods brought back and take their points back. Raises `Problem`, `Conflict`."""
+    return _once_more_after_a_race(_refund, till, told)
+
+
+@transaction.atomic
+def _refund(till: Till, told: RefundStatement) -> Answer:
+    key = f"refund:{told.refunded_at.astimezone(till.store.zone).date()}:{told.refund_id}"
+    before = _told_before(till, [key]).get(key)
+    if before:
+        return _raised(_again(before, intake.purchases.content_hash(told)))
+    recorded, _verdict = intake.record_refund(till, told)
+    with whole_network():
+        points = points_to_take_back(recorded)
+        ledger.take_back(recorded, points, actor=str(till))
+        body = {
+            "refund_id": recorded.refund_id, "receipt_id": recorded.purchase.receipt_id,
+            "refunded_cents": recorded.total_cents, "points_taken_back": points, "member": None,
+        }  # fmt: skip
+        profile = recorded.purchase.profile
+        if profile:
+            members.refresh([profile.pk])
+            body |= {"member": str(profile.public_id), **_points(statements.balance_of(profile))}
+    _tell(till, key, recorded.content_hash, body)
+    return Answer(201, body)
+
+
+def points_to_take_back(returned: Refund) -> int:
+    """Points that the refund costs its member, under the rules that the ticket was judged by."""
+    purchase = returned.purchase
+    earning = Transaction.objects.filter(key=f"earn:{purchase.pk}").first()
+    if earning is None:
+        return 0
+    lines = list(purchase.lines.order_by("number"))
+    back = dict.fromkeys([line.pk for line in lines], 0)
+    upto = RefundLine.objects.filter(refund__purchase=purchase, refund__pk__lte=returned.pk)
+    for line_id, cents in upto.values_list("line", "amount_cents"):
+        back[line_id] += cents
+    taken = -sum(
+        Transaction.objects.filter(
+            purchase=purchase, kind=Transaction.Kind.REFUND, refund__pk__lt=returned.pk
+        ).values_list("qualifying_points", flat=True)
+    )
+    return rules.points_to_take_back(
+        as_recorded(purchase, lines, earning.tier),
+        [back[line.pk] for line in lines],
+        Rulebook.load().at(purchase.bought_at),
+        taken,
+    )
+
+
+def redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datetime) -> Answer:
+    """Spend points for money off. Raises `Problem` (`invalid_points`), `UnknownMember`, `ledger.NotEnoughPoints`."""
+    return _once_more_after_a_race(_redeem, till, shown, points, redemption_id, at)
+
+
+@transaction.atomic
+def _redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datetime) -> Answer:
+    key = f"redemption:{redemption_id}"
+    content = hashlib.sha256(json.dumps([shown.kind, shown.value, points]).encode()).hexdigest()
+    before = _told_before(till, [key]).get(key)
+    if before:
+        return _raised(_again(before, content))
+    programme = Rulebook.load().programme
+    step = programme.reward_points
+    if points <= 0 or points % step:
+        raise Problem("invalid_points", _("points are spent in steps of %s") % step, "points")
+    if at > timezone.now() + intake.purchases.CLOCK_SKEW:
+        raise Problem("future_date", _("the redemption lies in the future"), "redeemed_at")
+    profile = _member(till, shown)
+    ledger.redeem(
+        profile.pk, points, store_id=till.store_id, key=f"redeem:{till.pk}:{redemption_id}"[:120],
+        at=min(at, timezone.now()), actor=str(till),
+    )  # fmt: skip
+    body = {
+        "redemption_id": redemption_id,
+        "member": str(profile.public_id),
+        "points": points,
+        "discount_cents": rules.discount_for(points, step, programme.reward_cents),
+        **_points(statements.balance_of(profile)),
+    }
+    _tell(till, key, content, body)
+    return Answer(201, body)
+
+
+# --- How the rules see a ticket --------------------------------------------------------------------------------------
+
+
+def _as_rules_see_it(till: Till, ticket: Ticket, tier: str) -> rules.Ticket:
+    return rules.Ticket(
+        ticket.bought_at.astimezone(till.store.zone),
+        till.store.code,
+        tier,
+        [rules.Line(line.sku[:40], line.category[:60], line.amount_cents) for line in ticket.lines],
+    )
+
+
+def as_recorded(purchase: Purchase, lines, tier: str) -> rules.Ticket:
+    """The ticket as it stands in the database, for refunds and for the proof of the ledger."""
+    return rules.Ticket(
+        purchase.bought_at.astimezone(purchase.store.zone),
+        purchase.store.code,
+        tier,
+        [rules.Line(line.sku, line.category, line.amount_cents) for line in lines],
+    )
+
+
+# --- Answers that are kept -------------------------------------------------------------------------------------------
+
+
+def _once_more_after_a_race(verb, *args):
+    """Two equal requests at once: the loser of the race asks again and hears what the winner was told."""
+    try:
+        return verb(*args)
+    except (IntegrityError, ledger.AlreadyPosted):
+        return verb(*args)
+
+
+def _told_before(till: Till, keys: Sequence[str]) -> dict[str, TillRequest]:
+    return {request.key: request for request in TillRequest.objects.filter(till=till, key__in=keys)}
+
+
+def _again(before: TillRequest, content: str) -> Answer | Problem:
+    if before.request_hash != content:
+        return Conflict(
+            "id_reused", _("this id was used before with another content: %s") % before.key, "receipt_id"
+        )
+    return Answer(before.status, before.response, replayed=True)
+
+
+def _raised(answer: Answer | Problem) -> Answer:
+    if isinstance(answer, Problem):
+        raise answer
+    return answer
+
+
+def _tell(till: Till, key: str, content: str, body: dict) -> None:
+    TillRequest.objects.create(till=till, key=key[:160], request_hash=content, status=201, response=body)
+
+
+def _key_of_purchase(till: Till, ticket: Ticket) -> str:
+    day = _instant(ticket).astimezone(till.store.zone).date()
+    return f"purchase:{day}:{ticket.receipt_id}"[:160]
+
+
+def _instant(ticket: Ticket) -> datetime:
+    """When it was bought; a time without a zone, refused later, is sorted as if it were ours."""
+    return ticket.bought_at if ticket.bought_at.tzinfo else timezone.make_aware(ticket.bought_at)
+
+
+def _member(till: Till, shown: Shown) -> Profile:
+    if not intake.purchases.key_of(shown, till):
+        raise Problem("invalid_identifier", _("«%s» is not usable") % shown.value[:60], "member")
+    found = intake.find_people([shown], till)
+    if shown not in found:
+        raise UnknownMember(_("no member is known by this %s") % shown.kind)
+    with whole_network():
+        return Profile.objects.get(pk=found[shown])
+
+
+def _points(balance: statements.Balance) -> dict:
+    return {"available": balance.available, "pending": balance.pending, "debt": balance.debt}
+
+
+def _masked(email: str) -> str:
+    user, at, domain = email.partition("@")
+    return f"{user[:1]}•••{at}{domain}" if email else ""

@@ -1,0 +1,200 @@
+"""The shapes of the till's requests and answers: decoded, checked and documented from these types alone."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(max_length=120)]
+Code = Annotated[str, Meta(min_length=1, max_length=40)]
+Id = Annotated[str, Meta(min_length=1, max_length=64, description="The till's own id, unique in its store, till and day.")]
+Amount = Annotated[Decimal, Meta(description="Major units with at most two decimals, e.g. 19.95.")]
+Instant = Annotated[datetime, Meta(tz=True, description="With a zone, e.g. 2026-03-01T10:00:00+01:00.")]
+Quantity = Annotated[Decimal, Meta(description="More than zero, at most three decimals.")]
+
+
+class Request(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Unknown fields are refused, so that a mistyped name is noticed at the first call."""
+
+
+class MemberShown(Request):
+    """What the customer showed: exactly one of the three."""
+
+    card: Annotated[str, Meta(max_length=60)] | None = None
+    phone: Annotated[str, Meta(max_length=60)] | None = None
+    email: Annotated[str, Meta(max_length=254)] | None = None
+
+
+class ConsentTold(Request):
+    channel: Annotated[str, Meta(pattern="^(email|sms|post)$")]
+    granted: bool
+    wording: Annotated[str, Meta(max_length=500)] = ""
+
+
+class NewMember(Request):
+    first_name: Name = ""
+    last_name: Name = ""
+    email: Annotated[str, Meta(max_length=254)] = ""
+    phone: Annotated[str, Meta(max_length=60)] = ""
+    birth_date: date | None = None
+    consents: list[ConsentTold] = []
+
+
+class IdentifyRequest(Request):
+    """Find a member; with `create`, take the person in if nobody is known by what was shown."""
+
+    member: MemberShown
+    create: NewMember | None = None
+
+
+class LineSold(Request):
+    sku: Code
+    amount: Amount
+    label: Name = ""
+    category: Annotated[str, Meta(max_length=60)] = ""
+    quantity: Quantity = Decimal(1)
+    discount: Amount = Decimal(0)
+
+
+class PurchaseRequest(Request):
+    """A ticket. Sent again with the same content it gets the same answer; with another content it is refused."""
+
+    receipt_id: Id
+    bought_at: Instant
+    lines: Annotated[list[LineSold], Meta(min_length=1, max_length=1000)]
+    member: MemberShown | None = None
+    payment: Annotated[str, Meta(max_length=20)] = ""
+
+
+class BatchRequest(Request):
+    """Up to 500 tickets, such as a day the till was offline; each is judged as on its day."""
+
+    purchases: Annotated[list[PurchaseRequest], Meta(min_length=1, max_length=500)]
+
+
+class LineReturned(Request):
+    number: Annotated[int, Meta(ge=1, description="The line of the ticket, counted from 1.")]
+    quantity: Quantity = Decimal(1)
+
+
+class RefundRequest(Request):
+    """Goods brought back. `store` and `business_day` name the ticket where it is not this store's newest of that id."""
+
+    refund_id: Id
+    refunded_at: Instant
+    receipt_id: Id
+    lines: Annotated[list[LineReturned], Meta(min_length=1, max_length=1000)]
+    store: Annotated[str, Meta(max_length=20)] = ""
+    business_day: date | None = None
+
+
+class RedemptionRequest(Request):
+    redemption_id: Id
+    member: MemberShown
+    points: Annotated[int, Meta(gt=0)]
+    redeemed_at: Instant
+
+
+class Expiry(Struct):
+    on: date
+    points: int
+
+
+class Step(Struct):
+    """One rule's share of the points. `why`: base, multiplier, bonus or cap."""
+
+    rule: str
+    version: int
+    points: int
+    why: str
+
+
+class MemberAnswer(Struct, kw_only=True):
+    """A member, masked for the cashier."""
+
+    id: str
+    name: str
+    email: str
+    phone: str
+    tier: str
+    available: int
+    pending: int
+    debt: int
+    next_expiry: Expiry | None
+
+
+class QuoteAnswer(Struct, kw_only=True):
+    points: int
+    explanation: list[Step]
+    total_cents: int
+    member: str | None = None
+    spendable_points: int = 0
+    spendable_cents: int = 0
+    available: int = 0
+    pending: int = 0
+    debt: int = 0
+
+
+class PurchaseAnswer(Struct, kw_only=True):
+    receipt_id: str
+    total_cents: int
+    member: str | None
+    points: int
+    explanation: list[Step]
+    tier: str = ""
+    available: int = 0
+    pending: int = 0
+    debt: int = 0
+
+
+class ItemProblem(Struct, kw_only=True):
+    code: str
+    detail: str
+    field: str = ""
+
+
+class BatchItem(Struct, kw_only=True):
+    """`status` as the single call would have given it; `answer` or `problem`."""
+
+    receipt_id: str
+    status: int
+    replayed: bool
+    answer: PurchaseAnswer | None = None
+    problem: ItemProblem | None = None
+
+
+class BatchAnswer(Struct, kw_only=True):
+    results: list[BatchItem]
+
+
+class RefundAnswer(Struct, kw_only=True):
+    refund_id: str
+    receipt_id: str
+    refunded_cents: int
+    points_taken_back: int
+    member: str | None
+    available: int = 0
+    pending: int = 0
+    debt: int = 0
+
+
+class RedemptionAnswer(Struct, kw_only=True):
+    redemption_id: str
+    member: str
+    points: int
+    discount_cents: int
+    available: int
+    pending: int
+    debt: int
+
+
+class ProblemAnswer(Struct, kw_only=True):
+    """RFC 9457. `code` is stable, `errors` names the fields."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, str]] = []

@@ -1,0 +1,361 @@
+"""Tickets and refunds: recorded once, given to the person whose identifier was shown, never changed."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from django.db import transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from profiles import facts, normalise
+from profiles.intake.people import Statement, take_in_records
+from profiles.models import Identifier, Purchase, PurchaseLine, Refund, RefundLine, Source
+from tenants.network.models import Till
+from tenants.scoping import whole_network
+
+RECORDED, DUPLICATE = "recorded", "duplicate"
+
+# A till's clock may be wrong by a day or two; a ticket beyond that would fall into the wrong rules and windows.
+CLOCK_SKEW = timedelta(hours=48)
+
+
+class Problem(ValueError):
+    """A ticket or refund that cannot be recorded. `code` is stable, `field` a path such as `lines[2].quantity`."""
+
+    def __init__(self, code: str, detail: str, field: str = ""):
+        super().__init__(detail)
+        self.code, self.detail, self.field = code, detail, field
+
+
+class Conflict(Problem):
+    """The receipt was recorded before with another content."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a customer showed at the till: kind `card`, `phone` or `email`, and the value as typed or scanned."""
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True)
+class TicketLine:
+    """`amount_cents` is what was paid for the line, discounts taken off."""
+
+    sku: str
+    amount_cents: int
+    label: str = ""
+    category: str = ""
+    quantity: Decimal = Decimal(1)
+    discount_cents: int = 0
+
+
+@dataclass(frozen=True)
+class Ticket:
+    receipt_id: str
+    bought_at: datetime
+    lines: Sequence[TicketLine]
+    shown: Shown | None = None
+    payment: str = ""
+
+    @property
+    def total_cents(self) -> int:
+        return sum(line.amount_cents for line in self.lines)
+
+
+@dataclass(frozen=True)
+class RefundLineStatement:
+    """`number` is the line of the ticket, counted from 1."""
+
+    number: int
+    quantity: Decimal
+
+
+@dataclass(frozen=True)
+class RefundStatement:
+    """Goods brought back. The ticket is named by its receipt; its store and day only where they are not the till's
+    own and the day of the refund is not the day of the purchase."""
+
+    refund_id: str
+    refunded_at: datetime
+    receipt_id: str
+    lines: Sequence[RefundLineStatement]
+    business_day: date | None = None
+    store_code: str = ""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of a ticket: its purchase (new or known before), or the problem that kept it out."""
+
+    verdict: str
+    purchase: Purchase | None = None
+    problem: Problem | None = None
+
+
+def find_people(shown: Iterable[Shown], till: Till) -> dict[Shown, int]:
+    """The profile of each identifier that is known. A card that two people share is the one's who had it first."""
+    wanted = {(s.kind, key): s for s in shown if (key := key_of(s, till))}
+    found: dict[Shown, int] = {}
+    with whole_network():
+        rows = (
+            Identifier.objects.filter(
+                kind__in={kind for kind, _key in wanted}, key__in={key for _kind, key in wanted}
+            )
+            .order_by("-profile")
+            .values_list("kind", "key", "profile")
+        )
+        keys = {(kind, key): profile_id for kind, key, profile_id in rows}
+    for s in shown:
+        profile_id = keys.get((s.kind, key_of(s, till)))
+        if profile_id:
+            found[s] = profile_id
+    return found
+
+
+def key_of(shown: Shown, till: Till) -> str:
+    """The comparable form of what was shown; "" where it is unusable."""
+    if shown.kind == Identifier.Kind.CARD:
+        return normalise.card(shown.value) or ""
+    if shown.kind == Identifier.Kind.PHONE:
+        phone = normalise.phone(shown.value, till.store.phone_region)
+        return phone.e164 if phone else ""
+    if shown.kind == Identifier.Kind.EMAIL:
+        email = normalise.email(shown.value)
+        return email.key if email else ""
+    return ""
+
+
+@transaction.atomic
+def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
+    """Record a till's tickets; one answer each, in order. A ticket that cannot be recorded keeps no other out.
+
+    An identifier that nobody has shown before makes a new customer, so that the points wait for the name.
+    """
+    now = timezone.now()
+    answers: list[Recorded | None] = [None] * len(tickets)
+    sound: list[int] = []
+    for position, ticket in enumerate(tickets):
+        try:
+            check(ticket, till, now)
+            sound.append(position)
+        except Problem as problem:
+            answers[position] = Recorded("rejected", problem=problem)
+    with whole_network():
+        people = _people_of(till, [tickets[position] for position in sound], now)
+        known = _known_purchases(till, [tickets[position] for position in sound])
+        fresh: list[Purchase] = []
+        lines: list[PurchaseLine] = []
+        for position in sound:
+            ticket = tickets[position]
+            day = ticket.bought_at.astimezone(till.store.zone).date()
+            content = content_hash(ticket)
+            purchase = known.get((day, ticket.receipt_id))
+            if purchase is not None:
+                answers[position] = _seen_before(purchase, content)
+                continue
+            purchase = Purchase(
+                store=till.store, till=till, business_day=day, receipt_id=ticket.receipt_id,
+                bought_at=ticket.bought_at, received_at=now, profile_id=people.get(ticket.shown),
+                identified_by=f"{ticket.shown.kind}:{key_of(ticket.shown, till)}" if ticket.shown else "",
+                total_cents=ticket.total_cents, payment=ticket.payment, content_hash=content,
+            )  # fmt: skip
+            known[day, ticket.receipt_id] = purchase
+            fresh.append(purchase)
+            lines += [_line(purchase, number, line) for number, line in enumerate(ticket.lines, start=1)]
+            answers[position] = Recorded(RECORDED, purchase)
+        Purchase.objects.bulk_create(fresh)
+        PurchaseLine.objects.bulk_create(lines, batch_size=5000)
+        met = {purchase.profile_id for purchase in fresh} - {None}
+        facts.met_at(met, till.store)
+        facts.refresh(met)
+    return answers
+
+
+def check(ticket: Ticket, till: Till, now: datetime) -> None:
+    """Raise `Problem` naming the field where the ticket cannot be right."""
+    if not ticket.receipt_id.strip() or len(ticket.receipt_id) > 64:
+        raise Problem("invalid_receipt", _("a receipt id of 1 to 64 characters is needed"), "receipt_id")
+    if ticket.bought_at.tzinfo is None:
+        raise Problem("time_without_zone", _("the time needs a zone, e.g. +02:00"), "bought_at")
+    if ticket.bought_at > now + CLOCK_SKEW:
+        raise Problem("future_date", _("the ticket lies in the future"), "bought_at")
+    if not ticket.lines:
+        raise Problem("no_lines", _("a ticket has at least one line"), "lines")
+    for number, line in enumerate(ticket.lines):
+        if line.quantity <= 0:
+            raise Problem(
+                "invalid_quantity", _("a quantity is more than zero"), f"lines[{number}].quantity"
+            )
+    if ticket.total_cents < 0:
+        raise Problem("negative_total", _("the lines sum to less than zero"), "lines")
+    if ticket.shown and not key_of(ticket.shown, till):
+        raise Problem("invalid_identifier", _("«%s» is not usable") % ticket.shown.value[:60], "member")
+
+
+def content_hash(statement) -> str:
+    """Fingerprint of a ticket or refund: the same receipt with another one is a conflict, not a repeat."""
+    return hashlib.sha256(json.dumps(asdict(statement), sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value) -> str:
+    if isinstance(value, datetime):
+        return str(value.timestamp())
+    if isinstance(value, Decimal):
+        return str(value.normalize())
+    return str(value)
+
+
+def _seen_before(purchase: Purchase, content: str) -> Recorded:
+    if purchase.content_hash == content:
+        return Recorded(DUPLICATE, purchase)
+    return Recorded(
+        "rejected",
+        purchase,
+        Conflict(
+            "receipt_conflict",
+            _("receipt «%s» of this day was recorded with another content") % purchase.receipt_id,
+            "receipt_id",
+        ),
+    )
+
+
+def _line(purchase: Purchase, number: int, line: TicketLine) -> PurchaseLine:
+    return PurchaseLine(
+        purchase=purchase, number=number, sku=line.sku[:40], label=line.label[:120],
+        category=line.category[:60], quantity=line.quantity, amount_cents=line.amount_cents,
+        discount_cents=line.discount_cents, store_id=purchase.store_id, profile_id=purchase.profile_id,
+        business_day=purchase.business_day,
+    )  # fmt: skip
+
+
+def _known_purchases(till: Till, tickets: Sequence[Ticket]) -> dict[tuple[date, str], Purchase]:
+    rows = Purchase.objects.filter(till=till, receipt_id__in={ticket.receipt_id for ticket in tickets})
+    return {(row.business_day, row.receipt_id): row for row in rows}
+
+
+def _people_of(till: Till, tickets: Sequence[Ticket], now: datetime) -> dict[Shown, int]:
+    shown = list(dict.fromkeys(ticket.shown for ticket in tickets if ticket.shown))
+    people = find_people(shown, till)
+    strangers = [s for s in shown if s not in people]
+    if strangers:
+        source = till_source()
+        outcomes = take_in_records(
+            source,
+            [
+                Statement(
+                    external_id=f"{s.kind}:{key_of(s, till)}"[:80],
+                    fields={s.kind: s.value},
+                    raw={s.kind: s.value, "shown_at": str(till)},
+                    stated_at=now,
+                    store_code=till.store.code,
+                )
+                for s in strangers
+            ],
+        )
+        people |= {s: o.profile_id for s, o in zip(strangers, outcomes, strict=True) if o.profile_id}
+    return people
+
+
+def till_source() -> Source:
+    """The source that stands for the tills themselves."""
+    return Source.objects.get_or_create(
+        code="till-api", defaults={"name": "Till", "kind": Source.Kind.TILL, "trust": 40}
+    )[0]
+
+
+@transaction.atomic
+def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
+    """Record goods brought back: the refund, and RECORDED or DUPLICATE.
+
+    Raises `Problem`: `unknown_sale` where the ticket is not known (yet), `unknown_line`, `quantity_exceeded` where
+    more comes back than was sold, `future_date`; and `Conflict`.
+    """
+    now = timezone.now()
+    if statement.refunded_at > now + CLOCK_SKEW:
+        raise Problem("future_date", _("the refund lies in the future"), "refunded_at")
+    if not statement.lines:
+        raise Problem("no_lines", _("a refund has at least one line"), "lines")
+    with whole_network():
+        day = statement.refunded_at.astimezone(till.store.zone).date()
+        content = content_hash(statement)
+        known = Refund.objects.filter(till=till, business_day=day, refund_id=statement.refund_id).first()
+        if known:
+            if known.content_hash != content:
+                raise Conflict(
+                    "refund_conflict",
+                    _("refund «%s» of this day was recorded with another content") % statement.refund_id,
+                    "refund_id",
+                )
+            return known, DUPLICATE
+        purchase = _sale(till, statement)
+        sold = {line.number: line for line in purchase.lines.all()}
+        returned = dict(
+            RefundLine.objects.filter(line__purchase=purchase)
+            .values_list(F("line__number"))
+            .annotate(quantity=Sum("quantity"))
+        )
+        paid_back = dict(
+            RefundLine.objects.filter(line__purchase=purchase)
+            .values_list(F("line__number"))
+            .annotate(cents=Sum("amount_cents"))
+        )
+        lines = []
+        for position, back in enumerate(statement.lines):
+            line = sold.get(back.number)
+            if line is None:
+                raise Problem(
+                    "unknown_line", _("the ticket has no line %s") % back.number, f"lines[{position}].number"
+                )
+            already = returned.get(back.number, Decimal(0))
+            if back.quantity <= 0 or already + back.quantity > line.quantity:
+                raise Problem(
+                    "quantity_exceeded",
+                    _("%(left)s of line %(number)s can still be brought back")
+                    % {"left": (line.quantity - already).normalize(), "number": back.number},
+                    f"lines[{position}].quantity",
+                )
+            returned[back.number] = already + back.quantity
+            # Cumulative, so that the parts of a line sum to its price whatever the split.
+            due = int(line.amount_cents * returned[back.number] / line.quantity)
+            lines.append((line, back.quantity, due - paid_back.get(back.number, 0)))
+            paid_back[back.number] = due
+        refund = Refund.objects.create(
+            purchase=purchase, store=till.store, till=till, business_day=day, refund_id=statement.refund_id,
+            refunded_at=statement.refunded_at, received_at=now, content_hash=content,
+            total_cents=sum(cents for _line, _quantity, cents in lines),
+        )  # fmt: skip
+        RefundLine.objects.bulk_create(
+            [
+                RefundLine(refund=refund, line=line, quantity=quantity, amount_cents=cents, store=till.store)
+                for line, quantity, cents in lines
+            ]
+        )
+        if purchase.profile_id:
+            facts.refresh([purchase.profile_id])
+    return refund, RECORDED
+
+
+def _sale(till: Till, statement: RefundStatement) -> Purchase:
+    """The ticket that the refund names, locked so that two refunds of it come one after the other."""
+    sales = Purchase.objects.filter(
+        receipt_id=statement.receipt_id, store__code=statement.store_code or till.store.code
+    )
+    if statement.business_day:
+        sales = sales.filter(business_day=statement.business_day)
+    sale = sales.filter(bought_at__lte=statement.refunded_at + CLOCK_SKEW).order_by("-bought_at")
+    purchase = sale.select_for_update(of=("self",)).first()
+    if purchase is None:
+        raise Problem(
+            "unknown_sale",
+            _("no ticket «%s» is known in this store; send the refund again after its sale")
+            % statement.receipt_id,
+            "receipt_id",
+        )
+    return purchase

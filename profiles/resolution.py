@@ -1,0 +1,341 @@
+"""Who is who: profiles are merged here, and separated again; what is uncertain waits for a person.
+
+A merge hands everything that hangs on the younger profile to the older one, in one transaction, and writes down what
+it moved. An unmerge hands back exactly that, and what came in meanwhile under the separated person's identifiers.
+What people decide binds every later run.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from django.db import transaction
+from django.db.models import Count, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from profiles import facts, survivorship
+from profiles.matching import MODEL, Comparable, Match, blocking, compare, resolve, weights
+from profiles.models import (
+    BlockingKey,
+    ConsentChange,
+    Identifier,
+    MatchCandidate,
+    Merge,
+    Profile,
+    Purchase,
+    PurchaseLine,
+    SourceRecord,
+)
+from profiles.signals import profiles_merged, profiles_unmerged
+from tenants.network.models import Staff, audit
+from tenants.scoping import whole_network
+
+HANGS_ON_A_PROFILE = (SourceRecord, Identifier, ConsentChange, Purchase, PurchaseLine)
+
+
+class CannotMerge(ValueError):
+    """The two profiles cannot become one: the same one, merged already, or separated by a person."""
+
+
+class CannotSeparate(ValueError):
+    """The merge cannot be undone now: undone already, or a later merge rests on it."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a run of matching did: how many profiles were merged, how many pairs wait for a person."""
+
+    records: int
+    merged: int
+    queued: int
+
+
+# --- Deeds ----------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def merge(
+    one: Profile,
+    other: Profile,
+    *,
+    ground: str,
+    match: Match | None = None,
+    by: Staff | None = None,
+) -> Merge:
+    """Make two profiles one; the older survives. Raises `CannotMerge`."""
+    with whole_network():
+        winner, loser = _locked(one, other)
+        if winner == loser:
+            raise CannotMerge(_("both are the same customer"))
+        if winner.merged_into_id or loser.merged_into_id:
+            raise CannotMerge(_("one of the two was merged before"))
+        if by is None and _separated(winner, loser):
+            raise CannotMerge(_("somebody decided that these are two persons"))
+        moved = {
+            model._meta.model_name: _hand_over(model.objects.filter(profile=loser), winner)
+            for model in HANGS_ON_A_PROFILE
+        }
+        loser.merged_into = winner
+        loser.save(update_fields=["merged_into"])
+        deed = Merge(
+            winner=winner,
+            loser=loser,
+            ground=ground,
+            weight=match.weight if match else None,
+            probability=match.probability if match else None,
+            evidence=list(match.evidence) if match else [],
+            model_version=MODEL.version if match else "",
+            moved=moved,
+            by=by,
+        )
+        profiles_merged.send(Merge, merge=deed)
+        deed.save()
+        _pass_on_candidates(winner, loser)
+        _recompute(winner, loser)
+        audit(by or "matching", "merged", winner, other=loser.pk)
+    return deed
+
+
+@transaction.atomic
+def unmerge(deed: Merge, by: Staff | None = None) -> None:
+    """Separate what a merge joined, and never join the two again without a person. Raises `CannotSeparate`."""
+    with whole_network():
+        deed = Merge.objects.select_for_update().get(pk=deed.pk)
+        winner, loser = _locked(deed.winner, deed.loser)
+        if deed.undone_at:
+            raise CannotSeparate(_("this merge was undone before"))
+        if loser.merged_into_id != winner.pk or winner.merged_into_id:
+            raise CannotSeparate(_("undo the later merges of this customer first"))
+        loser.merged_into = None
+        loser.save(update_fields=["merged_into"])
+        for model in HANGS_ON_A_PROFILE:
+            ids = deed.moved.get(model._meta.model_name, [])
+            model.objects.filter(pk__in=ids, profile=winner).update(profile=loser)
+        _hand_back_newcomers(deed, winner, loser)
+        deed.undone_at, deed.undone_by = timezone.now(), by
+        profiles_unmerged.send(Merge, merge=deed)
+        deed.save()
+        left, right = sorted((winner, loser), key=lambda profile: profile.pk)
+        MatchCandidate.objects.update_or_create(
+            left=left,
+            right=right,
+            defaults={
+                "status": MatchCandidate.Status.NEVER,
+                "decided_by": by,
+                "decided_at": timezone.now(),
+                "weight": deed.weight or 0,
+                "probability": deed.probability or 0,
+                "evidence": deed.evidence,
+                "model_version": deed.model_version,
+            },
+        )
+        _recompute(winner, loser)
+        audit(by or "system", "separated", winner, other=loser.pk)
+
+
+@transaction.atomic
+def decide_same(candidate: MatchCandidate, by: Staff) -> Merge:
+    """A person says: one and the same. Raises `CannotMerge`."""
+    deed = merge(
+        candidate.left,
+        candidate.right,
+        ground=Merge.Ground.PERSON,
+        match=Match(candidate.weight, candidate.probability, tuple(candidate.evidence), "merge"),
+        by=by,
+    )
+    _decide(candidate, MatchCandidate.Status.MERGED, by)
+    return deed
+
+
+@transaction.atomic
+def decide_never(candidate: MatchCandidate, by: Staff) -> None:
+    """A person says: two persons. No later run joins them."""
+    _decide(candidate, MatchCandidate.Status.NEVER, by)
+    audit(by, "kept apart", candidate, left=candidate.left_id, right=candidate.right_id)
+
+
+# --- Matching -------------------------------------------------------------------------------------------------------
+
+
+def match_records(record_ids: Iterable[int]) -> Matched:
+    """Compare these records with all that share a blocking key: merge what is certain, queue what is not.
+
+    Each merge is its own transaction, so a killed run keeps what it did; the records count as matched at the end.
+    """
+    ids = sorted(set(record_ids))
+    with whole_network():
+        records = _neighbourhood(ids)
+        owner = {record.record_id: record.profile_id for record in records}
+        together = defaultdict(list)
+        for record in records:
+            together[record.profile_id].append(record.record_id)
+        model = MODEL.for_brand(SourceRecord.objects.count())
+        frequency = weights.frequencies(records)
+        resolution = resolve(
+            records, frequency, model, joined=together.values(), never=_never_pairs(together)
+        )
+        by_id = {record.record_id: record for record in records}
+        merged = queued = 0
+        for cluster in resolution.clusters:
+            profiles = sorted({owner[record_id] for record_id in cluster})
+            for loser in profiles[1:]:
+                best = _best_match(together[profiles[0]], together[loser], by_id, frequency, model)
+                try:
+                    merge(
+                        Profile(pk=profiles[0]),
+                        Profile(pk=loser),
+                        ground=Merge.Ground.IDENTIFIER if best.rule.startswith("same_") else Merge.Ground.MATCH,
+                        match=best,
+                    )
+                except CannotMerge:
+                    continue
+                merged += 1
+                together[profiles[0]] += together[loser]
+                for record_id in together.pop(loser):
+                    owner[record_id] = profiles[0]
+        for left, right, match in resolution.review:
+            queued += _queue(owner[left], owner[right], match)
+        SourceRecord.objects.filter(pk__in=ids).update(matched_at=timezone.now())
+    return Matched(len(ids), merged, queued)
+
+
+def comparable(record: SourceRecord) -> Comparable:
+    """The record as matching sees it."""
+    fields = {
+        name: str(getattr(record, name) or "")
+        for name in ("first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city", "card")
+    }  # fmt: skip
+    customers = [i.key for i in record.identifiers.all() if i.kind == Identifier.Kind.CUSTOMER]
+    fields["customer_id"] = customers[0].partition(":")[2] if customers else ""
+    return Comparable.from_fields(
+        fields,
+        record_id=record.pk,
+        profile_id=record.profile_id,
+        source=record.source.code,
+        region=record.store.phone_region if record.store else "FR",
+    )
+
+
+def _neighbourhood(ids: Sequence[int]) -> list[Comparable]:
+    """The records, all that share a usable blocking key with them, and the other records of the same profiles."""
+    keys = BlockingKey.objects.filter(record__in=ids).order_by().values("key")
+    held = (
+        BlockingKey.objects.filter(key__in=keys).order_by().values("key").annotate(holders=Count("record"))
+    )
+    usable = [row["key"] for row in held if row["holders"] <= blocking.limit(row["key"])]
+    near = BlockingKey.objects.filter(key__in=usable).order_by().values("record")
+    profiles = SourceRecord.objects.filter(Q(pk__in=near) | Q(pk__in=ids)).order_by().values("profile")
+    records = SourceRecord.objects.filter(profile__in=profiles).order_by("pk")
+    return [
+        comparable(record)
+        for record in records.select_related("source", "store").prefetch_related("identifiers")
+    ]
+
+
+def _never_pairs(together: dict[int, list[int]]) -> list[tuple[int, int]]:
+    """One pair of records for each pair of profiles that a person keeps apart."""
+    decided = MatchCandidate.objects.filter(
+        status=MatchCandidate.Status.NEVER, left__in=together, right__in=together
+    )
+    return [(together[c.left_id][0], together[c.right_id][0]) for c in decided]
+
+
+def _best_match(left, right, by_id, frequency, model) -> Match:
+    return max(
+        (compare(by_id[a], by_id[b], frequency, model) for a, b in product(left, right)),
+        key=lambda match: (match.verdict == "merge", match.weight),
+    )
+
+
+def _queue(left_id: int, right_id: int, match: Match) -> int:
+    """Put a pair of profiles in the queue unless a person decided it; returns 1 if it was not there yet."""
+    left_id, right_id = sorted((left_id, right_id))
+    if left_id == right_id:
+        return 0
+    told = {
+        "weight": match.weight, "probability": match.probability, "evidence": list(match.evidence),
+        "model_version": MODEL.version,
+    }  # fmt: skip
+    candidate, new = MatchCandidate.objects.get_or_create(left_id=left_id, right_id=right_id, defaults=told)
+    if not new and candidate.status == MatchCandidate.Status.OPEN and match.weight > candidate.weight:
+        MatchCandidate.objects.filter(pk=candidate.pk).update(**told)
+    return int(new)
+
+
+# --- What a merge moves -----------------------------------------------------------------------------------------------
+
+
+def _locked(one: Profile, other: Profile) -> tuple[Profile, Profile]:
+    """Both profiles locked in the order of their ids, the older first."""
+    rows = list(Profile.objects.select_for_update().filter(pk__in=[one.pk, other.pk]).order_by("pk"))
+    return (rows[0], rows[-1])
+
+
+def _separated(one: Profile, other: Profile) -> bool:
+    left, right = sorted((one.pk, other.pk))
+    return MatchCandidate.objects.filter(
+        left=left, right=right, status=MatchCandidate.Status.NEVER
+    ).exists()
+
+
+def _hand_over(rows, winner: Profile) -> list[int]:
+    ids = list(rows.order_by("pk").values_list("pk", flat=True))
+    rows.model.objects.filter(pk__in=ids).update(profile=winner)
+    return ids
+
+
+def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
+    """What came in after the merge goes to whom it belongs: by the source's id, or by the identifier shown."""
+    of_loser = SourceRecord.objects.filter(profile=loser)
+    for source_id, external_id in set(of_loser.values_list("source", "external_id")):
+        later = SourceRecord.objects.filter(source=source_id, external_id=external_id, profile=winner)
+        ids = list(later.values_list("pk", flat=True))
+        for model in (Identifier, ConsentChange):
+            model.objects.filter(record__in=ids).update(profile=loser)
+        SourceRecord.objects.filter(pk__in=ids).update(profile=loser)
+    shown = {profile: _identifiers_of(profile) for profile in (winner, loser)}
+    only_of_loser = shown[loser] - shown[winner]
+    later = Purchase.objects.filter(
+        profile=winner, received_at__gt=deed.at, identified_by__in=only_of_loser
+    )
+    ids = list(later.values_list("pk", flat=True))
+    PurchaseLine.objects.filter(purchase__in=ids).update(profile=loser)
+    Purchase.objects.filter(pk__in=ids).update(profile=loser)
+
+
+def _identifiers_of(profile: Profile) -> set[str]:
+    return {f"{kind}:{key}" for kind, key in profile.identifiers.values_list("kind", "key")}
+
+
+def _pass_on_candidates(winner: Profile, loser: Profile) -> None:
+    """Open questions and decisions about the merged profile become the survivor's."""
+    for candidate in MatchCandidate.objects.filter(Q(left=loser) | Q(right=loser)):
+        other_id = candidate.right_id if candidate.left_id == loser.pk else candidate.left_id
+        if other_id == winner.pk:
+            if candidate.status == MatchCandidate.Status.OPEN:
+                _decide(candidate, MatchCandidate.Status.MERGED, None)
+            continue
+        left, right = sorted((winner.pk, other_id))
+        standing = MatchCandidate.objects.filter(left=left, right=right).first()
+        if standing is None:
+            candidate.left_id, candidate.right_id = left, right
+            candidate.save(update_fields=["left", "right"])
+            continue
+        if candidate.status == MatchCandidate.Status.NEVER:
+            # The stricter of two decisions holds.
+            _decide(standing, MatchCandidate.Status.NEVER, candidate.decided_by)
+        candidate.delete()
+
+
+def _decide(candidate: MatchCandidate, status: str, by: Staff | None) -> None:
+    candidate.status, candidate.decided_by, candidate.decided_at = status, by, timezone.now()
+    candidate.save(update_fields=["status", "decided_by", "decided_at"])
+
+
+def _recompute(*profiles: Profile) -> None:
+    ids = [profile.pk for profile in profiles]
+    survivorship.refresh(ids)
+    facts.note_stores(ids)
+    facts.refresh(ids)

@@ -1,0 +1,32 @@
+"""What workers do for people's data."""
+
+from celery import shared_task
+
+from profiles import resolution
+from profiles.imports import run
+from profiles.models import ImportRun, SourceRecord
+from tenants.scoping import whole_network
+
+
+@shared_task
+def import_file(import_run_id: int) -> None:
+    """Carry on an import from where it stands; delivered twice, the second delivery finds nothing to do."""
+    with whole_network():
+        import_run = ImportRun.objects.select_related("job", "source").get(pk=import_run_id)
+        try:
+            run.run(import_run, run.kept(import_run.file_hash))
+        except run.TakenOver:
+            return
+
+
+@shared_task
+def match_new_records(chunk: int = 2000) -> dict:
+    """Match the records that nobody has compared yet, in chunks; returns the sums over them all."""
+    done = {"records": 0, "merged": 0, "queued": 0}
+    with whole_network():
+        waiting = SourceRecord.objects.filter(matched_at=None).order_by("pk")
+        while ids := list(waiting.values_list("pk", flat=True)[:chunk]):
+            matched = resolution.match_records(ids)
+            for name in done:
+                done[name] += getattr(matched, name)
+    return done

@@ -1,0 +1,41 @@
+"""A programme for the cast: one point an euro, double points for dairy, a bonus from 100 € on, two tiers."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from loyalty import rulebook
+from loyalty.models import Programme, Rule, Tier
+from profiles.intake import Shown, Ticket, TicketLine
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+CARD = Shown("card", "2990000001234")
+
+
+@pytest.fixture
+def programme(brand):
+    made = Programme.objects.create(name="Club", reward_points=100, reward_cents=500)
+    Tier.objects.create(code="silver", name="Silver", threshold=200)
+    Tier.objects.create(code="gold", name="Gold", threshold=1000)
+    base = Rule.objects.create(code="base", name="One point an euro", kind=Rule.Kind.BASE, priority=10)
+    dairy = Rule.objects.create(code="dairy", name="Double dairy", kind=Rule.Kind.MULTIPLIER, priority=20)
+    bonus = Rule.objects.create(code="basket", name="Big basket", kind=Rule.Kind.BONUS, priority=30)
+    terms = {"points": 1, "per_cents": 100, "rounding": "ticket", "expiry_months": 12}
+    rulebook.publish(base, {}, terms, effective_from=LONG_AGO)
+    rulebook.publish(dairy, {"categories": ["DAIRY"]}, {"factor": "2"}, effective_from=LONG_AGO)
+    rulebook.publish(bonus, {"min_total_cents": 10000}, {"points": 50}, effective_from=LONG_AGO)
+    return made
+
+
+def ticket(receipt_id, *cents, shown=CARD, at=None, category="", quantity=1) -> Ticket:
+    """A ticket with a line for each amount."""
+    return Ticket(
+        receipt_id=receipt_id,
+        bought_at=at or datetime(2026, 11, 2, 10, tzinfo=UTC),
+        shown=shown,
+        lines=[
+            TicketLine(sku=f"SKU{n}", amount_cents=amount, category=category, quantity=Decimal(quantity))
+            for n, amount in enumerate(cents, start=1)
+        ],
+    )
