@@ -171,9 +171,19 @@ def _phone(raw: str, region: str) -> Phone | None:
         if phonenumbers.is_valid_number(number):
             return _as_phone(number)
         # A range not yet in the metadata is still a number somebody gave: keep it, in the store's own region.
-        if possible is None and phonenumbers.is_possible_number(number):
+        if possible is None and phonenumbers.is_possible_number(number) and _reads_back(number):
             possible = number
     return _as_phone(possible) if possible else None
+
+
+def _reads_back(number: phonenumbers.PhoneNumber) -> bool:
+    """Whether the number's E.164 form is the number: not so where leading zeros were lost to a doubtful prefix."""
+    written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    try:
+        again = phonenumbers.parse(written, None)
+    except phonenumbers.NumberParseException:
+        return False
+    return phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) == written
 
 
 def _is_dummy(national: str) -> bool:
