@@ -77,7 +77,12 @@ def _change(profile: Profile, channel: str, *, granted: bool, actor, wording: st
     if channel not in Channel.values:
         raise ValueError(f"channel: unknown channel «{channel}»")
     change = ConsentChange.objects.create(
-        profile=profile, channel=channel, granted=granted, at=timezone.now(), actor=str(actor), wording=wording
+        profile=profile,
+        channel=channel,
+        granted=granted,
+        at=timezone.now(),
+        actor=str(actor),
+        wording=wording,
     )
     with whole_network():
         facts.refresh([profile.pk])

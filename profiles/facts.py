@@ -49,7 +49,9 @@ def _purchases(rows: dict[int, ProfileFacts]) -> None:
         Purchase.objects.filter(profile__in=rows)
         .order_by()
         .values("profile")
-        .annotate(n=Count("pk"), first=Min("business_day"), last=Max("business_day"), cents=Sum("total_cents"))
+        .annotate(
+            n=Count("pk"), first=Min("business_day"), last=Max("business_day"), cents=Sum("total_cents")
+        )
     )
     for sums in bought:
         row = rows[sums["profile"]]

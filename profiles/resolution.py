@@ -186,7 +186,9 @@ def match_records(record_ids: Iterable[int]) -> Matched:
                     merge(
                         Profile(pk=profiles[0]),
                         Profile(pk=loser),
-                        ground=Merge.Ground.IDENTIFIER if best.rule.startswith("same_") else Merge.Ground.MATCH,
+                        ground=Merge.Ground.IDENTIFIER
+                        if best.rule.startswith("same_")
+                        else Merge.Ground.MATCH,
                         match=best,
                     )
                 except CannotMerge:
@@ -221,9 +223,7 @@ def comparable(record: SourceRecord) -> Comparable:
 def _neighbourhood(ids: Sequence[int]) -> list[Comparable]:
     """The records, all that share a usable blocking key with them, and the other records of the same profiles."""
     keys = BlockingKey.objects.filter(record__in=ids).order_by().values("key")
-    held = (
-        BlockingKey.objects.filter(key__in=keys).order_by().values("key").annotate(holders=Count("record"))
-    )
+    held = BlockingKey.objects.filter(key__in=keys).order_by().values("key").annotate(holders=Count("record"))
     usable = [row["key"] for row in held if row["holders"] <= blocking.limit(row["key"])]
     near = BlockingKey.objects.filter(key__in=usable).order_by().values("record")
     profiles = SourceRecord.objects.filter(Q(pk__in=near) | Q(pk__in=ids)).order_by().values("profile")
@@ -275,9 +275,7 @@ def _locked(one: Profile, other: Profile) -> tuple[Profile, Profile]:
 
 def _separated(one: Profile, other: Profile) -> bool:
     left, right = sorted((one.pk, other.pk))
-    return MatchCandidate.objects.filter(
-        left=left, right=right, status=MatchCandidate.Status.NEVER
-    ).exists()
+    return MatchCandidate.objects.filter(left=left, right=right, status=MatchCandidate.Status.NEVER).exists()
 
 
 def _hand_over(rows, winner: Profile) -> list[int]:
@@ -297,9 +295,7 @@ def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
         SourceRecord.objects.filter(pk__in=ids).update(profile=loser)
     shown = {profile: _identifiers_of(profile) for profile in (winner, loser)}
     only_of_loser = shown[loser] - shown[winner]
-    later = Purchase.objects.filter(
-        profile=winner, received_at__gt=deed.at, identified_by__in=only_of_loser
-    )
+    later = Purchase.objects.filter(profile=winner, received_at__gt=deed.at, identified_by__in=only_of_loser)
     ids = list(later.values_list("pk", flat=True))
     PurchaseLine.objects.filter(purchase__in=ids).update(profile=loser)
     Purchase.objects.filter(pk__in=ids).update(profile=loser)

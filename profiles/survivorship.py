@@ -33,9 +33,9 @@ def refresh(profile_ids: Iterable[int]) -> None:
         for record in SourceRecord.objects.filter(profile__in=ids).select_related("source").order_by("pk"):
             records[record.profile_id].append(record)
         cards: dict[int, set[str]] = defaultdict(set)
-        for profile_id, key in Identifier.objects.filter(profile__in=ids, kind=Identifier.Kind.CARD).values_list(
-            "profile", "key"
-        ):
+        for profile_id, key in Identifier.objects.filter(
+            profile__in=ids, kind=Identifier.Kind.CARD
+        ).values_list("profile", "key"):
             cards[profile_id].add(key)
         profiles = list(Profile.objects.filter(pk__in=ids))
         for profile in profiles:
@@ -69,7 +69,14 @@ def unify(profile: Profile, records: Sequence[SourceRecord]) -> None:
 def search_text(profile: Profile, cards: Sequence[str]) -> str:
     """What a search finds the person by: accentless, lower-case, words separated by one space."""
     names = normalise.name_key(f"{profile.first_name} {profile.last_name}")
-    parts = [names, profile.email, profile.phone, *cards, profile.postcode, normalise.city(profile.city) or ""]
+    parts = [
+        names,
+        profile.email,
+        profile.phone,
+        *cards,
+        profile.postcode,
+        normalise.city(profile.city) or "",
+    ]
     return " ".join(part.lower() for part in parts if part)
 
 
@@ -94,7 +101,9 @@ def _provenance(field: str, winner: SourceRecord, saying: Sequence[SourceRecord]
         why = NEWEST
     else:
         why = TRUSTED
-    lost = {(r.source.name, str(getattr(r, field))) for r in others if getattr(r, field) != getattr(winner, field)}
+    lost = {
+        (r.source.name, str(getattr(r, field))) for r in others if getattr(r, field) != getattr(winner, field)
+    }
     return {
         "source": winner.source.name,
         "record": winner.pk,

@@ -190,9 +190,7 @@ def check(ticket: Ticket, till: Till, now: datetime) -> None:
         raise Problem("no_lines", _("a ticket has at least one line"), "lines")
     for number, line in enumerate(ticket.lines):
         if line.quantity <= 0:
-            raise Problem(
-                "invalid_quantity", _("a quantity is more than zero"), f"lines[{number}].quantity"
-            )
+            raise Problem("invalid_quantity", _("a quantity is more than zero"), f"lines[{number}].quantity")
     if ticket.total_cents < 0:
         raise Problem("negative_total", _("the lines sum to less than zero"), "lines")
     if ticket.shown and not key_of(ticket.shown, till):

@@ -35,7 +35,12 @@ class Profile(StoreScoped):
     )
     search_text = models.TextField(default="", blank=True, editable=False)
     merged_into = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, related_name="merged_profiles", verbose_name=_("merged into")
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="merged_profiles",
+        verbose_name=_("merged into"),
     )
     created_at = models.DateTimeField(_("known since"), default=timezone.now)
 

@@ -22,7 +22,10 @@ class Purchase(StoreScoped):
         Profile, models.PROTECT, null=True, blank=True, related_name="purchases", verbose_name=_("customer")
     )
     identified_by = models.CharField(
-        _("identified by"), max_length=270, blank=True, help_text=_("The identifier shown at the till, kind:key.")
+        _("identified by"),
+        max_length=270,
+        blank=True,
+        help_text=_("The identifier shown at the till, kind:key."),
     )
     total_cents = models.BigIntegerField(_("total"))
     payment = models.CharField(_("payment"), max_length=20, blank=True)
@@ -36,7 +39,9 @@ class Purchase(StoreScoped):
             models.UniqueConstraint(
                 fields=["store", "till", "business_day", "receipt_id"], name="receipt_recorded_once"
             ),
-            models.CheckConstraint(condition=models.Q(total_cents__gte=0), name="purchase_total_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(total_cents__gte=0), name="purchase_total_not_negative"
+            ),
         ]
         indexes = [
             models.Index(fields=["profile", "business_day"], name="purchases_of_profile"),
@@ -60,7 +65,9 @@ class PurchaseLine(StoreScoped):
     label = models.CharField(_("label"), max_length=120, blank=True)
     category = models.CharField(_("category"), max_length=60, blank=True)
     quantity = models.DecimalField(_("quantity"), max_digits=10, decimal_places=3, default=1)
-    amount_cents = models.BigIntegerField(_("paid"), help_text=_("What was paid for the line, discounts taken off."))
+    amount_cents = models.BigIntegerField(
+        _("paid"), help_text=_("What was paid for the line, discounts taken off.")
+    )
     discount_cents = models.BigIntegerField(_("discount"), default=0)
     store = models.ForeignKey(Store, models.PROTECT, related_name="+", verbose_name=_("store"))
     profile = models.ForeignKey(
@@ -126,7 +133,9 @@ class Refund(StoreScoped):
 
 class RefundLine(StoreScoped):
     refund = models.ForeignKey(Refund, models.CASCADE, related_name="lines", verbose_name=_("refund"))
-    line = models.ForeignKey(PurchaseLine, models.PROTECT, related_name="refunds", verbose_name=_("purchase line"))
+    line = models.ForeignKey(
+        PurchaseLine, models.PROTECT, related_name="refunds", verbose_name=_("purchase line")
+    )
     quantity = models.DecimalField(_("quantity"), max_digits=10, decimal_places=3)
     amount_cents = models.BigIntegerField(_("paid back"))
     store = models.ForeignKey(Store, models.PROTECT, related_name="+", verbose_name=_("store"))

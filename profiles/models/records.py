@@ -82,7 +82,9 @@ class ImportRun(StoreScoped):
 class RejectedRow(StoreScoped):
     """A line of a file that was not taken in, with its reason."""
 
-    import_run = models.ForeignKey(ImportRun, models.CASCADE, related_name="rejects", verbose_name=_("import"))
+    import_run = models.ForeignKey(
+        ImportRun, models.CASCADE, related_name="rejects", verbose_name=_("import")
+    )
     line = models.PositiveIntegerField(_("line"))
     column = models.CharField(_("column"), max_length=80, blank=True)
     reason = models.CharField(_("reason"), max_length=300)
