@@ -5,6 +5,7 @@ for sees that manager's stores and no more, on the worker as in the browser. A t
 (beat's timetable) sees the whole network of its brand.
 """
 
+from celery import shared_task
 from tenant_schemas_celery.task import TenantTask
 
 from tenants.scoping import WHOLE_NETWORK, NoScope, Scope, current_scope, scoped_to
@@ -43,3 +44,12 @@ class BrandTask(TenantTask):
     def __call__(self, *args, **kwargs):
         with scoped_to(_scope_in(self.request)):
             return super().__call__(*args, **kwargs)
+
+
+@shared_task(base=BrandTask)
+def onboard(job_id: int) -> None:
+    """Carry out an onboarding job of the platform (public schema): see `tenants/onboarding.py`."""
+    from tenants import onboarding
+    from tenants.network.models import Job
+
+    onboarding.onboard(Job.objects.get(pk=job_id))
