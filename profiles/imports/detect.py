@@ -185,7 +185,7 @@ def _header(rows: list[tuple[int, list[str]]]) -> tuple[int, tuple[str, ...], in
     width = Counter(len(row) for _line, row in rows).most_common(1)[0][0]
     if width == 1:
         width = len(rows[0][1])
-    place, (line, row) = next(((p, r) for p, r in enumerate(rows) if len(r[1]) == width), (0, rows[0]))
+    place, (line, row) = next(((p, r) for p, r in enumerate(rows) if len(r[1]) >= width), (0, rows[0]))
     if any(_DATA.fullmatch(cell.strip()) for cell in row):
         return 0, tuple(f"column {number}" for number in range(1, len(row) + 1)), place
     return line, column_names(row), place + 1
@@ -221,8 +221,7 @@ def cell_text(value: object) -> str:
 
 def sheet_rows(sheet) -> Iterator[tuple[int, list[str]]]:
     """The rows of a sheet with their numbers as the spreadsheet shows them."""
-    first = (sheet.start or (0, 0))[0] + 1
-    for number, row in enumerate(sheet.iter_rows(), start=first):
+    for number, row in enumerate(sheet.iter_rows(), start=1):
         yield number, [cell_text(value) for value in row]
 
 
@@ -243,4 +242,4 @@ def _spreadsheet(path: Path) -> Dialect:
     )
     header_line, header, first = _header(rows[place:])
     sample = tuple(tuple(row) for _line, row in rows[place + first : place + first + SAMPLE_ROWS])
-    return Dialect(SPREADSHEET, "", header, sample, header_line, sheet.total_height)
+    return Dialect(SPREADSHEET, "", header, sample, header_line, sheet.end[0] + 1)

@@ -1,0 +1,139 @@
+"""`manage.py import_file clients.csv --brand acme --source crm`: take a file in from the command line.
+
+Exit codes: 0 taken in, 1 failed or every row rejected, 2 wrong usage (unknown brand, source, column or field).
+"""
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+from django_tenants.utils import tenant_context
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from profiles.imports import run
+from profiles.imports.detect import CHARSETS, Unreadable
+from profiles.imports.mapping import FIELDS, IGNORE, WrongMapping
+from profiles.models import Source
+from tenants.models import Brand
+from tenants.scoping import whole_network
+
+FAILED, USAGE = 1, 2
+
+
+class Command(BaseCommand):
+    help = "Take a file of customers in. The same file again, or after a stop, goes on where it is."
+
+    def add_arguments(self, parser):
+        parser.add_argument("file", type=Path, help="CSV (any charset and delimiter) or XLSX")
+        parser.add_argument("--brand", required=True, help="short name of the brand")
+        parser.add_argument("--source", required=True, help="code of the source that wrote the file")
+        parser.add_argument("--dry-run", action="store_true", help="tell what would come of it and undo it")
+        parser.add_argument(
+            "--mapping",
+            nargs="+",
+            metavar="COLUMN=FIELD",
+            help=f"correct the guess for a column; fields are {', '.join(FIELDS)}, {IGNORE}",
+        )
+        parser.add_argument("--charset", choices=CHARSETS, help="instead of the one detected")
+        parser.add_argument("--delimiter", help="instead of the one detected")
+
+    def handle(self, *args, **options):
+        self.console = Console(file=self.stdout._out, highlight=False)  # noqa: SLF001 - the stream behind the wrapper
+        path = Path(options["file"])
+        if not path.is_file():
+            raise CommandError(f"{path}: no such file", returncode=USAGE)
+        brand = Brand.objects.filter(slug=options["brand"]).first()
+        if brand is None:
+            raise CommandError(f"no brand is called «{options['brand']}»", returncode=USAGE)
+        with tenant_context(brand), whole_network():
+            self._import(path, options)
+
+    def _import(self, path: Path, options: dict) -> None:
+        source = Source.objects.filter(code=options["source"]).first()
+        if source is None:
+            known = ", ".join(Source.objects.values_list("code", flat=True)) or "none yet"
+            raise CommandError(f"no source is called «{options['source']}»; known: {known}", returncode=USAGE)
+        written = {"charset": options["charset"], "delimiter": options["delimiter"]}
+        try:
+            plan = run.prepare(path, source, **written)
+            if options["mapping"]:
+                corrected = plan.mapping | dict(map(_pair, options["mapping"]))
+                plan = run.prepare(path, source, mapping=corrected, **written)
+        except Unreadable as fault:
+            raise CommandError(f"{path}: {fault}", returncode=FAILED) from fault
+        except WrongMapping as fault:
+            raise CommandError(str(fault), returncode=USAGE) from fault
+        self._show(plan)
+        if plan.stopping:
+            raise CommandError("correct it with --mapping COLUMN=FIELD", returncode=USAGE)
+        if options["dry_run"]:
+            self._rehearse(path, source, plan)
+        else:
+            self._run(path, source, plan)
+
+    def _show(self, plan: run.Plan) -> None:
+        delimiter = "" if plan.dialect.is_spreadsheet else f", delimiter {plan.dialect.delimiter!r}"
+        self.stdout.write(f"{plan.dialect.charset}{delimiter}, {len(plan.dialect.header)} columns")
+        for column, field in plan.mapping.items():
+            self.stdout.write(f"  {column} -> {field}")
+        for problem in plan.problems:
+            self.stderr.write(problem.message)
+
+    def _rehearse(self, path: Path, source: Source, plan: run.Plan) -> None:
+        with self._progress(path.name) as report:
+            rehearsal = run.rehearse(path, source, plan, report=report)
+        self._print(
+            {"received": rehearsal.received, **{word: rehearsal.counts[word] for word in run.VERDICTS}}
+        )
+        for verdict in ("corrected", "rejected"):
+            for line, column, reason in rehearsal.samples.get(verdict, []):
+                self.stdout.write(f"  {verdict}, line {line}: {column + ': ' if column else ''}{reason}")
+        self.stdout.write("dry run: nothing was kept")
+        _fail_if_all_rejected(rehearsal.received, rehearsal.counts["rejected"])
+
+    def _run(self, path: Path, source: Source, plan: run.Plan) -> None:
+        import_run = run.begin(
+            path,
+            source,
+            None,
+            path.name,
+            mapping=plan.mapping,
+            charset=plan.dialect.charset,
+            delimiter=plan.dialect.delimiter,
+        )
+        try:
+            with self._progress(path.name) as report:
+                import_run = run.run(import_run, path, report=report)
+        except run.TakenOver as fault:
+            raise CommandError(str(fault), returncode=FAILED) from fault
+        self._print(run.numbers(import_run))
+        _fail_if_all_rejected(import_run.received, import_run.rejected)
+
+    def _print(self, numbers: dict[str, int]) -> None:
+        for name, number in numbers.items():
+            self.stdout.write(f"{name.replace('_', ' '):>10} {number:>10,}")
+
+    @contextmanager
+    def _progress(self, title: str):
+        """A `report(done, total)` that draws a bar where somebody looks on, and nothing elsewhere."""
+        if not sys.stdout.isatty():
+            yield None
+            return
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=max(done, total))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    column, found, field = text.rpartition("=")
+    if not found:
+        raise WrongMapping(text, "write COLUMN=FIELD")
+    return column, field
+
+
+def _fail_if_all_rejected(received: int, rejected: int) -> None:
+    if received and rejected == received:
+        raise CommandError("every row was rejected", returncode=FAILED)

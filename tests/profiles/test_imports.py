@@ -1,0 +1,570 @@
+"""Files as shops really send them: charsets, delimiters, broken rows, double deliveries, killed workers."""
+
+import csv
+import io
+import zipfile
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from profiles.imports import run
+from profiles.imports.detect import Unreadable, charset_of, detect
+from profiles.imports.mapping import WrongMapping, guess
+from profiles.imports.reading import MAX_LINE_CHARS, Refused, Row, rows
+from profiles.imports.values import NotUnderstood, first_and_last_name, moment, yes_or_no
+from profiles.models import ConsentChange, ImportRun, Profile, RejectedRow, Source, SourceRecord
+from tenants.network.models import Job
+
+PARIS = ZoneInfo("Europe/Paris")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write("a;b\\n1;2\\n", "cp1252")`: the path of a file with this content."""
+
+    def make(content: str | bytes, charset: str = "utf-8", name: str = "clients.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode(charset))
+        return path
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def media(settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path / "media"
+
+
+@pytest.fixture
+def crm(brand):
+    return Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
+
+
+def readable(path, **known):
+    return [row for row in rows(path, detect(path, **known)) if isinstance(row, Row)]
+
+
+def refused(path, **known):
+    return [row for row in rows(path, detect(path, **known)) if isinstance(row, Refused)]
+
+
+def workbook(sheet_rows) -> bytes:
+    """A minimal XLSX of inline strings and numbers."""
+    cells = "".join(
+        f'<row r="{r}">'
+        + "".join(
+            f'<c r="{chr(64 + c)}{r}"><v>{value}</v></c>'
+            if isinstance(value, int)
+            else f'<c r="{chr(64 + c)}{r}" t="inlineStr"><is><t>{value}</t></is></c>'
+            for c, value in enumerate(row, start=1)
+            if value != ""
+        )
+        + "</row>"
+        for r, row in enumerate(sheet_rows, start=1)
+        if row
+    )
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    sheet_type = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{sheet_type}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{sheet_type}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1"'
+        f' Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
+        '<sheet name="Clients" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1"'
+        f' Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+# --- How a file is written ---------------------------------------------------------------------------------------
+
+FRENCH = "Identifiant{d}Nom{d}Prénom\r\n1{d}Lefèvre{d}Hélène\r\n2{d}Noël{d}Zoë\r\n3{d}Façade{d}Gaëtan\r\n"
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t", "|"])
+@pytest.mark.parametrize(
+    "charset", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "mac_roman", "cp850"]
+)
+def test_charset_and_delimiter_are_found(write, charset, delimiter):
+    path = write(FRENCH.format(d=delimiter), charset)
+    dialect = detect(path)
+    assert (dialect.charset, dialect.delimiter) == (charset, delimiter)
+    assert dialect.header == ("Identifiant", "Nom", "Prénom")
+    assert [row.cells["Prénom"] for row in readable(path)] == ["Hélène", "Zoë", "Gaëtan"]
+
+
+def test_an_accent_on_the_last_line_decides_the_charset(write):
+    path = write("id;nom\n" + "1;Martin\n" * 300_000 + "2;Lefèvre\n", "cp1252")
+    assert charset_of(path) == "cp1252"
+
+
+def test_a_broken_byte_does_not_make_unicode_a_legacy_file(write):
+    path = write(b"id;nom\n" + "1;Hélène\n".encode() * 20 + b"2;H\xe9l\xe8ne\n")
+    assert detect(path).charset == "utf-8"
+    (broken,) = refused(path)
+    assert (broken.line, broken.column) == (22, "nom")
+
+
+def test_commas_in_amounts_do_not_win_over_semicolons(write):
+    path = write("nom;solde\n" + "Martin;12,50\n" * 10)
+    assert detect(path).delimiter == ";"
+
+
+def test_excel_may_name_the_delimiter(write):
+    path = write("sep=|\nid|nom\n1|a;b\n2|c;d\n")
+    dialect = detect(path)
+    assert (dialect.delimiter, dialect.header, dialect.header_line) == ("|", ("id", "nom"), 2)
+    assert [row.line for row in readable(path)] == [3, 4]
+
+
+def test_titles_above_the_table_are_passed_over(write):
+    path = write("Export des clients\n\nid;nom;ville\n1;Martin;Lille\n2;Caron;Lyon\n")
+    assert detect(path).header_line == 3
+    assert [row.line for row in readable(path)] == [4, 5]
+
+
+def test_a_file_without_header_names_columns_by_place(write):
+    path = write("1001;Martin;alice@acme.example\n1002;Caron;bruno@acme.example\n")
+    dialect = detect(path)
+    assert dialect.header == ("column 1", "column 2", "column 3")
+    assert len(readable(path)) == 2
+
+
+def test_columns_without_name_or_with_the_same_name_stay_apart(write):
+    assert detect(write("id;Tel;Tel;\n1;2;3;4\n")).header == ("id", "Tel", "Tel (2)", "column 4")
+
+
+def test_header_alone_is_a_file_without_rows(write):
+    path = write("id;nom\n")
+    assert detect(path).header == ("id", "nom")
+    assert list(rows(path, detect(path))) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n \n", b"\x89PNG\r\n\x1a\n" + bytes(range(32)) * 40, b"PK\x03\x04 no"]
+)
+def test_what_is_no_table_is_refused(write, content):
+    with pytest.raises(Unreadable):
+        detect(write(content))
+
+
+# --- Rows, good and bad -------------------------------------------------------------------------------------------
+
+
+def test_quoted_line_breaks_keep_the_line_numbers_true(write):
+    path = write('id;adresse\n1;"12 rue\nde la Paix"\n2;"dit ""le Grand"""\n3\n')
+    assert [(row.line, row.cells["adresse"]) for row in readable(path)] == [
+        (2, "12 rue\nde la Paix"),
+        (4, 'dit "le Grand"'),
+    ]
+    assert [row.line for row in refused(path)] == [5]
+
+
+def test_missing_and_surplus_columns_are_refused_but_not_a_last_delimiter(write):
+    path = write("id;nom;ville\n1;Martin\n2;Caron;Lille;x\n3;Faure;Lyon;\n;;\n\n4;Petit;Lyon\n")
+    assert [row.line for row in refused(path)] == [2, 3]
+    assert [row.line for row in readable(path)] == [4, 7]
+
+
+def test_nul_bytes_are_refused_with_line_and_column(write):
+    path = write("id;nom\n1;Mar\0tin\n2;Caron\n")
+    (row,) = refused(path)
+    assert (row.line, row.column) == (2, "nom")
+    assert "\0" not in row.cells["nom"]
+    assert len(readable(path)) == 1
+
+
+def test_a_quotation_mark_never_closed_costs_one_row(write):
+    path = write("id;nom\n" + '1;"Martin\n' + "".join(f"{n};Caron\n" for n in range(2, 200)))
+    assert [row.line for row in refused(path)] == [2]
+    assert [row.line for row in readable(path)] == list(range(3, 201))
+    last = write('id;nom\n1;Caron\n2;"Martin\n', name="last.csv")
+    assert [row.line for row in refused(last)] == [3]
+
+
+def test_a_line_without_end_costs_one_row(write):
+    path = write("id;nom\n1;Caron\n2;" + "x" * (3 * MAX_LINE_CHARS) + "\n3;Faure\n")
+    assert [row.line for row in refused(path)] == [3]
+    assert [row.line for row in readable(path)] == [2, 4]
+
+
+def test_an_endless_line_inside_quotes_keeps_the_lines_around_it(write):
+    path = write('id;nom\n1;"Caron\n2;' + "x" * (2 * MAX_LINE_CHARS) + "\n3;Faure\n")
+    assert [row.line for row in refused(path)] == [2, 3]
+    assert [row.line for row in readable(path)] == [4]
+
+
+def test_spreadsheets_read_like_text(write):
+    table = [[], ["Identifiant", "Nom", "Téléphone"], ["A1", "Lefèvre", 612345678], ["A2", "Noël", ""]]
+    path = write(workbook(table), name="clients.xlsx")
+    dialect = detect(path)
+    assert dialect.is_spreadsheet
+    assert (dialect.header, dialect.header_line) == (("Identifiant", "Nom", "Téléphone"), 2)
+    assert [(row.line, row.cells["Téléphone"]) for row in readable(path)] == [(3, "612345678"), (4, "")]
+
+
+# --- Words --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "word", ["oui", "Oui", "O", "1", "true", "VRAI", "x", "X", "yes", "Y", "accepté", "opt-in"]
+)
+def test_words_for_yes(word):
+    assert yes_or_no(word) is True
+
+
+@pytest.mark.parametrize(
+    "word", ["non", "N", "0", "false", "Faux", "no", "refusé", "refusée", "opt-out", "STOP"]
+)
+def test_words_for_no(word):
+    assert yes_or_no(word) is False
+
+
+def test_silence_is_no_answer_and_a_riddle_is_refused():
+    assert [yes_or_no(word) for word in ("", " ", "NC", "-", "?")] == [None] * 5
+    with pytest.raises(NotUnderstood):
+        yes_or_no("peut-être")
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("03/02/2024", "2024-02-02T23:00:00+00:00"),
+        ("3-2-2024 14h30", "2024-02-03T13:30:00+00:00"),
+        ("2024-07-01", "2024-06-30T22:00:00+00:00"),
+        ("2024-07-01T10:00:00Z", "2024-07-01T10:00:00+00:00"),
+        ("2024-07-01 10:00:00+02:00", "2024-07-01T08:00:00+00:00"),
+        ("20240701", "2024-06-30T22:00:00+00:00"),
+    ],
+)
+def test_moments_are_read_in_the_brands_zone(text, utc):
+    assert moment(text, PARIS).isoformat() == utc
+
+
+@pytest.mark.parametrize("text", ["31/02/1984", "hier", "0000-00-00", "12/2024", "01/01/0001"])
+def test_impossible_dates_are_refused(text):
+    with pytest.raises(NotUnderstood):
+        moment(text, PARIS)
+
+
+@pytest.mark.parametrize(
+    ("whole", "parts"),
+    [
+        ("Alice Martin", ("Alice", "Martin")),
+        ("MARTIN Alice", ("Alice", "MARTIN")),
+        ("Jean-Pierre DE LA TOUR", ("Jean-Pierre", "DE LA TOUR")),
+        ("de La Tour, Marie", ("Marie", "de La Tour")),
+        ("Martin", ("Martin", "")),
+    ],
+)
+def test_whole_names_fall_apart(whole, parts):
+    assert first_and_last_name(whole) == parts
+
+
+# --- Which column is what ------------------------------------------------------------------------------------------
+
+
+def fields_of(header, *sample_rows):
+    return [
+        guess.field for guess in guess(header.split(";"), [row.split(";") for row in sample_rows]).values()
+    ]
+
+
+def test_french_headers():
+    assert (
+        fields_of(
+            "Identifiant;Civilité;Nom;Prénom;Date de naissance;E-mail;Téléphone mobile;Adresse;Code postal;Ville;"
+            "N° carte de fidélité;Magasin d'inscription;Date d'inscription;Accord e-mail;Accord SMS;Date de l'accord;"
+            "Texte de l'accord"
+        )
+        == (
+            "external_id ignore last_name first_name birth_date email phone street postcode city card store_code"
+            " stated_at consent_email consent_sms consent_at consent_wording"
+        ).split()
+    )
+
+
+def test_headers_of_a_till():
+    assert (
+        fields_of(
+            "NO_CLIENT;NO_CARTE;NOM;PRENOM;TEL;CP;MAGASIN;DATE_CREATION;OPTIN_SMS;DATE_OPTIN_SMS;TEXTE_OPTIN",
+            "ACM001-00001;2990000000012;DUPONT;MARIE;0612345678;59000;ACM-001;03/02/2024;O;03/02/2024;J'accepte",
+        )
+        == (
+            "external_id card last_name first_name phone postcode store_code stated_at consent_sms consent_at"
+            " consent_wording"
+        ).split()
+    )
+
+
+def test_english_headers():
+    assert (
+        fields_of(
+            "customer_id;email;first_name;last_name;birthdate;phone;address;zipcode;city;country;loyalty_card;newsletter;"
+            "newsletter_at;newsletter_text;created_at"
+        )
+        == (
+            "external_id email first_name last_name birth_date phone street postcode city ignore card consent_email"
+            " consent_at consent_wording stated_at"
+        ).split()
+    )
+
+
+def test_headers_of_a_contest():
+    assert (
+        fields_of(
+            "id_participation;prenom;nom;courriel;date_naissance;ville;code_magasin;accord_courriel;texte_accord;"
+            "date_participation"
+        )
+        == (
+            "external_id first_name last_name email birth_date city store_code consent_email consent_wording stated_at"
+        ).split()
+    )
+
+
+def test_camel_case_and_slips_of_the_pen():
+    assert fields_of("customerId;firstName;lastName;Code postale;Télephone") == [
+        "external_id", "first_name", "last_name", "postcode", "phone",
+    ]  # fmt: skip
+
+
+def test_values_speak_where_the_header_is_silent_or_lies():
+    assert fields_of("a;b;c", "x1;alice@acme.example;06 12 34 56 78") == ["ignore", "email", "phone"]
+    assert fields_of("Id;Mail", "1;oui", "2;non")[1] != "email"
+
+
+def test_a_customer_number_beside_an_id_finds_people_elsewhere():
+    assert fields_of("Identifiant;Numéro client;Nom") == ["external_id", "customer_id", "last_name"]
+    assert fields_of("Numéro client;Nom") == ["external_id", "last_name"]
+
+
+# --- Taken in --------------------------------------------------------------------------------------------------------
+
+CLIENTS = (
+    "Identifiant;Nom;Prénom;E-mail;Accord e-mail;Texte de l'accord;Date d'inscription;Commentaire\n"
+    "1;Lefèvre;Hélène;helene@acme.example;oui;J'accepte;03/02/2024;=1+1\n"
+    "2;Noël;Zoë;zoe@acme.example;N;J'accepte;04/02/2024;\n"
+    "3;Petit;Paul;pasunemail;;;05/02/2024;\n"
+    "4;Sans;Date;sd@acme.example;;;31/02/2024;=cmd()\n"
+    "5;Court\n"
+)
+
+
+def taken_in(path, source, **options) -> ImportRun:
+    """The file taken in from beginning to end, in this process."""
+    return run.run(run.begin(path, source, None, path.name, **options), path)
+
+
+def counts(import_run) -> list[int]:
+    return [getattr(import_run, word) for word in ("received", *run.VERDICTS)]
+
+
+def test_numbers_reconcile_and_rejects_name_line_and_column(write, crm):
+    done = taken_in(write(CLIENTS), crm)
+    assert counts(done) == [5, 2, 1, 0, 2]
+    assert done.finished_at
+    assert list(done.rejects.values_list("line", "column")) == [(5, "Date d'inscription"), (6, "")]
+    assert run.numbers(done)["received"] == 5
+    assert done.job.state == Job.State.DONE
+    assert done.job.result["rejected"] == 2
+
+
+def test_rows_become_records_with_consents_dated_by_the_row(write, crm):
+    taken_in(write(CLIENTS), crm)
+    helene = SourceRecord.objects.get(external_id="1")
+    assert (helene.first_name, helene.email, helene.line) == ("Hélène", "helene@acme.example", 2)
+    assert helene.raw["Commentaire"] == "=1+1"
+    changes = ConsentChange.objects.order_by("record__external_id")
+    assert [(change.channel, change.granted) for change in changes] == [("email", True), ("email", False)]
+    assert changes[0].at.isoformat() == "2024-02-02T23:00:00+00:00"
+    assert changes[0].wording == "J'accepte"
+
+
+def test_the_same_file_twice_changes_nothing(write, crm):
+    path = write(CLIENTS)
+    taken_in(path, crm)
+    before = SourceRecord.objects.count(), Profile.objects.count(), ConsentChange.objects.count()
+    again = taken_in(path, crm)
+    assert counts(again) == [5, 0, 0, 3, 2]
+    assert (SourceRecord.objects.count(), Profile.objects.count(), ConsentChange.objects.count()) == before
+
+
+@pytest.fixture
+def many(write, monkeypatch):
+    """A file of 25 rows, two of them broken, taken in by chunks of ten."""
+    monkeypatch.setattr(run, "CHUNK", 10)
+    lines = [f"{n};Nom{chr(97 + n % 26)};Jean;client{n}@acme.example" for n in range(1, 26)]
+    lines[3] = lines[16] = "x;y"
+    return write("Identifiant;Nom;Prénom;E-mail\n" + "\n".join(lines) + "\n")
+
+
+class PowerCut(RuntimeError):
+    pass
+
+
+def cut_in_second_chunk(monkeypatch):
+    taken = []
+    original = run.intake.take_in_records
+
+    def take_in_records(*args, **options):
+        outcomes = original(*args, **options)
+        taken.append(1)
+        if len(taken) == 2:
+            raise PowerCut
+        return outcomes
+
+    monkeypatch.setattr(run.intake, "take_in_records", take_in_records)
+
+
+def test_a_killed_import_resumes_to_the_same_numbers(many, crm, monkeypatch):
+    with monkeypatch.context() as cut:
+        cut_in_second_chunk(cut)
+        with pytest.raises(PowerCut):
+            taken_in(many, crm)
+    stopped = ImportRun.objects.get()
+    assert counts(stopped) == [10, 9, 0, 0, 1]
+    assert stopped.job.state == Job.State.FAILED
+    resumed = taken_in(many, crm)
+    assert resumed.pk == stopped.pk
+    assert counts(resumed) == [25, 23, 0, 0, 2]
+    assert list(resumed.rejects.values_list("line", flat=True)) == [5, 18]
+    assert SourceRecord.objects.count() == 23
+
+
+def test_two_workers_do_not_count_a_chunk_twice(many, crm):
+    first = run.begin(many, crm, None, "clients.csv")
+    late = ImportRun.objects.get(pk=first.pk)
+    run.run(first, many)
+    with pytest.raises(run.TakenOver):
+        run.run(late, many)
+    assert counts(ImportRun.objects.get()) == [25, 23, 0, 0, 2]
+
+
+def test_progress_is_told_after_each_chunk(many, crm):
+    told = []
+    run.run(run.begin(many, crm, None, "c.csv"), many, report=lambda done, total: told.append((done, total)))
+    assert told == [(10, 25), (20, 25), (25, 25)]
+
+
+def test_a_rehearsal_tells_and_leaves_nothing(write, crm):
+    path = write(CLIENTS)
+    rehearsal = run.rehearse(path, crm, run.prepare(path, crm))
+    assert rehearsal.received == 5
+    assert dict(rehearsal.counts) == {"created": 2, "corrected": 1, "rejected": 2}
+    assert [(line, column) for line, column, _reason in rehearsal.samples["rejected"]] == [
+        (5, "Date d'inscription"), (6, ""),
+    ]  # fmt: skip
+    assert not ImportRun.objects.exists()
+    assert not SourceRecord.objects.exists()
+    assert not Profile.objects.exists()
+
+
+def test_the_error_file_holds_the_rows_as_they_came_and_can_be_taken_in_once_mended(write, crm):
+    done = taken_in(write(CLIENTS, "cp1252"), crm)
+    stream = io.StringIO()
+    assert run.write_errors(done, stream) == 2
+    header, no_date, too_short = csv.reader(io.StringIO(stream.getvalue()), delimiter=";")
+    assert header == [
+        "Identifiant", "Nom", "Prénom", "E-mail", "Accord e-mail", "Texte de l'accord", "Date d'inscription",
+        "Commentaire", "ligne", "erreur",
+    ]  # fmt: skip
+    assert no_date[:7] == ["4", "Sans", "Date", "sd@acme.example", "", "", "31/02/2024"]
+    assert no_date[7] == "'=cmd()"
+    assert no_date[8] == "5"
+    assert no_date[9].startswith("Date d'inscription: ")
+    assert (too_short[:3], too_short[8]) == (["5", "Court", ""], "6")
+    mended = write(stream.getvalue().replace("31/02/2024", "29/02/2024"), name="mended.csv")
+    assert counts(taken_in(mended, crm))[:2] == [2, 2]
+
+
+def test_the_mapping_of_the_last_file_is_remembered(write, crm):
+    path = write("ref;qui;quoi\n1;Alice Martin;x\n")
+    chosen = {"ref": "external_id", "qui": "full_name", "quoi": "consent_email"}
+    taken_in(path, crm, mapping=chosen)
+    assert run.prepare(write("ref;qui;quoi\n2;Bruno Caron;x\n"), crm).mapping == chosen
+    assert SourceRecord.objects.get().last_name == "Martin"
+
+
+def test_a_file_that_names_nobody_does_not_start(write, crm):
+    with pytest.raises(run.CannotImport):
+        run.begin(write("couleur;taille\nbleu;42\n"), crm, None, "x.csv")
+    with pytest.raises(WrongMapping):
+        run.prepare(write("id;nom\n1;a\n"), crm, mapping={"id": "last_name", "nom": "last_name"})
+    assert not ImportRun.objects.exists()
+
+
+def test_ids_too_long_for_a_source_are_refused_not_cut(write, crm):
+    done = taken_in(write(f"id;nom\n{'9' * 90};Martin\n2;Caron\n"), crm)
+    assert counts(done) == [2, 1, 0, 0, 1]
+    assert RejectedRow.objects.get().column == "id"
+
+
+def test_header_alone_is_an_import_of_nothing(write, crm):
+    done = taken_in(write("id;nom\n"), crm)
+    assert counts(done) == [0, 0, 0, 0, 0]
+    assert done.finished_at
+
+
+def test_a_worker_takes_in_what_was_started(write, crm, alice, django_capture_on_commit_callbacks):
+    path = write(CLIENTS)
+    with django_capture_on_commit_callbacks(execute=True):
+        started = run.start(path, crm, alice, "../clients.csv")
+        path.unlink()
+    done = ImportRun.objects.get(pk=started.pk)
+    assert (done.file_name, done.job.asked_by) == ("clients.csv", alice)
+    assert counts(done) == [5, 2, 1, 0, 2]
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_numbers(write, crm, capsys):
+    call_command("import_file", str(write(CLIENTS)), brand="acme", source="crm")
+    printed = capsys.readouterr().out
+    assert "5" in printed
+    assert counts(ImportRun.objects.get()) == [5, 2, 1, 0, 2]
+
+
+def test_a_dry_run_of_the_command_leaves_nothing(write, crm, capsys):
+    call_command("import_file", str(write(CLIENTS)), "--dry-run", brand="acme", source="crm")
+    assert "Date d'inscription" in capsys.readouterr().out
+    assert not ImportRun.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"brand": "nobody", "source": "crm"}, 2),
+        ({"brand": "acme", "source": "nothing"}, 2),
+        ({"brand": "acme", "source": "crm", "mapping": ["Nom=colour"]}, 2),
+        ({"brand": "acme", "source": "crm", "mapping": ["Nom"]}, 2),
+        ({"brand": "acme", "source": "crm", "mapping": ["Identifiant=ignore"]}, 2),
+    ],
+)
+def test_wrong_usage_is_exit_code_two(write, crm, options, code):
+    with pytest.raises(CommandError) as error:
+        call_command("import_file", str(write(CLIENTS)), **options)
+    assert error.value.returncode == code
+
+
+def test_everything_rejected_is_exit_code_one(write, crm):
+    with pytest.raises(CommandError) as error:
+        call_command("import_file", str(write("id;nom;prenom\n1;a\n2;b\n")), brand="acme", source="crm")
+    assert error.value.returncode == 1
+
+
+def test_a_mapping_by_hand_wins(write, crm):
+    call_command("import_file", str(write(CLIENTS)), brand="acme", source="crm", mapping=["Nom=ignore"])
+    assert SourceRecord.objects.get(external_id="1").last_name == ""
