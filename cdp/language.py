@@ -1,0 +1,15 @@
+"""The language of the pages: of this browser, and of the person who signed in."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import check_for_language
+from django.views.i18n import set_language
+
+from tenants.network.models import Staff
+
+
+def choose(request: HttpRequest) -> HttpResponse:
+    """Take the language chosen in the menu, remember it for the person, and go back to the page."""
+    language = request.POST.get("language", "")
+    if request.method == "POST" and request.user.is_authenticated and check_for_language(language):
+        Staff.objects.filter(pk=request.user.pk).update(language=language)
+    return set_language(request)

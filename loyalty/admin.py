@@ -1,0 +1,247 @@
+"""The programme and its rules, and the ledger to read. Points also show on the customer page and in the queue."""
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, Subquery, Sum
+from django.http import HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from loyalty import rulebook, rules, statements
+from loyalty.models import Account, Lot, Posting, Programme, Rule, RuleVersion, Tier, Transaction
+from loyalty.version_form import VersionForm
+from profiles.admin.customers import PANELS, Panel
+from profiles.admin.review import EFFECTS
+from tenants.network.admin import Audited, ReadOnly
+from tenants.templatetags.money import money
+
+HISTORY_SHOWN = 20
+
+
+# --- The programme and its rules --------------------------------------------------------------------------------------
+
+
+@admin.register(Programme)
+class ProgrammeAdmin(Audited, ModelAdmin):
+    list_display = ("name", "reward")
+    actions = None
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    @display(description=_("reward"))
+    def reward(self, programme):
+        worth = {"points": number_format(programme.reward_points), "amount": money(programme.reward_cents)}
+        return _t("%(points)s points = %(amount)s") % worth
+
+
+@admin.register(Tier)
+class TierAdmin(Audited, ModelAdmin):
+    list_display = ("name", "code", "threshold")
+    search_fields = ("name", "code")
+    actions = None
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
+class VersionInline(ReadOnly, TabularInline):
+    model = RuleVersion
+    extra = 0
+    ordering = ("-number",)
+    fields = ("number", "effective_from", "effective_to", "says", "reason", "made_by")
+    readonly_fields = ("says",)
+    verbose_name_plural = _("versions (never edited: a change is a new one)")
+
+    @display(description=_("what it says"))
+    def says(self, version):
+        return said_by(version)
+
+
+@admin.register(Rule)
+class RuleAdmin(Audited, ModelAdmin):
+    list_display = ("priority", "name", "kind", "in_force")
+    list_display_links = ("name",)
+    list_filter = ("kind",)
+    search_fields = ("name", "code")
+    inlines = (VersionInline,)
+    change_form_outer_before_template = "admin/loyalty/rule/new_version_link.html"
+    actions = None
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).prefetch_related("versions")
+
+    def get_readonly_fields(self, request, obj=None):
+        # What a version says can be read only as the kind it was written for.
+        return ("code", "kind") if obj else ()
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def get_inlines(self, request, obj):
+        return self.inlines if obj else ()
+
+    @display(description=_("newest version"), empty_value="–")
+    def in_force(self, rule):
+        versions = sorted(rule.versions.all(), key=lambda version: version.number)
+        return f"v{versions[-1].number}: {said_by(versions[-1])}" if versions else None
+
+    def get_urls(self):
+        new_version = self.admin_site.admin_view(self.new_version_view)
+        return [
+            path("<int:pk>/new-version/", new_version, name="loyalty_rule_new_version"),
+            *super().get_urls(),
+        ]
+
+    def response_add(self, request, obj, post_url_continue=None):
+        # A rule without a version says nothing: the next question is what it says.
+        return HttpResponseRedirect(reverse("admin:loyalty_rule_new_version", args=[obj.pk]))
+
+    def new_version_view(self, request, pk):
+        """Ask what the rule says from some instant on, beginning with what it says now."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        rule = get_object_or_404(Rule, pk=pk)
+        form = VersionForm(rule, request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            said = form.cleaned_data
+            try:
+                version = rulebook.publish(
+                    rule, said["conditions"], said["terms"], reason=said["reason"], by=request.user,
+                    effective_from=said["effective_from"],
+                )  # fmt: skip
+            except rules.InvalidRule as refused:
+                form.refuse(refused)
+            else:
+                self.message_user(request, _t("Published: %(version)s.") % {"version": version})
+                return HttpResponseRedirect(reverse("admin:loyalty_rule_change", args=[pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _t("New version of %(rule)s") % {"rule": rule},
+            "opts": self.opts,
+            "rule": rule,
+            "form": form,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/loyalty/rule/new_version.html", context)
+
+
+def said_by(version: RuleVersion) -> str:
+    """Terms and conditions of a version as words and values: `points: 1, per_cents: 100 · categories: DAIRY`."""
+
+    def listed(words):
+        return ", ".join(
+            f"{word}: {' '.join(map(str, value)) if isinstance(value, list) else value}"
+            for word, value in words.items()
+        )
+
+    return " · ".join(part for part in (listed(version.terms), listed(version.conditions)) if part)
+
+
+# --- The ledger, to read --------------------------------------------------------------------------------------------
+
+
+class BalanceFilter(admin.SimpleListFilter):
+    title = _("balance")
+    parameter_name = "balance"
+
+    def lookups(self, request, model_admin):
+        return [("positive", _("above zero"))]
+
+    def queryset(self, request, queryset):
+        return queryset.filter(balance__gt=0) if self.value() == "positive" else queryset
+
+
+@admin.register(Account)
+class AccountAdmin(ReadOnly, ModelAdmin):
+    list_display = ("kind", "holder", "balance")
+    list_filter = ("kind", BalanceFilter)
+    list_select_related = ("profile", "store")
+    list_per_page = 50
+    show_full_result_count = False
+    fields = ("kind", "profile", "store", "balance")
+
+    @display(description=_("holder"))
+    def holder(self, account):
+        return account.profile or account.store
+
+
+class PostingInline(ReadOnly, TabularInline):
+    model = Posting
+    extra = 0
+    fields = ("account", "points")
+
+
+@admin.register(Transaction)
+class TransactionAdmin(ReadOnly, ModelAdmin):
+    list_display = ("occurred_at", "kind", "profile", "store", "moved", "actor")
+    list_display_links = ("occurred_at",)
+    list_filter = ("kind", "store")
+    list_select_related = ("profile", "store")
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ("key__startswith",)
+    search_help_text = _("The beginning of a transaction's key.")
+    inlines = (PostingInline,)
+    fields = (
+        "key", "kind", "profile", "store", "purchase", "refund", "reverses", "occurred_at", "posted_at",
+        "qualifying_points", "explanation", "actor",
+    )  # fmt: skip
+
+    def get_queryset(self, request):
+        # Postings sum to zero: what moved is the sum of the credits.
+        received = Posting.objects.filter(transaction=OuterRef("pk"), points__gt=0).order_by()
+        total = received.values("transaction").annotate(sum=Sum("points")).values("sum")
+        return super().get_queryset(request).annotate(moved_points=Subquery(total))
+
+    @display(description=_("points moved"))
+    def moved(self, transaction):
+        return transaction.moved_points
+
+
+@admin.register(Lot)
+class LotAdmin(ReadOnly, ModelAdmin):
+    list_display = ("expires_on", "holder", "remaining", "points", "available_on", "store")
+    list_display_links = ("expires_on", "holder")
+    list_filter = ("store",)
+    list_select_related = ("account__profile", "store")
+    list_per_page = 50
+    show_full_result_count = False
+
+    @display(description=_("holder"))
+    def holder(self, lot):
+        return lot.account.profile or lot.account.store
+
+
+# --- What the pages about people show of points -----------------------------------------------------------------------
+
+
+def _points_of(request, profile) -> dict:
+    programme = Programme.objects.first()
+    balance = statements.balance_of(profile)
+    return {
+        "balance": balance,
+        "movements": statements.history(profile, HISTORY_SHOWN),
+        "worth_cents": programme
+        and rules.discount_for(balance.available, programme.reward_points, programme.reward_cents),
+    }
+
+
+def _points_together(left, right) -> str:
+    points = sum(statements.balance_of(profile).available for profile in (left, right))
+    return _t("Points: %(points)s") % {"points": number_format(points, force_grouping=True)} if points else ""
+
+
+PANELS.append(
+    Panel("loyalty.view_account", "loyalty/points_panel.html", _points_of, "loyalty/points_headline.html")
+)
+EFFECTS.append(_points_together)

@@ -1,0 +1,161 @@
+"""The form that asks what a rule says: one field a word of `loyalty/rules.py`, checked by its `validate`."""
+
+from decimal import Decimal
+
+from django import forms
+from django.utils import timezone
+from django.utils.dates import WEEKDAYS
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from loyalty import rules
+from loyalty.models import Rule, Tier
+from tenants.network.models import Store
+
+
+class Words(forms.CharField):
+    """A list of codes, written with spaces or commas between them."""
+
+    widget = UnfoldAdminTextInputWidget
+
+    def to_python(self, value):
+        return [word for word in (value or "").replace(",", " ").replace(";", " ").split() if word]
+
+    def prepare_value(self, value):
+        return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+    def validate(self, value):
+        if self.required and not value:
+            raise forms.ValidationError(self.error_messages["required"], code="required")
+
+
+def _whole(label, *, required=False, minimum=0, help_text=""):
+    return forms.IntegerField(
+        label=label,
+        required=required,
+        min_value=minimum,
+        help_text=help_text,
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+
+TERMS = {
+    "points": lambda: _whole(_("Points"), required=True),
+    "per_cents": lambda: _whole(
+        _("for each … cents paid"), required=True, minimum=1, help_text=_("100: for each euro.")
+    ),
+    "rounding": lambda: forms.ChoiceField(
+        label=_("Rounded down"), required=False, widget=UnfoldAdminSelectWidget,
+        choices=[(rules.ROUND_TICKET, _("once a ticket")), (rules.ROUND_LINE, _("on each line"))],
+    ),
+    "cap_per_ticket": lambda: _whole(_("At most … points a ticket")),
+    "pending_days": lambda: _whole(_("Spendable after … days")),
+    "expiry_months": lambda: _whole(_("Expire after … months"), help_text=_("Empty: never.")),
+    "factor": lambda: forms.DecimalField(
+        label=_("Factor"), min_value=1, widget=UnfoldAdminTextInputWidget,
+        help_text=_("3 gives three times the points."),
+    ),
+    "stacking": lambda: forms.ChoiceField(
+        label=_("Several multipliers"), required=False, choices=Rule.Stacking.choices, widget=UnfoldAdminSelectWidget
+    ),
+}  # fmt: skip
+
+
+class VersionForm(forms.Form):
+    """Fields `terms_<word>` and `conditions_<word>`; `cleaned_data` holds `terms` and `conditions` put together."""
+
+    effective_from = forms.SplitDateTimeField(
+        label=_("From"), required=False, widget=UnfoldAdminSplitDateTimeWidget,
+        help_text=_("Empty: from now on. The version before ends there."),
+    )  # fmt: skip
+    reason = forms.CharField(
+        label=_("Why"), max_length=300, required=False, widget=UnfoldAdminTextInputWidget
+    )
+    conditions_categories = Words(
+        label=_("Categories"), required=False, help_text=_("Empty: every category.")
+    )
+    conditions_skus = Words(label=_("Articles"), required=False)
+    conditions_stores = Words(label=_("Stores"), required=False, help_text=_("Codes of stores; empty: all."))
+    conditions_tiers = Words(label=_("Tiers"), required=False)
+    conditions_weekdays = forms.TypedMultipleChoiceField(
+        label=_("Days of the week"), required=False, coerce=int, choices=list(WEEKDAYS.items()),
+        widget=forms.CheckboxSelectMultiple,
+    )  # fmt: skip
+    conditions_hours = Words(
+        label=_("Hours"),
+        required=False,
+        help_text=_("Two times of the store's own day, such as 18:00 20:00."),
+    )
+    conditions_min_total_cents = forms.DecimalField(
+        label=_("Ticket of at least"), required=False, min_value=0, decimal_places=2,
+        widget=UnfoldAdminTextInputWidget, help_text=_("In the brand's currency."),
+    )  # fmt: skip
+
+    def __init__(self, rule: Rule, data=None):
+        self.rule = rule
+        super().__init__(data, initial=self._said_now(rule))
+        for word, field in TERMS.items():
+            if word in rules.TERMS[rule.kind]:
+                self.fields[f"terms_{word}"] = field()
+
+    @staticmethod
+    def _said_now(rule: Rule) -> dict:
+        newest = rule.versions.order_by("-number").first()
+        if newest is None:
+            return {}
+        said = {f"terms_{word}": value for word, value in newest.terms.items()}
+        said |= {f"conditions_{word}": value for word, value in newest.conditions.items()}
+        if "conditions_min_total_cents" in said:
+            said["conditions_min_total_cents"] = Decimal(said["conditions_min_total_cents"]) / 100
+        return said
+
+    @property
+    def term_fields(self):
+        return [self[name] for name in self.fields if name.startswith("terms_")]
+
+    @property
+    def condition_fields(self):
+        return [self[name] for name in self.fields if name.startswith("conditions_")]
+
+    def clean(self):
+        cleaned = super().clean()
+        terms = self._words("terms_", cleaned)
+        conditions = self._words("conditions_", cleaned)
+        if "factor" in terms:
+            terms["factor"] = str(terms["factor"].normalize())
+        if "min_total_cents" in conditions:
+            conditions["min_total_cents"] = int(conditions["min_total_cents"] * 100)
+        self._check_codes("conditions_stores", conditions.get("stores", []), Store)
+        self._check_codes("conditions_tiers", conditions.get("tiers", []), Tier)
+        if cleaned.get("effective_from") and cleaned["effective_from"] < timezone.now():
+            self.add_error(
+                "effective_from", _("The past was judged by the rules of the past: choose a later time.")
+            )
+        if not self.errors:
+            try:
+                rules.validate(self.rule.kind, conditions, terms)
+            except rules.InvalidRule as refused:
+                self.refuse(refused)
+        return cleaned | {"terms": terms, "conditions": conditions}
+
+    def refuse(self, refused: rules.InvalidRule) -> None:
+        """Put the refusal beside the word it names."""
+        field = refused.path.replace(".", "_", 1)
+        self.add_error(field if field in self.fields else None, f"{refused.path}: {refused.message}")
+
+    def _words(self, prefix: str, cleaned: dict) -> dict:
+        return {
+            name.removeprefix(prefix): cleaned[name]
+            for name in self.fields
+            if name.startswith(prefix) and cleaned.get(name) not in (None, "", [])
+        }
+
+    def _check_codes(self, field: str, codes: list[str], model) -> None:
+        known = set(model.objects.filter(code__in=codes).values_list("code", flat=True))
+        unknown = [code for code in codes if code not in known]
+        if unknown:
+            self.add_error(field, _("Unknown: %(codes)s.") % {"codes": ", ".join(unknown)})

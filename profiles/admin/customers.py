@@ -1,0 +1,328 @@
+"""Customers: a list that finds a person by any word, and a page that tells everything known and where it came from.
+
+The page is read-only: values belong to their sources. What a person may decide here, a verb elsewhere does: consent
+(`profiles/consent.py`) and the separation of a wrong merge (`profiles/resolution.py`). Each block asks the role of
+whoever looks, and the scope leaves out what happened in other people's stores. Apps above add a block with `PANELS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import OuterRef, Q, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import translation
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from profiles import consent, normalise, resolution
+from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
+from profiles.matching import sentence
+from profiles.models import (
+    Channel,
+    Identifier,
+    MatchCandidate,
+    Merge,
+    Profile,
+    ProfileFacts,
+    Purchase,
+    SourceRecord,
+)
+from profiles.models.profile import FIELDS_OF_A_PERSON
+from profiles.survivorship import current_statements
+from tenants.network.models import audit
+from tenants.scoping import current_scope
+
+TICKETS_A_PAGE = 20
+RECORDS_SHOWN = 12
+CHANNEL_ICONS = {Channel.EMAIL: "mail", Channel.SMS: "sms", Channel.POST: "local_post_office"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A block of the customer page that an app above adds: shown to whoever has the permission.
+
+    `context(request, profile)` gives what the two templates read under the name `panel`; `headline` is a template
+    for one line of the page's header.
+    """
+
+    permission: str
+    template: str
+    context: Callable[[HttpRequest, Profile], dict]
+    headline: str = ""
+
+
+PANELS: list[Panel] = []
+
+
+@dataclass(frozen=True)
+class Row:
+    """One field of a person: the value kept, where it came from and why it won, and what each record says."""
+
+    name: str
+    value: object
+    source: str
+    at: datetime | None
+    why: str
+    said: list[tuple[object, bool]] = field(default_factory=list)
+
+
+@admin.register(Profile)
+class ProfileAdmin(ModelAdmin):
+    list_display = ("name", "email", "phone", "city", "last_purchase", "reach")
+    list_display_links = ("name",)
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ("search_text",)
+    search_help_text = gettext_lazy("Name, e-mail, phone, card or town; accents do not matter.")
+    list_filter = (MergedFilter, KnownFilter, ReachFilter, HomeRegionFilter)
+    actions = None
+    ordering = ("-id",)
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def get_list_filter(self, request):
+        # Reach and home region are facts of the whole network: a store does not read them.
+        return self.list_filter if current_scope().is_whole_network else (MergedFilter, KnownFilter)
+
+    def get_list_display(self, request):
+        return self.list_display if current_scope().is_whole_network else self.list_display[:-1]
+
+    def get_queryset(self, request):
+        last = (
+            Purchase.objects.filter(profile=OuterRef("pk")).order_by("-business_day").values("business_day")
+        )
+        facts = ProfileFacts.objects.filter(pk=OuterRef("pk"))
+        allowed = {
+            f"{channel}_reach": Subquery(facts.values(f"{channel}_allowed")[:1]) for channel in Channel.values
+        }
+        return super().get_queryset(request).annotate(bought_last=Subquery(last[:1]), **allowed)
+
+    def get_search_results(self, request, queryset, search_term):
+        for word in searched_words(search_term):
+            queryset = queryset.filter(search_text__contains=word)
+        return queryset, False
+
+    @display(description=gettext_lazy("name"), ordering="last_name")
+    def name(self, profile):
+        return str(profile)
+
+    @display(description=gettext_lazy("last purchase"), empty_value="–")
+    def last_purchase(self, profile):
+        return profile.bought_last
+
+    @display(description=gettext_lazy("may be reached by"), empty_value="–")
+    def reach(self, profile):
+        allowed = [str(label) for value, label in Channel.choices if getattr(profile, f"{value}_reach")]
+        return ", ".join(allowed) or None
+
+    def get_urls(self):
+        def named(route, view, name):
+            return path(route, self.admin_site.admin_view(view), name=f"profiles_profile_{name}")
+
+        return [
+            named("<int:pk>/consent/", self.consent_view, "consent"),
+            named("<int:pk>/separate/<int:merge_pk>/", self.separate_view, "separate"),
+            *super().get_urls(),
+        ]
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """The customer page. Who looks at whom is written down."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        profile = self.get_object(request, object_id)
+        if profile is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if profile.merged_into_id:
+            return redirect("admin:profiles_profile_change", profile.survivor.pk)
+        audit(request.user, "viewed", profile, store_id=_own_store())
+        context = {
+            **self.admin_site.each_context(request),
+            **_page(request, profile),
+            "title": str(profile),
+            "opts": self.opts,
+            "original": profile,
+            "has_view_permission": True,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "profiles/customer.html", context)
+
+    def consent_view(self, request, pk):
+        """Note that the person allowed or refused a channel, as told to head office."""
+        profile = _posted_about(request, pk, "profiles.change_profile")
+        channel, verdict = request.POST.get("channel", ""), request.POST.get("verdict", "")
+        deed = {"grant": consent.grant, "withdraw": consent.withdraw}.get(verdict)
+        if deed is None or channel not in Channel.values:
+            return HttpResponse(status=400)
+        deed(profile, channel, actor=request.user, wording=request.POST.get("wording", "")[:500])
+        audit(request.user, f"consent {verdict}", profile, channel=channel)
+        word = Channel(channel).label
+        done = _("Noted: %(channel)s allowed.") if verdict == "grant" else _("Noted: %(channel)s refused.")
+        messages.success(request, done % {"channel": word})
+        return redirect(f"{reverse('admin:profiles_profile_change', args=[pk])}#consents")
+
+    def separate_view(self, request, pk, merge_pk):
+        """Undo a merge: each person gets back what was theirs."""
+        profile = _posted_about(request, pk, "profiles.merge_profile")
+        merge = get_object_or_404(Merge, pk=merge_pk, undone_at=None)
+        try:
+            resolution.unmerge(merge, by=request.user)
+        except resolution.CannotSeparate as refused:
+            messages.error(request, _("Not separated: %(reason)s.") % {"reason": refused})
+        else:
+            done = _("Separated: %(one)s and %(other)s are two persons again.")
+            messages.success(request, done % {"one": merge.winner, "other": merge.loser})
+        return redirect("admin:profiles_profile_change", profile.pk)
+
+
+def searched_words(term: str) -> list[str]:
+    """The words of a search in the form of `Profile.search_text`. A telephone number is one word, written anyhow:
+    `06 12 34 56 78` and `+33 6 12 34 56 78` both find +33612345678."""
+    digits = "".join(character for character in term if character.isdigit())
+    if len(digits) >= 6 and all(c.isdigit() or c in " .-+()/" for c in term):
+        line = normalise.phone(term)
+        return [line.e164 if line else digits.removeprefix("0")]
+    return [normalise.name_key(word) if word.isalpha() else word.lower() for word in term.split()]
+
+
+def _posted_about(request, pk, permission) -> Profile:
+    """The visible profile that a form speaks of. Refuses who may not, and any method but POST."""
+    if request.method != "POST" or not request.user.has_perm(permission):
+        raise PermissionDenied
+    return get_object_or_404(Profile, pk=pk)
+
+
+def _own_store() -> int | None:
+    """The store to note in the audit trail: that of a manager of one store."""
+    stores = current_scope().store_ids
+    return next(iter(stores)) if stores and len(stores) == 1 else None
+
+
+def _page(request, profile: Profile) -> dict:
+    """What the template reads. A block that the role may not see stays empty and is not shown."""
+    may = request.user.has_perm
+    whole = current_scope().is_whole_network
+    records = _records(profile) if may("profiles.view_sourcerecord") else []
+    merges = _merges(profile) if may("profiles.view_merge") else []
+    return {
+        "profile": profile,
+        "facts": ProfileFacts.objects.select_related("home_store").filter(pk=profile.pk).first(),
+        "fields": _fields(profile, records, shows_sources=may("profiles.view_sourcerecord")),
+        "records": records,
+        "shows_sources": may("profiles.view_sourcerecord"),
+        "identifiers": _identifiers(profile) if may("profiles.view_identifier") else [],
+        "tickets": _tickets(request, profile) if may("profiles.view_purchase") else None,
+        "of_own_stores": not whole,
+        "consents": _consents(profile) if may("profiles.view_consentchange") else [],
+        "may_change_consent": may("profiles.change_profile"),
+        "merges": merges,
+        "may_separate": may("profiles.merge_profile"),
+        "duplicates": _duplicates(profile) if may("profiles.view_matchcandidate") else [],
+        "panels": [(p, p.context(request, profile)) for p in PANELS if may(p.permission)],
+    }
+
+
+def _records(profile: Profile) -> list[SourceRecord]:
+    """What each source says now about the person, the most trusted source first."""
+    told = SourceRecord.objects.filter(profile=profile).select_related("source", "store", "import_run")
+    now = sorted(current_statements(list(told)), key=lambda r: (-r.source.trust, -r.stated_at.timestamp()))
+    return now[:RECORDS_SHOWN]
+
+
+def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: bool) -> list[Row]:
+    rows = []
+    for name in FIELDS_OF_A_PERSON:
+        origin = profile.provenance.get(name, {}) if shows_sources else {}
+        said = [(getattr(record, name), record.pk == origin.get("record")) for record in records]
+        at = parse_datetime(origin["at"]) if origin.get("at") else None
+        # survivorship marked its reasons for the catalogue.
+        why = translation.gettext(origin["why"]) if origin.get("why") else ""
+        label = Profile._meta.get_field(name).verbose_name
+        rows.append(Row(label, getattr(profile, name), origin.get("source", ""), at, why, said))
+    return rows
+
+
+def _identifiers(profile: Profile) -> list[dict]:
+    """The values by which the person is found, each once, with the sources that told it."""
+    by_key: dict[tuple[str, str], dict] = {}
+    for told in Identifier.objects.filter(profile=profile).select_related("record__source"):
+        entry = by_key.setdefault(
+            (told.kind, told.key),
+            {"kind": told.get_kind_display(), "value": told.value, "sources": set(),
+             "first": told.first_seen, "last": told.last_seen},
+        )  # fmt: skip
+        entry["sources"].add(told.record.source.name)
+        entry["first"] = min(entry["first"], told.first_seen)
+        entry["last"] = max(entry["last"], told.last_seen)
+    return [entry | {"sources": sorted(entry["sources"])} for entry in by_key.values()]
+
+
+def _tickets(request, profile: Profile):
+    bought = (
+        Purchase.objects.filter(profile=profile).select_related("store").prefetch_related("lines", "refunds")
+    )
+    return Paginator(bought, TICKETS_A_PAGE).get_page(request.GET.get("tickets"))
+
+
+def _consents(profile: Profile) -> list[dict]:
+    """Each channel with what holds now, and everything that was said about it before."""
+    now = consent.current(profile)
+    history = list(profile.consent_changes.select_related("record__source"))
+    return [
+        {
+            "channel": channel,
+            "label": Channel(channel).label,
+            "icon": CHANNEL_ICONS[Channel(channel)],
+            "now": now.get(channel),
+            "history": [change for change in history if change.channel == channel],
+        }
+        for channel in Channel.values
+    ]
+
+
+def _merges(profile: Profile) -> list[dict]:
+    """Every merge that made this person what they are, merges of the merged included, the newest first."""
+    found: dict[int, Merge] = {}
+    people = {profile.pk}
+    while people:
+        merges = Merge.objects.filter(winner__in=people).select_related("winner", "loser", "by", "undone_by")
+        fresh = [merge for merge in merges if merge.pk not in found]
+        found |= {merge.pk: merge for merge in fresh}
+        people = {merge.loser_id for merge in fresh if merge.undone_at is None}
+    language = get_language() or "en"
+    return [
+        {
+            "merge": merge,
+            "why": sentence(merge.evidence, language) if merge.evidence else merge.get_ground_display(),
+            "percent": None if merge.probability is None else round(100 * merge.probability, 1),
+            "may_undo": merge.undone_at is None and merge.winner_id == profile.pk,
+        }
+        for merge in sorted(found.values(), key=lambda m: m.at, reverse=True)
+    ]
+
+
+def _duplicates(profile: Profile) -> list[dict]:
+    pairs = MatchCandidate.objects.filter(
+        Q(left=profile) | Q(right=profile), status=MatchCandidate.Status.OPEN
+    ).select_related("left", "right")
+    return [
+        {
+            "pair": pair,
+            "other": pair.right if pair.left_id == profile.pk else pair.left,
+            "percent": round(100 * pair.probability),
+        }
+        for pair in pairs
+    ]

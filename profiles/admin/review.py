@@ -1,0 +1,266 @@
+"""Pairs that may be one person: a queue, and a page that shows both side by side so that somebody can decide.
+
+A decision leads to the next pair; a merge can be undone from there. The keys of the page stand in
+`static/cdp/review.js`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.formats import number_format
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from profiles import consent, resolution
+from profiles.matching import sentence
+from profiles.models import Channel, Identifier, MatchCandidate, Merge, Profile, Purchase
+from profiles.models.profile import FIELDS_OF_A_PERSON
+
+ADDRESS = ("street", "postcode", "city")
+
+# Sentences of the apps above on what a merge would bring together, e.g. points: (left, right) -> sentence or "".
+EFFECTS: list[Callable[[Profile, Profile], str]] = []
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the two values of a field compare: a word, an icon and a tone, so that colour never stands alone."""
+
+    word: str
+    icon: str
+    tone: str
+
+
+SAME = Verdict(gettext_lazy("same"), "check_circle", "cdp-yes")
+SIMILAR = Verdict(gettext_lazy("similar"), "approval_delegation", "cdp-maybe")
+DIFFERENT = Verdict(gettext_lazy("different"), "cancel", "cdp-no")
+MISSING = Verdict(gettext_lazy("one side only"), "remove", "cdp-unsaid")
+UNSAID = Verdict(gettext_lazy("unknown"), "remove", "cdp-unsaid")
+
+LEVEL_VERDICTS = {
+    "exact": SAME,
+    "same_address": SAME,
+    "other": DIFFERENT,
+    "elsewhere": DIFFERENT,
+    "other_street": DIFFERENT,
+}
+
+
+@admin.register(MatchCandidate)
+class MatchCandidateAdmin(ModelAdmin):
+    list_display = ("pair", "likelihood", "reasons", "status", "found_at")
+    list_display_links = ("pair",)
+    list_filter = ("status",)
+    list_per_page = 50
+    list_select_related = ("left", "right")
+    ordering = ("-probability", "id")
+    actions = None
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    @display(description=gettext_lazy("pair"))
+    def pair(self, candidate):
+        return f"{candidate.left} ~ {candidate.right}"
+
+    @display(description=gettext_lazy("likelihood"), ordering="probability")
+    def likelihood(self, candidate):
+        return f"{number_format(100 * candidate.probability, decimal_pos=0)} %"
+
+    @display(description=gettext_lazy("reasons"))
+    def reasons(self, candidate):
+        return sentence(candidate.evidence, get_language() or "en")
+
+    def get_urls(self):
+        decide = self.admin_site.admin_view(self.decide_view)
+        undo = self.admin_site.admin_view(self.undo_view)
+        return [
+            path("<int:pk>/decide/", decide, name="profiles_matchcandidate_decide"),
+            path("undo/<int:merge_pk>/", undo, name="profiles_matchcandidate_undo"),
+            *super().get_urls(),
+        ]
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """Both persons side by side."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        candidate = self.get_object(request, object_id)
+        if candidate is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        left, right = candidate.left, candidate.right
+        queue = MatchCandidate.objects.filter(status=MatchCandidate.Status.OPEN)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{left} ~ {right}",
+            "opts": self.opts,
+            "original": candidate,
+            "candidate": candidate,
+            "percent": round(100 * candidate.probability),
+            "rows": _rows(candidate),
+            "left": _known_of(left),
+            "right": _known_of(right),
+            "why": sentence(candidate.evidence, get_language() or "en"),
+            "effects": _effects(left, right),
+            "is_open": candidate.status == MatchCandidate.Status.OPEN,
+            "may_decide": request.user.has_perm("profiles.decide_matchcandidate"),
+            "waiting": queue.count(),
+            "next": after(candidate, queue),
+            "previous": before(candidate, queue),
+            "undo": _undoable(request),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "profiles/review.html", context)
+
+    def decide_view(self, request, pk):
+        """Take a person's decision on a pair, and go to the next one."""
+        if request.method != "POST" or not request.user.has_perm("profiles.decide_matchcandidate"):
+            raise PermissionDenied
+        candidate = get_object_or_404(MatchCandidate.objects.select_related("left", "right"), pk=pk)
+        following = after(candidate, MatchCandidate.objects.filter(status=MatchCandidate.Status.OPEN))
+        if candidate.status != MatchCandidate.Status.OPEN:
+            messages.warning(request, _("Somebody has already decided this pair."))
+            return _to(following)
+        decision = request.POST.get("decision")
+        if decision == "merge":
+            try:
+                deed = resolution.decide_same(candidate, request.user)
+            except resolution.CannotMerge as refused:
+                messages.error(request, _("Not merged: %(reason)s.") % {"reason": refused})
+                return redirect("admin:profiles_matchcandidate_change", pk)
+            return _to(following, undo=deed.pk)
+        if decision == "never":
+            resolution.decide_never(candidate, request.user)
+            kept = _("Kept apart: %(one)s and %(other)s. No later run will join them.")
+            messages.success(request, kept % {"one": candidate.left, "other": candidate.right})
+            return _to(following)
+        return HttpResponse(status=400)
+
+    def undo_view(self, request, merge_pk):
+        """Take back the merge just made."""
+        if request.method != "POST" or not request.user.has_perm("profiles.merge_profile"):
+            raise PermissionDenied
+        deed = get_object_or_404(Merge.objects.select_related("winner", "loser"), pk=merge_pk)
+        try:
+            resolution.unmerge(deed, by=request.user)
+        except resolution.CannotSeparate as refused:
+            messages.error(request, _("Not separated: %(reason)s.") % {"reason": refused})
+        else:
+            done = _("Separated: %(one)s and %(other)s are two persons again.")
+            messages.success(request, done % {"one": deed.winner, "other": deed.loser})
+        back = MatchCandidate.objects.filter(pk=request.POST.get("back") or 0).first()
+        return _to(back)
+
+
+def after(candidate: MatchCandidate, queue) -> MatchCandidate | None:
+    """The next pair of the queue, which is sorted by probability; its first one after the last."""
+    later = Q(probability__lt=candidate.probability) | Q(
+        probability=candidate.probability, pk__gt=candidate.pk
+    )
+    others = queue.exclude(pk=candidate.pk)
+    return others.filter(later).first() or others.first()
+
+
+def before(candidate: MatchCandidate, queue) -> MatchCandidate | None:
+    """The pair of the queue before this one, or `None` at its head."""
+    earlier = Q(probability__gt=candidate.probability) | Q(
+        probability=candidate.probability, pk__lt=candidate.pk
+    )
+    return queue.filter(earlier).order_by("probability", "-pk").first()
+
+
+def _to(candidate: MatchCandidate | None, undo: int | None = None) -> HttpResponse:
+    """To a pair, or to the list when nothing waits any more; with the merge that may be undone from there."""
+    if candidate is None:
+        address = reverse("admin:profiles_matchcandidate_changelist")
+        return redirect(f"{address}?status__exact=open")
+    address = reverse("admin:profiles_matchcandidate_change", args=[candidate.pk])
+    return redirect(f"{address}?undo={undo}" if undo else address)
+
+
+def _undoable(request) -> Merge | None:
+    """The merge named in the address, if this person made it and it still stands."""
+    named = request.GET.get("undo", "")
+    if not named.isdigit():
+        return None
+    standing = Merge.objects.filter(pk=named, by=request.user, undone_at=None)
+    return standing.select_related("winner", "loser").first()
+
+
+def _rows(candidate: MatchCandidate) -> list[dict]:
+    """Each field: both values, how they compare, and the weight of the evidence that rests on it."""
+    levels = {line["field"]: line for line in candidate.evidence}
+    rows = []
+    for name in FIELDS_OF_A_PERSON:
+        one, other = getattr(candidate.left, name), getattr(candidate.right, name)
+        # The three parts of an address are weighed as one: the weight stands beside the first.
+        line = levels.get("address" if name in ADDRESS else name)
+        rows.append(
+            {
+                "name": Profile._meta.get_field(name).verbose_name,
+                "left": one,
+                "right": other,
+                "verdict": _verdict(one, other, None if name in ADDRESS else line),
+                "weight": line["weight"] if line and name not in ADDRESS[1:] else None,
+            }
+        )
+    return rows
+
+
+def _verdict(one, other, line: dict | None) -> Verdict:
+    if not one and not other:
+        return UNSAID
+    if not one or not other:
+        return MISSING
+    if str(one).casefold() == str(other).casefold():
+        return SAME
+    if line is None or line["level"] == "exact":
+        return DIFFERENT if line is None else SIMILAR
+    return LEVEL_VERDICTS.get(line["level"], SIMILAR)
+
+
+def _known_of(profile: Profile) -> dict:
+    """What helps to tell who somebody is beside their own fields."""
+    bought = Purchase.objects.filter(profile=profile)
+    return {
+        "profile": profile,
+        "sources": sorted({record.source.name for record in profile.records.select_related("source")}),
+        "tickets": bought.count(),
+        "last": bought.first(),
+        "cards": _cards(profile),
+    }
+
+
+def _cards(*profiles: Profile) -> list[str]:
+    told = Identifier.objects.filter(profile__in=profiles, kind=Identifier.Kind.CARD)
+    return sorted(set(told.values_list("value", flat=True)))
+
+
+def _effects(left: Profile, right: Profile) -> list[str]:
+    """What a merge would bring together: cards, consents (a refusal wins over a grant), and what apps above say."""
+    effects = []
+    cards = _cards(left, right)
+    if cards:
+        effects.append(_("Loyalty cards: %(cards)s") % {"cards": ", ".join(cards)})
+    effects += [said for effect in EFFECTS if (said := effect(left, right))]
+    ones, others = consent.current(left), consent.current(right)
+    for channel in Channel:
+        words = [now[channel].granted for now in (ones, others) if channel in now]
+        if words:
+            word = _("allowed") if all(words) else _("refused")
+            effects.append(f"{channel.label.capitalize()}: {word}")
+    return effects

@@ -1,0 +1,1 @@
+"""Filters that every page of a brand may use."""
