@@ -262,6 +262,7 @@ UNFOLD = {
     "SITE_SUBHEADER": "cdp.admin_sites.site_subheader",
     "SITE_SYMBOL": "hub",
     "SHOW_LANGUAGES": True,
+    "LANGUAGES": {"action": "cdp.admin_sites.language_address"},
     "STYLES": ["cdp.admin_sites.stylesheet"],
     "BORDER_RADIUS": "8px",
     "COLORS": {
