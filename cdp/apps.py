@@ -1,4 +1,7 @@
+from datetime import date
+
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class CdpConfig(AppConfig):
@@ -8,3 +11,14 @@ class CdpConfig(AppConfig):
     def ready(self):
         # Makes the app that knows the broker the current one, for every @shared_task.
         from cdp import celery  # noqa: F401
+        from tenants import onboarding
+
+        onboarding.further_steps.append(onboarding.Step("programme", _("Loyalty programme"), open_programme))
+
+
+def open_programme(brand, plan) -> None:
+    """The step that onboarding takes for the loyalty programme, which tenants know nothing of."""
+    from loyalty import starter
+
+    day = date.fromisoformat(plan.points_from) if plan.points_from else None
+    starter.open_programme(brand.time_zone, day)

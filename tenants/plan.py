@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -110,6 +111,7 @@ class BrandPlan:
     time_zone: str = "Europe/Paris"
     stores: tuple[StorePlan, ...] = ()
     staff: tuple[StaffPlan, ...] = ()
+    points_from: str = ""  # the day (ISO) from which tickets earn points; "" for the day of opening
 
     def check(self) -> None:
         """Raises `BadPlan` with every mistake in the plan itself; whether its names are free is asked elsewhere."""
@@ -147,6 +149,10 @@ def _time_zones() -> frozenset[str]:
 
 
 def _faults_of_brand(plan: BrandPlan) -> Iterator[Fault]:
+    try:
+        date.fromisoformat(plan.points_from or "2000-01-01")
+    except ValueError:
+        yield Fault("points_from", _("A day such as 2026-01-31 is expected."))
     if not plan.name.strip() or len(plan.name) > 120:
         yield Fault("name", _("A name of 1 to 120 characters is needed."))
     try:
