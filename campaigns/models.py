@@ -27,7 +27,9 @@ class Segment(StoreScoped):
         help_text=_("Empty: a national segment."),
     )  # fmt: skip
     shared = models.BooleanField(
-        _("shared with stores"), default=False, help_text=_("Each store sees its own part of a national segment.")
+        _("shared with stores"),
+        default=False,
+        help_text=_("Each store sees its own part of a national segment."),
     )
     created_by = models.ForeignKey(
         Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("created by")
@@ -96,7 +98,12 @@ class Campaign(StoreScoped):
     name = models.CharField(_("name"), max_length=120)
     segment = models.ForeignKey(Segment, models.PROTECT, related_name="campaigns", verbose_name=_("segment"))
     segment_version = models.ForeignKey(
-        SegmentVersion, models.PROTECT, null=True, blank=True, related_name="campaigns", verbose_name=_("version")
+        SegmentVersion,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="campaigns",
+        verbose_name=_("version"),
     )
     channel = models.CharField(_("channel"), max_length=6, choices=Channel.choices, default=Channel.EMAIL)
     goal = models.CharField(_("goal"), max_length=8, choices=Goal.choices)
