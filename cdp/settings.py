@@ -41,7 +41,7 @@ SHARED_APPS = [
     "django_tenants",
     "tenants",
     *BOTH_APPS,
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
@@ -55,7 +55,7 @@ SHARED_APPS = [
 TENANT_APPS = [*BOTH_APPS, "profiles", "loyalty", "campaigns"]
 # Unfold's templates must be found before the admin's own.
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     *[app for app in SHARED_APPS if not app.startswith("unfold")],
     *[app for app in TENANT_APPS if app not in SHARED_APPS],
