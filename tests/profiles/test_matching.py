@@ -115,6 +115,13 @@ def test_twins_are_never_merged_and_somebody_looks():
     assert verdict(twins, twins | {"first_name": "Sylvie"}) == ("review", "household")
 
 
+def test_two_first_names_never_merge_whatever_the_weight():
+    one = PAUL | HOME | {"birth_date": "1985-03-12", "email": "p.garrigou@free.fr"}
+    other = one | {"first_name": "Sylvie", "email": "s.garrigou@free.fr"}
+    assert compare(record(1, **one), record(2, **other)).weight > MODEL.automatic
+    assert verdict(one, other) == ("review", "household")
+
+
 def test_father_and_son_of_one_name_are_not_merged():
     house = PAUL | HOME | {"phone": LANDLINE}
     assert verdict(house, house) == ("review", "name_and_address")
@@ -126,6 +133,9 @@ def test_father_and_son_of_one_name_are_not_merged():
 def test_a_shared_card_with_two_birth_dates_is_not_merged():
     card = PAUL | {"card": "2990000517145"}
     assert verdict(card | {"birth_date": "1950-02-03"}, card | {"birth_date": "1978-09-21"})[0] != "merge"
+    alone = {"card": "2990000517145"}
+    one, other = alone | {"birth_date": "1950-02-03"}, alone | {"birth_date": "1978-09-21"}
+    assert verdict(one, other, model=MODEL.for_brand(1_000_000)) == ("different", "")
 
 
 def test_namesakes_in_two_towns_stay_apart():
@@ -456,6 +466,24 @@ def test_groups_agree_only_without_a_contradiction_between_any_two():
     assert agree([paul], [nameless])
     assert agree([paula], [nameless])
     assert not agree([paul], [nameless, paula])
+
+
+def test_groups_agree_on_the_whole_and_not_by_one_link():
+    one, other = record(1, last_name="Roux", phone=MOBILE), record(2, phone=MOBILE)
+    rouxes = [record(n, last_name="Roux", email="roux@free.fr", postcode="31000") for n in (3, 4, 5)]
+    tessiers = [record(n, last_name="Tessier", email="tessier@sfr.fr", postcode="59000") for n in (6, 7, 8)]
+    assert agree([one], [other])
+    assert not agree([one, *rouxes], [other, *tessiers])
+
+
+def test_a_customer_number_joins_what_the_guard_would_not():
+    told = [("Paul", "1950-02-03"), ("Anne", "1985-03-12")]
+    records = [
+        record(n, "ecom", customer_id="W123", first_name=first, last_name="Roux", birth_date=born)
+        for n, (first, born) in enumerate(told)
+    ]
+    assert not agree(records[:1], records[1:])
+    assert resolve(records).clusters == [[0, 1]]
 
 
 # Explanation ---------------------------------------------------------------------------------------------------
