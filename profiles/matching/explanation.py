@@ -31,9 +31,9 @@ _FIELDS: dict[str, dict[str, str]] = {
         "device": "device",
     },
     "fr": {
-        "customer_id": "le numéro client", "card": "la carte de fidélité", "email": "l'e-mail", "phone": "le téléphone",
-        "first_name": "le prénom", "last_name": "le nom", "birth_date": "la date de naissance", "address": "l'adresse",
-        "device": "l'appareil",
+        "customer_id": "numéro client", "card": "carte de fidélité", "email": "e-mail", "phone": "téléphone",
+        "first_name": "prénom", "last_name": "nom", "birth_date": "date de naissance", "address": "adresse",
+        "device": "appareil",
     },
 }  # fmt: skip
 
@@ -53,12 +53,12 @@ _LEVELS: dict[str, dict[str, str]] = {
         "other": "different {field} ({a}, {b})",
     },
     "fr": {
-        "exact": "{field} identique ({a})", "typo": "{field} à une faute de frappe près ({a}, {b})",
-        "two_typos": "{field} à deux fautes de frappe près ({a}, {b})", "close": "{field} presque identique ({a}, {b})",
-        "similar": "{field} ressemblant ({a}, {b})", "short": "{field} sous une forme courte ({a}, {b})",
-        "initial": "{field} de même initiale ({a}, {b})", "weak": "{field} peu ressemblant ({a}, {b})",
-        "partial": "{field} en partie identique ({a}, {b})",
-        "same_year": "seule l'année de naissance est la même ({a}, {b})",
+        "exact": "même {field} ({a})", "typo": "même {field} à une faute de frappe près ({a}, {b})",
+        "two_typos": "même {field} à deux fautes de frappe près ({a}, {b})",
+        "close": "{field} presque identique ({a}, {b})", "similar": "{field} proche ({a}, {b})",
+        "short": "{field} sous une forme courte ({a}, {b})", "initial": "même initiale du {field} ({a}, {b})",
+        "weak": "{field} peu proche ({a}, {b})", "partial": "{field} en partie identique ({a}, {b})",
+        "same_year": "même année de naissance seulement ({a}, {b})",
         "same_user": "même e-mail, autre fournisseur ({a}, {b})", "similar_user": "e-mails ressemblants ({a}, {b})",
         "same_address": "même adresse ({a})", "same_street": "même rue ({a}, {b})",
         "neighbouring_number": "même rue, numéro presque identique ({a}, {b})",
@@ -66,7 +66,7 @@ _LEVELS: dict[str, dict[str, str]] = {
         "near": "même ville ou code postal presque identique ({a}, {b})",
         "same_department": "même département ({a}, {b})",
         "elsewhere": "villes différentes ({a}, {b})", "swapped": "nom et prénom intervertis",
-        "other": "{field} différent ({a}, {b})",
+        "other": "{field} qui diffère ({a}, {b})",
     },
 }  # fmt: skip
 

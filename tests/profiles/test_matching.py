@@ -1,7 +1,9 @@
 """Which records are one person: the cases a franchise meets, the rules, and what holds for any two records."""
 
+import doctest
 import random
 from math import isclose, log2
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -501,8 +503,8 @@ def test_a_merge_is_explained_in_both_languages():
     assert "same phone (+33671849320)" in english
     assert "nearly the same last name (garrigou, garigou)" in english
     assert "Against: different e-mail" in english
-    assert "le téléphone identique (+33671849320)" in french
-    assert "le nom presque identique (garrigou, garigou)" in french
+    assert "même téléphone (+33671849320)" in french
+    assert "nom presque identique (garrigou, garigou)" in french
 
 
 def test_a_rule_that_decided_is_named_first():
@@ -524,6 +526,13 @@ def test_exchanged_names_are_said_to_be_exchanged():
 def test_nothing_to_say_is_said():
     match = compare(record(1), record(2))
     assert sentence(match.evidence, "en") == "Nothing comparable was given."
+
+
+def test_the_worked_example_in_the_documentation_is_true():
+    page = Path(__file__).parents[2] / "docs" / "identity.md"
+    result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert result.attempted > 5
+    assert result.failed == 0
 
 
 # For any two records -------------------------------------------------------------------------------------------
