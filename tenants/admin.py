@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -189,7 +190,7 @@ class BrandAdmin(ModelAdmin):
         job = self._job(request, job_id)
         return self._page(request, "tenants/onboarding.html", job.title, **self._progress_of(job, request))
 
-    @never_cache
+    @method_decorator(never_cache)
     def job_progress(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """The part of the page that is asked for again while the job runs."""
         job = self._job(request, job_id)
@@ -202,7 +203,7 @@ class BrandAdmin(ModelAdmin):
             onboarding.resume(job, by=self._require_add(request))
         return HttpResponseRedirect(self._url("tenants_brand_onboarding", job.pk))
 
-    @never_cache
+    @method_decorator(never_cache)
     def job_keys(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """Shows the tills' keys, for the only time: by a button, because browsers prefetch links."""
         job = self._job(request, job_id)
