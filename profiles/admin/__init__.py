@@ -1,5 +1,6 @@
 """What head office sees of people: customers, pairs to review, tickets and sources. One module a list."""
 
 from profiles.admin import customers, review, sources, tickets
+from profiles.imports import admin as imports
 
-__all__ = ["customers", "review", "sources", "tickets"]
+__all__ = ["customers", "imports", "review", "sources", "tickets"]

@@ -14,7 +14,7 @@ from profiles.imports.mapping import WrongMapping, guess
 from profiles.imports.reading import MAX_LINE_CHARS, Refused, Row, rows
 from profiles.imports.values import NotUnderstood, first_and_last_name, moment, yes_or_no
 from profiles.models import ConsentChange, ImportRun, Profile, RejectedRow, Source, SourceRecord
-from tenants.network.models import Job
+from tenants.network.models import AuditEvent, Job
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -568,3 +568,93 @@ def test_everything_rejected_is_exit_code_one(write, crm):
 def test_a_mapping_by_hand_wins(write, crm):
     call_command("import_file", str(write(CLIENTS)), brand="acme", source="crm", mapping=["Nom=ignore"])
     assert SourceRecord.objects.get(external_id="1").last_name == ""
+
+
+# --- Head office -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pages(client_of, alice):
+    return client_of(alice)
+
+
+def upload(client, path, source):
+    with path.open("rb") as file:
+        return client.post("/profiles/importrun/add/", {"file": file, "source": source.pk})
+
+
+def choices(page) -> dict[str, str]:
+    """What the selects of the mapping page hold, as a form would send it."""
+    form = page.context["form"]
+    return {name: form[name].value() for name in form.fields}
+
+
+def test_from_upload_to_report(pages, write, crm, django_capture_on_commit_callbacks):
+    assert pages.get("/profiles/importrun/add/").status_code == 200
+    mapping_page = pages.get(upload(pages, write(CLIENTS, "cp1252"), crm)["Location"])
+    assert "Lefèvre" in mapping_page.content.decode()
+    address, chosen = mapping_page.wsgi_request.get_full_path(), choices(mapping_page)
+
+    rehearsed = pages.post(address, chosen | {"rehearse": "1"})
+    assert rehearsed.context["rehearsal"]["received"] == 5
+    assert not ImportRun.objects.exists()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        started = pages.post(address, chosen | {"run": "1"})
+    done = ImportRun.objects.get()
+    assert started["Location"] == f"/profiles/importrun/{done.pk}/change/"
+    report = pages.get(started["Location"])
+    assert report.context["numbers"]["rejected"] == 2
+    assert "31/02/2024" in report.content.decode()
+
+    errors = b"".join(pages.get(f"/profiles/importrun/{done.pk}/errors.csv").streaming_content)
+    assert errors.decode("utf-8-sig").splitlines()[0].endswith(";ligne;erreur")
+    assert AuditEvent.objects.filter(verb="downloaded", object_type="importrun").count() == 1
+    assert done.file_name in pages.get("/profiles/importrun/").content.decode()
+
+
+def test_charset_and_delimiter_can_be_corrected_by_hand(pages, write, crm):
+    address = upload(pages, write("id;nom,prenom\n1;a,b\n2;c,d\n"), crm)["Location"]
+    page = pages.get(f"{address}&delimiter=,&charset=mac_roman")
+    assert page.context["plan"].dialect.header == ("id;nom", "prenom")
+    assert page.context["plan"].dialect.charset == "mac_roman"
+
+
+def test_a_wrong_mapping_is_told_at_its_column(pages, write, crm):
+    address = upload(pages, write("id;nom;prenom\n1;a;b\n"), crm)["Location"]
+    twice = pages.post(address, {"column_0": "external_id", "column_1": "last_name", "column_2": "last_name"})
+    assert list(twice.context["form"].errors) == ["column_2"]
+    nobody = pages.post(address, {"column_0": "ignore", "column_1": "last_name", "column_2": "ignore"})
+    assert nobody.context["form"].non_field_errors()
+    assert not ImportRun.objects.exists()
+
+
+def test_what_is_no_table_is_told_at_the_upload(pages, write, crm):
+    answer = upload(pages, write(b"\x89PNG\r\n\x1a\n" + bytes(range(32)) * 40), crm)
+    assert list(answer.context["form"].errors) == ["file"]
+
+
+def test_an_upload_cannot_be_forged(pages, brand):
+    assert pages.get("/profiles/importrun/add/mapping/?upload=forged").status_code == 404
+
+
+def test_a_stopped_import_is_resumed_by_hand(
+    pages, many, crm, monkeypatch, django_capture_on_commit_callbacks
+):
+    with monkeypatch.context() as cut:
+        cut_in_second_chunk(cut)
+        with pytest.raises(PowerCut):
+            taken_in(many, crm)
+    stopped = ImportRun.objects.get()
+    assert pages.get(f"/profiles/importrun/{stopped.pk}/change/").context["may_resume"]
+    with django_capture_on_commit_callbacks(execute=True):
+        pages.post(f"/profiles/importrun/{stopped.pk}/resume/")
+    assert counts(ImportRun.objects.get()) == [25, 23, 0, 0, 2]
+    assert pages.post(f"/profiles/importrun/{stopped.pk}/resume/").status_code == 404
+
+
+def test_a_store_manager_sees_no_import(client_of, bruno, write, crm):
+    done = taken_in(write(CLIENTS), crm)
+    client = client_of(bruno)
+    for address in ("", "add/", "add/mapping/", f"{done.pk}/change/", f"{done.pk}/errors.csv"):
+        assert client.get(f"/profiles/importrun/{address}").status_code == 403

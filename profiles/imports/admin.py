@@ -1,0 +1,362 @@
+"""Imports in head office: upload a file, see how it is read, correct which column is what, rehearse, run, read the
+report.
+
+Each step has its address: what was uploaded, and how it is to be read, stand in the query, the file signed so that
+nobody points at another one.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from django import forms
+from django.contrib import admin, messages
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpRequest
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
+
+from profiles.imports import mapping as columns
+from profiles.imports import run
+from profiles.imports.detect import CHARSETS, DELIMITERS, Unreadable
+from profiles.models import ImportRun, Source
+from tenants.network.models import Job, audit
+
+UPLOAD_SALT = "profiles.imports.upload"
+UPLOAD_KEPT_SECONDS = 24 * 3600
+REHEARSED_ROWS = 1000
+REJECTS_A_PAGE = 50
+
+FIELD_NAMES = {
+    columns.IGNORE: gettext_lazy("– not read –"),
+    "external_id": gettext_lazy("id at the source"),
+    "customer_id": gettext_lazy("customer number"),
+    "first_name": gettext_lazy("first name"),
+    "last_name": gettext_lazy("last name"),
+    "full_name": gettext_lazy("whole name"),
+    "birth_date": gettext_lazy("birth date"),
+    "email": gettext_lazy("e-mail"),
+    "phone": gettext_lazy("phone"),
+    "street": gettext_lazy("street, with number"),
+    "postcode": gettext_lazy("postcode"),
+    "city": gettext_lazy("town"),
+    "card": gettext_lazy("loyalty card"),
+    "store_code": gettext_lazy("store code"),
+    "stated_at": gettext_lazy("when the source wrote it"),
+    "consent_email": gettext_lazy("consent: e-mail"),
+    "consent_sms": gettext_lazy("consent: text message"),
+    "consent_post": gettext_lazy("consent: post"),
+    "consent_at": gettext_lazy("date of the consent"),
+    "consent_wording": gettext_lazy("wording of the consent"),
+}
+DELIMITER_NAMES = {
+    ";": gettext_lazy("semicolon ;"),
+    ",": gettext_lazy("comma ,"),
+    "\t": gettext_lazy("tabulator"),
+    "|": gettext_lazy("bar |"),
+}
+
+
+class Upload(NamedTuple):
+    """A kept file and what the person said about it."""
+
+    file_hash: str
+    file_name: str
+    source_id: int
+
+    def token(self) -> str:
+        return signing.dumps(list(self), salt=UPLOAD_SALT, compress=True)
+
+    @classmethod
+    def of(cls, token: str) -> "Upload":
+        """Raises `Http404` for a token that is forged, older than a day, or of a file no longer kept."""
+        try:
+            upload = cls(*signing.loads(token, salt=UPLOAD_SALT, max_age=UPLOAD_KEPT_SECONDS))
+        except signing.BadSignature as forged:
+            raise Http404(_("This upload is not known any more.")) from forged
+        if not run.kept(upload.file_hash).exists():
+            raise Http404(_("This upload is not known any more."))
+        return upload
+
+
+class UploadForm(forms.Form):
+    source = forms.ModelChoiceField(
+        Source.objects.all(), label=gettext_lazy("Source"), widget=UnfoldAdminSelectWidget,
+        help_text=gettext_lazy("The system that wrote the file."),
+    )  # fmt: skip
+    file = forms.FileField(
+        label=gettext_lazy("File"), widget=UnfoldAdminFileFieldWidget,
+        help_text=gettext_lazy("CSV in any charset and with any delimiter, or a spreadsheet (XLSX)."),
+    )  # fmt: skip
+
+    def keep(self) -> Upload:
+        """Keep the uploaded file among the brand's."""
+        uploaded = self.cleaned_data["file"]
+        with tempfile.NamedTemporaryFile() as copy:
+            for chunk in uploaded.chunks():
+                copy.write(chunk)
+            copy.flush()
+            file_hash = run.keep(Path(copy.name))
+        return Upload(file_hash, uploaded.name, self.cleaned_data["source"].pk)
+
+
+class DialectForm(forms.Form):
+    """How the file is to be read, where the guess was wrong."""
+
+    charset = forms.ChoiceField(
+        choices=[(name, name) for name in CHARSETS], required=False, label=gettext_lazy("Charset"),
+        widget=UnfoldAdminSelectWidget,
+    )  # fmt: skip
+    delimiter = forms.ChoiceField(
+        choices=list(DELIMITER_NAMES.items()), required=False, label=gettext_lazy("Delimiter"),
+        widget=UnfoldAdminSelectWidget,
+    )  # fmt: skip
+
+
+class MappingForm(forms.Form):
+    """A field of ours for each column of the file; `mapping` is what was chosen."""
+
+    def __init__(self, plan: run.Plan, data=None):
+        super().__init__(data)
+        self.plan = plan
+        choices = list(FIELD_NAMES.items())
+        for place, column in enumerate(plan.dialect.header):
+            self.fields[f"column_{place}"] = forms.ChoiceField(
+                choices=choices, initial=plan.mapping[column], label=column, widget=UnfoldAdminSelectWidget
+            )
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        return {
+            column: self.cleaned_data[f"column_{place}"]
+            for place, column in enumerate(self.plan.dialect.header)
+            if f"column_{place}" in self.cleaned_data
+        }
+
+    def clean(self):
+        try:
+            chosen = columns.check(self.mapping, self.plan.dialect.header)
+        except columns.WrongMapping as fault:
+            self.add_error(f"column_{self.plan.dialect.header.index(fault.column)}", fault.message)
+        else:
+            for problem in columns.problems(chosen):
+                if problem.stops:
+                    self.add_error(None, problem.message)
+        return self.cleaned_data
+
+    def rows(self) -> list[dict]:
+        """The columns as the page shows them: name, sample values, select, confidence."""
+        return [
+            {
+                "column": column,
+                "values": [row[place] for row in self.plan.dialect.sample_rows if place < len(row)],
+                "field": self[f"column_{place}"],
+                "confidence": self.plan.confidence[column],
+                "ignored": self[f"column_{place}"].value() == columns.IGNORE,
+            }
+            for place, column in enumerate(self.plan.dialect.header)
+        ]
+
+
+@admin.register(ImportRun)
+class ImportRunAdmin(ModelAdmin):
+    list_display = (
+        "file_name", "source", "state_label", "received", "created", "corrected", "unchanged", "rejected", "started_at",
+    )  # fmt: skip
+    list_filter = ("source",)
+    list_select_related = ("source", "job")
+    search_fields = ("file_name",)
+    date_hierarchy = "started_at"
+    actions = None
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    @display(
+        description=gettext_lazy("state"),
+        label={"waiting": "info", "running": "warning", "done": "success", "failed": "danger"},
+    )
+    def state_label(self, import_run):
+        if import_run.job:
+            return import_run.job.state, import_run.job.get_state_display()
+        return Job.State.DONE if import_run.finished_at else Job.State.RUNNING
+
+    def get_urls(self):
+        own = [
+            path("add/mapping/", self._view(self.mapping_view), name="profiles_importrun_mapping"),
+            path(
+                "<int:pk>/resume/",
+                self._view(require_POST(self.resume_view)),
+                name="profiles_importrun_resume",
+            ),
+            path("<int:pk>/errors.csv", self._view(self.errors_view), name="profiles_importrun_errors"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def _view(self, view):
+        return self.admin_site.admin_view(view)
+
+    def _page(self, request: HttpRequest, template: str, **context) -> TemplateResponse:
+        request.current_app = self.admin_site.name
+        shared = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, f"profiles/imports/{template}", shared | context)
+
+    # --- Upload, mapping ----------------------------------------------------------------------------------------
+
+    def add_view(self, request, form_url="", extra_context=None):
+        """The first step: which file, from which source."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = UploadForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            upload = form.keep()
+            try:
+                run.prepare(run.kept(upload.file_hash), form.cleaned_data["source"])
+            except Unreadable as fault:
+                form.add_error("file", str(fault))
+            else:
+                return redirect(_mapping_address(upload))
+        return self._page(request, "upload.html", title=_("Import a file"), form=form)
+
+    def mapping_view(self, request):
+        """The second step: how the file is read and which column is what; a rehearsal if asked for, then the run."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        upload = Upload.of(request.GET.get("upload", ""))
+        source = get_object_or_404(Source, pk=upload.source_id)
+        kept = run.kept(upload.file_hash)
+        known = _dialect_in(request.GET)
+        try:
+            plan = run.prepare(kept, source, **known)
+        except Unreadable as fault:
+            messages.error(request, str(fault))
+            return redirect(_mapping_address(upload) if known else "admin:profiles_importrun_add")
+        form = MappingForm(plan, request.POST or None)
+        rehearsal = None
+        if request.method == "POST" and form.is_valid():
+            if "rehearse" in request.POST:
+                plan = run.prepare(kept, source, mapping=form.mapping, **known)
+                rehearsal = run.rehearse(kept, source, plan, limit=REHEARSED_ROWS)
+            else:
+                started = run.start(
+                    kept, source, request.user, upload.file_name, mapping=form.mapping,
+                    charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
+                )  # fmt: skip
+                return redirect("admin:profiles_importrun_change", started.pk)
+        return self._page(
+            request,
+            "mapping.html",
+            title=upload.file_name,
+            subtitle=source.name,
+            plan=plan,
+            form=form,
+            rehearsal=rehearsal and _shown(rehearsal),
+            rehearsed_rows=REHEARSED_ROWS,
+            dialect_form=DialectForm(
+                initial={"charset": plan.dialect.charset, "delimiter": plan.dialect.delimiter}
+            ),
+            upload=upload.token(),
+        )
+
+    # --- Report -------------------------------------------------------------------------------------------------
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """The report: progress while it runs, then the numbers, the rejects and the error file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        import_run = self.get_object(request, object_id)
+        if import_run is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        rejects = Paginator(import_run.rejects.all(), REJECTS_A_PAGE).get_page(request.GET.get("page"))
+        job = import_run.job
+        return self._page(
+            request,
+            "report.html",
+            title=import_run.file_name,
+            subtitle=import_run.source.name,
+            original=import_run,
+            import_run=import_run,
+            job=job,
+            is_moving=job is not None and job.state in (Job.State.WAITING, Job.State.RUNNING),
+            may_resume=not import_run.finished_at and job is not None and self.has_add_permission(request),
+            numbers=run.numbers(import_run),
+            rejects=rejects,
+            mapping=_in_words(import_run.mapping),
+            delimiter=DELIMITER_NAMES.get(import_run.delimiter, import_run.delimiter),
+        )
+
+    def resume_view(self, request, pk):
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        import_run = get_object_or_404(ImportRun, pk=pk, finished_at=None)
+        run.resume(import_run)
+        messages.success(request, _("The import goes on behind its last whole chunk."))
+        return redirect("admin:profiles_importrun_change", pk)
+
+    def errors_view(self, request, pk):
+        """The rejected rows as a file, to be mended and taken in again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        import_run = get_object_or_404(ImportRun, pk=pk)
+        # Written out here, not streamed: a body produced later would have left the scope of this request.
+        text = tempfile.TemporaryFile("w+", encoding="utf-8-sig", newline="")  # noqa: SIM115 - the response closes it
+        rows = run.write_errors(import_run, text)
+        text.flush()
+        body = text.detach()
+        body.seek(0)
+        audit(request.user, "downloaded", import_run, rows=rows)
+        name = f"{Path(import_run.file_name).stem}-erreurs.csv"
+        return FileResponse(body, as_attachment=True, filename=name, content_type="text/csv; charset=utf-8")
+
+
+def _mapping_address(upload: Upload) -> str:
+    return reverse("admin:profiles_importrun_mapping") + "?" + urlencode({"upload": upload.token()})
+
+
+def _dialect_in(query: Mapping[str, str]) -> dict[str, str]:
+    """The charset and delimiter that the address asks for; words nobody knows are passed over."""
+    allowed = {"charset": CHARSETS, "delimiter": DELIMITERS}
+    return {name: query[name] for name, known in allowed.items() if query.get(name) in known}
+
+
+def _in_words(mapping: Mapping[str, str]) -> list[tuple[str, str]]:
+    read = [
+        (column, FIELD_NAMES.get(field, field))
+        for column, field in mapping.items()
+        if field != columns.IGNORE
+    ]
+    return sorted(read, key=lambda pair: str(pair[1]))
+
+
+def _shown(rehearsal: run.Rehearsal) -> dict:
+    return {
+        "received": rehearsal.received,
+        "counts": [(_VERDICT_NAMES[word], rehearsal.counts[word]) for word in run.VERDICTS],
+        "samples": [
+            (_VERDICT_NAMES[word], rehearsal.samples[word])
+            for word in ("rejected", "corrected")
+            if rehearsal.samples.get(word)
+        ],
+    }
+
+
+_VERDICT_NAMES = {
+    "created": gettext_lazy("accepted"),
+    "corrected": gettext_lazy("corrected"),
+    "unchanged": gettext_lazy("already known"),
+    "rejected": gettext_lazy("rejected"),
+}
