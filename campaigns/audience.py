@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from django.db import connection
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 
 from campaigns.models import Segment, SegmentVersion
 from campaigns.segments.compiler import (
     brand_today,
-    check_codes,
     condition,
     live_profiles,
     measure_of,
@@ -216,23 +215,3 @@ def shown(kind: str, value: object) -> str:
 def sentence(conditions: Group | SegmentVersion, language: str) -> str:
     """The conditions in plain French or English, with the names of stores, regions and tiers."""
     return tell(tree_of(conditions), VOCABULARY, language, Names())
-
-
-__all__ = [
-    "Counts",
-    "Explained",
-    "Names",
-    "Reach",
-    "StoreShare",
-    "check_codes",
-    "count",
-    "explain",
-    "home_store",
-    "inside",
-    "members",
-    "reachable",
-    "sample",
-    "sentence",
-    "shown",
-    "tree_of",
-]

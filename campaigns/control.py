@@ -24,7 +24,7 @@ def arm_of(salt: str, person: UUID, control_percent: int) -> Recipient.Arm:
 
 
 def people_of(campaign: Campaign, arm: str) -> QuerySet[Profile]:
-    """The live profiles in an arm of a frozen campaign, in scope; merged recipients are followed to who they are now."""
+    """The live profiles in an arm of a frozen campaign, in scope. Who was merged since counts as who they are now."""
     arms_of_survivor: dict[int, set[str]] = defaultdict(set)
     merged = Recipient.objects.filter(campaign=campaign, profile__merged_into__isnull=False)
     for recipient in merged.select_related("profile"):

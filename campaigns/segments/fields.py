@@ -7,7 +7,7 @@ facts or points, which speak of the whole network: the same word is answered fro
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
 
@@ -394,7 +394,7 @@ _FIELDS: Iterable[Field] = (
         label=_told("has an e-mail address", "a une adresse e-mail"),
         phrase=_told("an e-mail address", "une adresse e-mail"),
         phrase_if_not=_told("no e-mail address", "pas d’adresse e-mail"),
-        help=_told("Whether one is known, not whether we may use it.", "Si elle est connue, non si elle est utilisable."),
+        help=_told("Whether one is known, not whether we may use it.", "Connue ne veut pas dire utilisable."),
         answer=lambda question: Given("email"), at_store=AtStore.SAME,
     ),
     Field(
@@ -402,7 +402,7 @@ _FIELDS: Iterable[Field] = (
         label=_told("has a phone number", "a un téléphone"),
         phrase=_told("a phone number", "un téléphone"),
         phrase_if_not=_told("no phone number", "pas de téléphone"),
-        help=_told("Whether one is known, not whether we may use it.", "S’il est connu, non s’il est utilisable."),
+        help=_told("Whether one is known, not whether we may use it.", "Connu ne veut pas dire utilisable."),
         answer=lambda question: Given("phone"), at_store=AtStore.SAME,
     ),
     Field(
@@ -433,7 +433,7 @@ _FIELDS: Iterable[Field] = (
         name="points_expiring", takes=Takes.NUMBER, params=(WITHIN,),
         label=_told("points about to expire", "points qui expirent bientôt"),
         phrase=_told("{value} points that expire{within_days}", "{value} points qui expirent{within_days}"),
-        help=_told("Points whose last day is from today on.", "Points dont le dernier jour est à partir d’aujourd’hui."),
+        help=_told("Points whose last day is still to come.", "Points dont le dernier jour n’est pas passé."),
         answer=_points_expiring, at_store=AtStore.REFUSED,
     ),
 )  # fmt: skip
@@ -476,9 +476,3 @@ def _categories() -> list[str]:
         found = list(rows.values_list("category", flat=True).distinct())
         cache.set(key, found, _CATEGORIES_KEPT_SECONDS)
     return found
-
-
-def day_bounds(first: date, days: int, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """The instants at which `days` days from `first` begin and end in a zone."""
-    start = datetime.combine(first, time.min, zone)
-    return start, datetime.combine(first + timedelta(days=days), time.min, zone)

@@ -6,7 +6,7 @@ Every `Q` is two-valued: a missing value makes it false, never NULL, so that NOT
 always a subquery on the scoped managers, which carries the store wall with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Protocol
@@ -124,12 +124,16 @@ class Belonging:
         return sorted({code for code in codes if code is not None}) or None
 
 
+def _as_typed(text: str) -> list[str]:
+    return [text]
+
+
 @dataclass(frozen=True)
 class Text:
     """A text column of the person, compared without regard to case; empty means missing."""
 
     column: str
-    forms: Any = staticmethod(lambda text: [text])  # how a wanted text may be written in the column
+    forms: Callable[[str], list[str]] = _as_typed  # how a wanted text may be written in the column
 
     def people(self, leaf: Leaf) -> Q:
         if leaf.op == "missing":

@@ -37,12 +37,19 @@ def person(*stores: Store, allows: Sequence[str] = (), **fields) -> Profile:
 
 
 def tell_consent(
-    profile: Profile, channel: str, *, granted: bool, at: datetime | None = None, record=None
+    profile: Profile,
+    channel: str,
+    *,
+    granted: bool,
+    at: datetime | None = None,
+    record=None,
+    keep_facts: bool = True,
 ) -> None:
     ConsentChange.objects.create(
         profile=profile, channel=Channel(channel), granted=granted, at=at or timezone.now(), record=record
     )
-    facts.refresh([profile.pk])
+    if keep_facts:
+        facts.refresh([profile.pk])
 
 
 def till_of(store: Store) -> Till:
@@ -53,9 +60,17 @@ def till_of(store: Store) -> Till:
 
 
 def ticket(
-    profile: Profile | None, store: Store, day: date, *lines: Line, at: datetime | None = None
+    profile: Profile | None,
+    store: Store,
+    day: date,
+    *lines: Line,
+    at: datetime | None = None,
+    keep_facts: bool = True,
 ) -> Purchase:
-    """A purchase at noon of a day, of the given lines; without lines one of 10.00 in GROCERY."""
+    """A purchase at noon of a day, of the given lines; without lines one of 10.00 in GROCERY.
+
+    Whoever makes many rows sets `keep_facts` to False and refreshes the facts at the end.
+    """
     lines = lines or (("GROCERY", 1000),)
     purchase = Purchase.objects.create(
         store=store,
@@ -80,11 +95,12 @@ def ticket(
         )
     if profile is not None:
         ProfileStore.objects.get_or_create(profile=profile, store=store)
-        facts.refresh([profile.pk])
+        if keep_facts:
+            facts.refresh([profile.pk])
     return purchase
 
 
-def refund(line: PurchaseLine, cents: int, store: Store | None = None) -> Refund:
+def refund(line: PurchaseLine, cents: int, store: Store | None = None, *, keep_facts: bool = True) -> Refund:
     """Bring back a part of a line, in the store of purchase or another, three days later."""
     store = store or line.store
     day = line.business_day + timedelta(days=3)
@@ -99,7 +115,7 @@ def refund(line: PurchaseLine, cents: int, store: Store | None = None) -> Refund
         content_hash="0" * 64,
     )
     RefundLine.objects.create(refund=made, line=line, quantity=1, amount_cents=cents, store=store)
-    if line.profile_id:
+    if line.profile_id and keep_facts:
         facts.refresh([line.profile_id])
     return made
 

@@ -133,15 +133,19 @@ def test_operators_may_be_written_as_people_write_them():
 TOLD = [
     (
         {"all": [DAIRY, AWAY, MAILABLE, NORTH]},
-        "Customers with at least 3 purchases in category DAIRY in the last 90 days, last purchase at least 30 days "
-        "ago, consent to be contacted by email and home region nord.",
+        (
+            "Customers with at least 3 purchases in category DAIRY in the last 90 days, last purchase at least 30 days "
+            "ago, consent to be contacted by email and home region nord."
+        ),
         "Clients avec au moins 3 achats dans la catégorie DAIRY au cours des 90 derniers jours, dernier achat il y a "
         "au moins 30 jours, accord pour un contact par email et région d’attache nord.",
     ),
     (
         {"any": [{"field": "spend", "op": "between", "value": [1000, 2550]}, {"none": [MAILABLE, NORTH]}]},
-        "Customers with between 10.00 and 25.50 spent or none of: (consent to be contacted by email; home region "
-        "nord).",
+        (
+            "Customers with between 10.00 and 25.50 spent or none of: (consent to be contacted by email; home region "
+            "nord)."
+        ),
         "Clients avec entre 10.00 et 25.50 dépensés ou rien de ceci : (accord pour un contact par email ; région "
         "d’attache nord).",
     ),
@@ -309,8 +313,8 @@ json_values = st.recursive(
 def test_arbitrary_json_is_read_or_refused_with_a_path(definition):
     try:
         tree = parse(definition, VOCABULARY)
-    except SegmentError as error:
-        assert str(error)
-        assert error.told("fr")
+    except SegmentError as refused:
+        said = [str(refused), refused.told("fr")]
+        assert all(said)
     else:
         assert parse(to_json(tree), VOCABULARY) == tree

@@ -63,14 +63,15 @@ _WORDING = {
 _SAID: Mapping[str, Mapping[str, str]] = {
     "en": {
         "all": " and ", "any": " or ", "none": "none of: ", "everybody": "All customers", "start": "Customers with ",
-        "or_missing": " or unknown", "or": "or", "last_days": " in the last {0} days", "previous": " in the month before this one",
-        "between": " between {0} and {1}", "from": " since {0}", "to": " until {0}",
+        "or_missing": " or unknown", "or": "or", "last_days": " in the last {0} days",
+        "previous": " in the month before this one", "between": " between {0} and {1}", "from": " since {0}",
+        "to": " until {0}",
     },
     "fr": {
         "all": " et ", "any": " ou ", "none": "rien de ceci : ", "everybody": "Tous les clients",
-        "start": "Clients avec ", "or_missing": " ou inconnu", "or": "ou", "last_days": " au cours des {0} derniers jours",
-        "previous": " le mois précédent", "between": " entre le {0} et le {1}", "from": " depuis le {0}",
-        "to": " jusqu’au {0}",
+        "start": "Clients avec ", "or_missing": " ou inconnu", "or": "ou",
+        "last_days": " au cours des {0} derniers jours", "previous": " le mois précédent",
+        "between": " entre le {0} et le {1}", "from": " depuis le {0}", "to": " jusqu’au {0}",
     },
 }  # fmt: skip
 
