@@ -92,7 +92,7 @@ class Command(BaseCommand):
                 "web",
                 ["gunicorn", "cdp.wsgi", f"--bind={bind}", "--worker-class=gthread", f"--workers={workers}",
                  f"--threads={threads}", "--access-logfile=-", "--timeout=60", "--max-requests=5000",
-                 "--max-requests-jitter=500"],
+                 "--max-requests-jitter=500", "--no-control-socket"],
             ),
             Programme(
                 "worker",
