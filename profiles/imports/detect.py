@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charset_normalizer import from_bytes
 from django.utils.translation import gettext as _
 from python_calamine import CalamineError, CalamineWorkbook
 
@@ -37,6 +36,8 @@ _BOMS = (
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_FRENCH_LETTERS = frozenset("éèêëàâîïôùûüçœæÿ")
+_FRENCH_SIGNS = frozenset("’‘«»–—…€°²\u00a0")
 _DATA = re.compile(r"[^@\s]+@[^@\s]+\.\w+|\+?[\d .]{5,}|\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?|\d+[.,]\d+")
 
 
@@ -111,8 +112,8 @@ def charset_of(path: Path) -> str:
             block = stream.read(BLOCK)
     if not bad or good > 10 * bad:
         return "utf-8"
-    best = from_bytes(sample, cp_isolation=list(LEGACY_CHARSETS)).best()
-    return best.encoding if best and best.encoding in LEGACY_CHARSETS else LEGACY_CHARSETS[0]
+    votes = {charset: _plausibility(sample.decode(charset, "replace")) for charset in LEGACY_CHARSETS}
+    return max(votes, key=votes.__getitem__)  # of equals the first, which is the likeliest
 
 
 def delimiter_of(head: str) -> str:
@@ -144,6 +145,30 @@ def column_names(row: Sequence[str]) -> tuple[str, ...]:
             name = f"{wanted[:74]} ({again})"
         names.append(name)
     return tuple(names)
+
+
+def _plausibility(text: str) -> int:
+    """How French the characters beyond ASCII look: accented letters where their case fits, and few symbols in words.
+
+    Capitals decide between cp1252 and Mac Roman, which statistics of running text get wrong: `LEFÈVRE` in the one is
+    `LEF»VRE` in the other.
+    """
+    score = 0
+    for found in _BEYOND_ASCII.finditer(text):
+        letter, before, after = (
+            found[0],
+            text[max(found.start() - 1, 0) : found.start()],
+            text[found.end() : found.end() + 1],
+        )
+        if letter.lower() not in _FRENCH_LETTERS:
+            score -= letter not in _FRENCH_SIGNS or (
+                before.isalpha() and after.isalpha() and letter not in "’‘"
+            )
+        elif letter.isupper():
+            score += -1 if before.islower() else 1
+        else:
+            score += -1 if before.isupper() and after.isupper() else 1
+    return score
 
 
 def _without_bom(start: bytes) -> str | None:

@@ -110,6 +110,18 @@ def test_an_accent_on_the_last_line_decides_the_charset(write):
     assert charset_of(path) == "cp1252"
 
 
+@pytest.mark.parametrize("charset", ["cp1252", "mac_roman", "cp850"])
+@pytest.mark.parametrize(
+    "words",
+    ["LEFÈVRE;HÉLÈNE", "Élodie;Lefèvre", "FRANÇOIS;J’accepte", "GAËL;NOËL", "n° 12;Besançon", "CÔTÉ;RENÉ"],
+)
+def test_legacy_charsets_are_told_apart_by_few_letters(write, charset, words):
+    if charset == "cp850":
+        words = words.replace("’", "'")
+    path = write(f"NOM;PRENOM\n{words}\n{words.title()}\n", charset)
+    assert charset_of(path) == charset
+
+
 def test_a_broken_byte_does_not_make_unicode_a_legacy_file(write):
     path = write(b"id;nom\n" + "1;Hélène\n".encode() * 20 + b"2;H\xe9l\xe8ne\n")
     assert detect(path).charset == "utf-8"
