@@ -261,6 +261,7 @@ UNFOLD = {
     "SITE_HEADER": "cdp.admin_sites.site_title",
     "SITE_SUBHEADER": "cdp.admin_sites.site_subheader",
     "SITE_SYMBOL": "hub",
+    "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "LANGUAGES": {"action": "cdp.admin_sites.language_address"},
     "STYLES": ["cdp.admin_sites.stylesheet"],

@@ -15,13 +15,13 @@ from unfold.decorators import display
 
 from loyalty import rulebook, rules, statements
 from loyalty.models import Account, Lot, Posting, Programme, Rule, RuleVersion, Tier, Transaction
-from loyalty.version_form import VersionForm
+from loyalty.version_form import VersionForm, said_by
 from profiles.admin.customers import PANELS, Panel
 from profiles.admin.review import EFFECTS
 from tenants.network.admin import Audited, ReadOnly
 from tenants.templatetags.money import money
 
-HISTORY_SHOWN = 20
+HISTORY_SHOWN = 10
 
 
 # --- The programme and its rules --------------------------------------------------------------------------------------
@@ -57,6 +57,7 @@ class TierAdmin(Audited, ModelAdmin):
 class VersionInline(ReadOnly, TabularInline):
     model = RuleVersion
     extra = 0
+    hide_title = True
     ordering = ("-number",)
     fields = ("number", "effective_from", "effective_to", "says", "reason", "made_by")
     readonly_fields = ("says",)
@@ -128,23 +129,12 @@ class RuleAdmin(Audited, ModelAdmin):
             **self.admin_site.each_context(request),
             "title": _t("New version of %(rule)s") % {"rule": rule},
             "opts": self.opts,
+            "original": rule,
             "rule": rule,
             "form": form,
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/loyalty/rule/new_version.html", context)
-
-
-def said_by(version: RuleVersion) -> str:
-    """Terms and conditions of a version as words and values: `points: 1, per_cents: 100 · categories: DAIRY`."""
-
-    def listed(words):
-        return ", ".join(
-            f"{word}: {' '.join(map(str, value)) if isinstance(value, list) else value}"
-            for word, value in words.items()
-        )
-
-    return " · ".join(part for part in (listed(version.terms), listed(version.conditions)) if part)
 
 
 # --- The ledger, to read --------------------------------------------------------------------------------------------
@@ -178,6 +168,7 @@ class AccountAdmin(ReadOnly, ModelAdmin):
 class PostingInline(ReadOnly, TabularInline):
     model = Posting
     extra = 0
+    hide_title = True
     fields = ("account", "points")
 
 

@@ -1,10 +1,11 @@
-"""The form that asks what a rule says: one field a word of `loyalty/rules.py`, checked by its `validate`."""
+"""What a rule says, in words; and the form that asks for it, one field a word of `loyalty/rules.py`."""
 
 from decimal import Decimal
 
 from django import forms
 from django.utils import timezone
 from django.utils.dates import WEEKDAYS
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
@@ -13,8 +14,9 @@ from unfold.widgets import (
 )
 
 from loyalty import rules
-from loyalty.models import Rule, Tier
+from loyalty.models import Rule, RuleVersion, Tier
 from tenants.network.models import Store
+from tenants.templatetags.money import money
 
 
 class Words(forms.CharField):
@@ -159,3 +161,44 @@ class VersionForm(forms.Form):
         unknown = [code for code in codes if code not in known]
         if unknown:
             self.add_error(field, _("Unknown: %(codes)s.") % {"codes": ", ".join(unknown)})
+
+
+# --- In words -----------------------------------------------------------------------------------------------------
+
+
+def said_by(version: RuleVersion) -> str:
+    """A version as a sentence: `1 points for each €1.00, expire after 12 months · Categories: DAIRY`."""
+    parts = [_terms_in_words(version.rule.kind, version.terms), *_conditions_in_words(version.conditions)]
+    return " · ".join(parts)
+
+
+def _terms_in_words(kind: str, terms: dict) -> str:
+    if kind == rules.MULTIPLIER:
+        stacking = Rule.Stacking(terms.get("stacking", rules.BEST)).label
+        return _t("points × %(factor)s (%(stacking)s)") % {"factor": terms["factor"], "stacking": stacking}
+    if kind == rules.BONUS:
+        return _t("%(points)s points") % terms
+    said = [_t("%(points)s points for each %(amount)s") % {**terms, "amount": money(terms["per_cents"])}]
+    if terms.get("rounding") == rules.ROUND_LINE:
+        said.append(_t("rounded on each line"))
+    if terms.get("cap_per_ticket") is not None:
+        said.append(_t("at most %(cap_per_ticket)s a ticket") % terms)
+    if terms.get("pending_days"):
+        said.append(_t("spendable after %(pending_days)s days") % terms)
+    if terms.get("expiry_months") is not None:
+        said.append(_t("expire after %(expiry_months)s months") % terms)
+    return ", ".join(said)
+
+
+def _conditions_in_words(conditions: dict) -> list[str]:
+    said = []
+    for word, value in conditions.items():
+        label = VersionForm.base_fields[f"conditions_{word}"].label
+        if word == "min_total_cents":
+            shown = money(value)
+        elif word == "weekdays":
+            shown = ", ".join(str(WEEKDAYS[day]) for day in value)
+        else:
+            shown = ", ".join(map(str, value))
+        said.append(f"{label}: {shown}")
+    return said

@@ -120,11 +120,11 @@ class ProfileAdmin(ModelAdmin):
     def name(self, profile):
         return str(profile)
 
-    @display(description=gettext_lazy("last purchase"), empty_value="–")
+    @display(description=gettext_lazy("last purchase"))
     def last_purchase(self, profile):
         return profile.bought_last
 
-    @display(description=gettext_lazy("may be reached by"), empty_value="–")
+    @display(description=gettext_lazy("may be reached by"))
     def reach(self, profile):
         allowed = [str(label) for value, label in Channel.choices if getattr(profile, f"{value}_reach")]
         return ", ".join(allowed) or None
@@ -306,12 +306,23 @@ def _merges(profile: Profile) -> list[dict]:
     return [
         {
             "merge": merge,
-            "why": sentence(merge.evidence, language) if merge.evidence else merge.get_ground_display(),
+            "joined": _joined(merge),
+            "why": sentence(merge.evidence, language) if merge.evidence else "",
             "percent": None if merge.probability is None else round(100 * merge.probability, 1),
             "may_undo": merge.undone_at is None and merge.winner_id == profile.pk,
         }
         for merge in sorted(found.values(), key=lambda m: m.at, reverse=True)
     ]
+
+
+def _joined(merge: Merge) -> list[str]:
+    """What the merge brought in, in the words of its records: a merged profile keeps no value of its own."""
+    moved = SourceRecord.objects.filter(pk__in=merge.moved.get("sourcerecord", [])).select_related("source")
+    told = [
+        f"{record.source} {record.external_id}: {record.first_name} {record.last_name}".strip()
+        for record in moved
+    ]
+    return told or [str(merge.loser)]
 
 
 def _duplicates(profile: Profile) -> list[dict]:

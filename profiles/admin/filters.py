@@ -7,20 +7,15 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from profiles.models import Channel, ProfileFacts, ProfileStore
+from profiles.models import Channel, ProfileFacts
 from tenants.network.models import Region
-from tenants.scoping import current_scope
 
 RECENT_DAYS = 30
 
 
 def first_known_since(people: QuerySet, day: date) -> QuerySet:
-    """People first met after that day: by the network, or, inside a store's scope, by one of its stores."""
-    if current_scope().is_whole_network:
-        return people.filter(created_at__date__gt=day)
-    return people.filter(pk__in=ProfileStore.objects.filter(since__date__gt=day).values("profile")).exclude(
-        pk__in=ProfileStore.objects.filter(since__date__lte=day).values("profile")
-    )
+    """People whom the network first met after that day."""
+    return people.filter(created_at__date__gt=day)
 
 
 def _recently() -> date:

@@ -14,7 +14,8 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.formats import number_format
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
@@ -57,7 +58,7 @@ LEVEL_VERDICTS = {
 
 @admin.register(MatchCandidate)
 class MatchCandidateAdmin(ModelAdmin):
-    list_display = ("pair", "likelihood", "reasons", "status", "found_at")
+    list_display = ("pair", "likelihood", "reasons", "state", "found_on")
     list_display_links = ("pair",)
     list_filter = ("status",)
     list_per_page = 50
@@ -86,6 +87,18 @@ class MatchCandidateAdmin(ModelAdmin):
     def reasons(self, candidate):
         return sentence(candidate.evidence, get_language() or "en")
 
+    @display(
+        description=gettext_lazy("status"),
+        ordering="status",
+        label={"open": "warning", "merged": "success", "never": "info"},
+    )
+    def state(self, candidate):
+        return candidate.status, candidate.get_status_display()
+
+    @display(description=gettext_lazy("found"), ordering="found_at")
+    def found_on(self, candidate):
+        return date_format(timezone.localtime(candidate.found_at), "SHORT_DATE_FORMAT")
+
     def get_urls(self):
         decide = self.admin_site.admin_view(self.decide_view)
         undo = self.admin_site.admin_view(self.undo_view)
@@ -108,7 +121,7 @@ class MatchCandidateAdmin(ModelAdmin):
             **self.admin_site.each_context(request),
             "title": f"{left} ~ {right}",
             "opts": self.opts,
-            "original": candidate,
+            "original": f"{left} ~ {right}",
             "candidate": candidate,
             "percent": round(100 * candidate.probability),
             "rows": _rows(candidate),
@@ -204,10 +217,12 @@ def _undoable(request) -> Merge | None:
 def _rows(candidate: MatchCandidate) -> list[dict]:
     """Each field: both values, how they compare, and the weight of the evidence that rests on it."""
     levels = {line["field"]: line for line in candidate.evidence}
+    # The three parts of an address are weighed as one: the weight stands beside the first that both sides fill.
+    told = [n for n in ADDRESS if getattr(candidate.left, n) and getattr(candidate.right, n)]
+    weighed = told[0] if told else ADDRESS[0]
     rows = []
     for name in FIELDS_OF_A_PERSON:
         one, other = getattr(candidate.left, name), getattr(candidate.right, name)
-        # The three parts of an address are weighed as one: the weight stands beside the first.
         line = levels.get("address" if name in ADDRESS else name)
         rows.append(
             {
@@ -215,7 +230,7 @@ def _rows(candidate: MatchCandidate) -> list[dict]:
                 "left": one,
                 "right": other,
                 "verdict": _verdict(one, other, None if name in ADDRESS else line),
-                "weight": line["weight"] if line and name not in ADDRESS[1:] else None,
+                "weight": line["weight"] if line and (name not in ADDRESS or name == weighed) else None,
             }
         )
     return rows

@@ -14,6 +14,7 @@ from tenants.templatetags.money import money
 class LineInline(ReadOnly, TabularInline):
     model = PurchaseLine
     extra = 0
+    hide_title = True
     fields = ("number", "sku", "label", "category", "quantity", "paid", "discount")
     readonly_fields = ("paid", "discount")
 
@@ -29,6 +30,7 @@ class LineInline(ReadOnly, TabularInline):
 class RefundInline(ReadOnly, TabularInline):
     model = Refund
     extra = 0
+    hide_title = True
     fields = ("refund_id", "business_day", "store", "amount")
     readonly_fields = ("amount",)
 

@@ -100,7 +100,7 @@ class StaffAdmin(Audited, ModelAdmin):
     list_display = ("full_name", "email", "role", "own_stores", "is_active", "last_login")
     list_filter = ("role", "is_active")
     search_fields = ("full_name", "email")
-    filter_horizontal = ("stores",)
+    autocomplete_fields = ("stores",)
     fields = ("full_name", "email", "role", "stores", "language", "is_active")
     change_form_outer_after_template = "admin/network/staff/invitation.html"
     actions = None
@@ -178,7 +178,7 @@ class PlatformStaffAdmin(StaffAdmin):
 
     form = PlatformStaffForm
     list_display = ("full_name", "email", "role", "is_active", "last_login")
-    filter_horizontal = ()
+    autocomplete_fields = ()
     fields = ("full_name", "email", "role", "language", "is_active")
 
     def get_queryset(self, request):
