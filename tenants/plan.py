@@ -10,8 +10,8 @@ import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -34,7 +34,7 @@ RESERVED_SLUGS = frozenset(
 )
 MAX_STORES = 5_000
 
-Made = TypeVar("Made")
+Made = TypeVar("Made", bound="StorePlan | StaffPlan | BrandPlan")
 
 CODE = re.compile(r"[-\w]{1,20}", re.ASCII)
 CURRENCY = re.compile(r"[A-Z]{3}")
@@ -378,29 +378,37 @@ def plan_from_config(config: dict, folder: Path) -> BrandPlan:
     A file is looked for from `folder`. Raises `BadPlan` for words that mean nothing, `OSError` for a missing file.
     """
     config = dict(config)
-    config.setdefault("domain", default_domain(config.get("slug", "")))
+    config.setdefault("domain", default_domain(str(config.get("slug", ""))))
     file = config.pop("stores_file", None)
-    stores: tuple[StorePlan, ...] = ()
-    if file is not None:
-        stores = stores_from_csv((folder / file).read_bytes())
-    stores += tuple(_made(_store_of_config, "stores", entry) for entry in config.pop("stores", ()))
-    staff = tuple(_made(_person_of_config, "staff", entry) for entry in config.pop("staff", ()))
-    plan = _made(BrandPlan, "", config)
-    return replace(plan, stores=stores, staff=staff)
+    stores = stores_from_csv((folder / str(file)).read_bytes()) if file else ()
+    stores += tuple(_store_of_config(entry) for entry in config.pop("stores", ()))
+    staff = tuple(_made(StaffPlan, "staff", entry) for entry in config.pop("staff", ()))
+    return replace(_made(BrandPlan, "", config), stores=stores, staff=staff)
 
 
-def _made(make: Callable[..., Made], part: str, said: dict) -> Made:
-    try:
-        return make(**said)
-    except TypeError as error:
-        raise BadPlan([Fault(part, str(error).rpartition("() ")[2])]) from error
+def _store_of_config(said: dict) -> StorePlan:
+    said = dict(said)
+    region = str(said.pop("region", ""))
+    return _made(StorePlan, "stores", {"region_name": region, "region_code": slugify(region)[:20], **said})
 
 
-def _store_of_config(*, region: str = "", tills: Iterable[str] = ("T1",), **said) -> StorePlan:
-    said.setdefault("region_name", region)
-    said.setdefault("region_code", slugify(said["region_name"])[:20])
-    return StorePlan(**said, tills=tuple(tills))
+def _made(kind: type[Made], part: str, said: dict) -> Made:
+    """What the words of a file describe. TOML knows numbers and days, and a plan only texts and tuples of texts."""
+    words = {each.name: each for each in fields(kind) if each.name != "line"}
+    faults = [Fault(part, _("“%s” means nothing here.") % word) for word in said if word not in words]
+    faults += [
+        Fault(part, _("“%s” is missing.") % word)
+        for word, each in words.items()
+        if each.default is MISSING and word not in said
+    ]
+    if faults:
+        raise BadPlan(faults)
+    return kind(
+        **{word: _plain(value, many=isinstance(words[word].default, tuple)) for word, value in said.items()}
+    )
 
 
-def _person_of_config(*, store_codes: Iterable[str] = (), **said) -> StaffPlan:
-    return StaffPlan(**said, store_codes=tuple(store_codes))
+def _plain(value, *, many: bool) -> str | tuple[str, ...]:
+    if many:
+        return tuple(str(value).split()) if not isinstance(value, list) else tuple(map(str, value))
+    return str(value)

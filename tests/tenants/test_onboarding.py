@@ -6,6 +6,7 @@ schemas like rows.
 
 import re
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -412,9 +413,34 @@ def test_a_bad_file_opens_nothing(platform, config):
     assert not Brand.objects.filter(slug="boree").exists()
 
 
-def test_a_word_that_means_nothing_is_refused(config):
-    with pytest.raises(BadPlan, match="shops"):
-        plan_from_config({"name": "B", "slug": "b", "shops": []}, config.parent)
+def test_a_file_may_hold_everything_itself(tmp_path):
+    plan = plan_from_config(
+        {
+            "name": "B",
+            "slug": "boree",
+            "points_from": date(2026, 1, 31),
+            "stores": [{"code": 1, "name": "Brest", "region": "Île", "tills": "T1 T2"}],
+            "staff": [
+                {"email": "z@b.example", "full_name": "Z", "role": "store_manager", "store_codes": ["1"]}
+            ],
+        },
+        tmp_path,
+    )
+    assert (plan.domain, plan.points_from) == ("boree.localhost", "2026-01-31")
+    assert plan.stores == (StorePlan("1", "Brest", "ile", "Île", tills=("T1", "T2")),)
+    assert plan.staff == (StaffPlan("z@b.example", "Z", Role.STORE_MANAGER, ("1",)),)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ({"name": "B", "slug": "b", "shops": []}, "“shops” means nothing here."),
+        ({"slug": "b"}, "“name” is missing."),
+    ],
+)
+def test_a_file_is_read_strictly(config, words, fault):
+    with pytest.raises(BadPlan, match=fault):
+        plan_from_config(words, config.parent)
 
 
 # --- Invitations -------------------------------------------------------------------------------------------------
