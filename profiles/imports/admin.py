@@ -7,8 +7,8 @@ nobody points at another one.
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from django import forms
 from django.contrib import admin, messages
@@ -68,7 +68,8 @@ DELIMITER_NAMES = {
 }
 
 
-class Upload(NamedTuple):
+@dataclass(frozen=True)
+class Upload:
     """A kept file and what the person said about it."""
 
     file_hash: str
@@ -76,7 +77,7 @@ class Upload(NamedTuple):
     source_id: int
 
     def token(self) -> str:
-        return signing.dumps(list(self), salt=UPLOAD_SALT, compress=True)
+        return signing.dumps(astuple(self), salt=UPLOAD_SALT, compress=True)
 
     @classmethod
     def of(cls, token: str) -> "Upload":
@@ -335,11 +336,11 @@ def _dialect_in(query: Mapping[str, str]) -> dict[str, str]:
 
 def _in_words(mapping: Mapping[str, str]) -> list[tuple[str, str]]:
     read = [
-        (column, FIELD_NAMES.get(field, field))
+        (column, str(FIELD_NAMES.get(field, field)))
         for column, field in mapping.items()
         if field != columns.IGNORE
     ]
-    return sorted(read, key=lambda pair: str(pair[1]))
+    return sorted(read, key=lambda pair: pair[1])
 
 
 def _shown(rehearsal: run.Rehearsal) -> dict:

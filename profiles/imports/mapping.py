@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz
 
 from profiles.imports.values import NotUnderstood, moment, plain, yes_or_no
 
@@ -161,11 +161,9 @@ def _offers(column: str, values: Sequence[str]) -> dict[str, int]:
     name = plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column))
     offers: dict[str, int] = {}
     if name:
-        for known, score, place in process.extract(
-            name, [known for known, _field in _NAMED], scorer=_likeness, score_cutoff=SURE_ENOUGH, limit=12
-        ):
-            field = _NAMED[place][1]
-            if len(known) > 3 or known == name:  # "tel", "nom", "cp": only as they stand
+        for known, field in _NAMED:
+            score = _likeness(name, known)
+            if score and (len(known) > 3 or known == name):  # "tel", "nom", "cp": only as they stand
                 offers[field] = max(offers.get(field, 0), round(score))
     offers = {field: score for field, score in offers.items() if _fits(field, values)}
     if not offers:
@@ -175,11 +173,11 @@ def _offers(column: str, values: Sequence[str]) -> dict[str, int]:
     return offers
 
 
-def _likeness(one: str, other: str, score_cutoff: float = 0) -> float:
-    """100 for the same words; words in another order cost a little, other letters more."""
-    straight = fuzz.ratio(one, other, score_cutoff=score_cutoff)
-    turned = fuzz.token_sort_ratio(one, other, score_cutoff=score_cutoff) - 2
-    return max(straight, turned)
+def _likeness(one: str, other: str) -> float:
+    """100 for the same words; words in another order cost a little, other letters more. 0 below `SURE_ENOUGH`."""
+    straight = fuzz.ratio(one, other, score_cutoff=SURE_ENOUGH)
+    turned = fuzz.token_sort_ratio(one, other, score_cutoff=SURE_ENOUGH + 2)
+    return max(straight, turned - 2, 0)
 
 
 def _fits(field: str, values: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from django.utils.translation import gettext as _
 
@@ -106,7 +106,7 @@ class _Lines:
     """The lines of a stream for a csv reader; raises `_TooLong` inside it, and then gives the lines after the first
     one of the row a second time."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO):
         self._stream = stream
         self._again: deque[str | None] = deque()
         self._of_row: list[str | None] = []

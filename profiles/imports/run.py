@@ -280,7 +280,7 @@ def _take_in(
         statements, intake.take_in_records(locked.source, statements, import_run=locked), strict=True
     ):
         column = reader.columns.get(outcome.column, outcome.column)
-        verdicts.append(_Verdict(outcome.verdict, statement.line, column, outcome.reason, statement.raw))
+        verdicts.append(_Verdict(outcome.verdict, statement.line or 0, column, outcome.reason, statement.raw))
     RejectedRow.objects.bulk_create(
         RejectedRow(
             import_run=locked, line=verdict.line, column=verdict.column[:80], reason=verdict.reason[:300],

@@ -57,10 +57,11 @@ def moment(text: str, zone: ZoneInfo) -> datetime | None:
     day_first, compact = _DAY_FIRST.fullmatch(text), _COMPACT.fullmatch(text)
     try:
         if day_first:
-            day, month, year, *clock = day_first.groups()
-            read = datetime(int(year), int(month), int(day), *(int(part or 0) for part in clock), tzinfo=zone)
+            day, month, year, *clock = (int(part or 0) for part in day_first.groups())
+            read = datetime(year, month, day, clock[0], clock[1], clock[2], tzinfo=zone)
         elif compact:
-            read = datetime(*(int(part) for part in compact.groups()), tzinfo=zone)
+            year, month, day = (int(part) for part in compact.groups())
+            read = datetime(year, month, day, tzinfo=zone)
         else:
             read = datetime.fromisoformat(text.replace("/", "-"))
             read = read if read.tzinfo else read.replace(tzinfo=zone)
