@@ -92,7 +92,9 @@ class BrandAdmin(ModelAdmin):
         def site(brand: Brand) -> SafeString | str:
             domain = self._primary_domain(brand)
             return (
-                format_html('<a href="{0}">{1}</a>', site_of(domain, self_request), domain) if domain else "–"
+                format_html('<a class="underline" href="{0}">{1}</a>', site_of(domain, self_request), domain)
+                if domain
+                else "–"
             )
 
         site.short_description = _("site")
@@ -105,7 +107,11 @@ class BrandAdmin(ModelAdmin):
         if brand.job_id is None:
             return "–"
         state = Job.State(brand.job_state).label
-        return format_html('<a href="{}">{}</a>', self._url("tenants_brand_onboarding", brand.job_id), state)
+        return format_html(
+            '<a class="underline" href="{}">{}</a>',
+            self._url("tenants_brand_onboarding", brand.job_id),
+            state,
+        )
 
     onboarding_state.short_description = gettext_lazy("onboarding")
 

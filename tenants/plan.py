@@ -15,7 +15,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import available_timezones
 
 from django.conf import settings
@@ -403,9 +403,10 @@ def _made(kind: type[Made], part: str, said: dict) -> Made:
     ]
     if faults:
         raise BadPlan(faults)
-    return kind(
-        **{word: _plain(value, many=isinstance(words[word].default, tuple)) for word, value in said.items()}
-    )
+    values: dict[str, Any] = {
+        word: _plain(value, many=isinstance(words[word].default, tuple)) for word, value in said.items()
+    }
+    return kind(**values)
 
 
 def _plain(value, *, many: bool) -> str | tuple[str, ...]:

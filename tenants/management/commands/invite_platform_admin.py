@@ -16,8 +16,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("email")
         parser.add_argument("name")
+        parser.add_argument(
+            "--language", choices=sorted(dict(settings.LANGUAGES)), default=settings.LANGUAGE_CODE
+        )
 
-    def handle(self, *, email: str, name: str, **options):
+    def handle(self, *, email: str, name: str, language: str, **options):
         try:
             validate_email(email)
         except ValidationError as error:
@@ -25,7 +28,9 @@ class Command(BaseCommand):
         onboarding.open_platform()
         staff = Staff.objects.filter(email=email.lower()).first()
         if staff is None:
-            staff = Staff.objects.create_user(email, full_name=name, role=Role.PLATFORM_ADMIN)
+            staff = Staff.objects.create_user(
+                email, full_name=name, role=Role.PLATFORM_ADMIN, language=language
+            )
         else:
             staff.set_unusable_password()
             staff.save(update_fields=["password"])
