@@ -14,7 +14,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 
-from campaigns.models import Segment, SegmentVersion
+from campaigns.models import Campaign, Segment, SegmentVersion
 from campaigns.segments.compiler import (
     brand_today,
     condition,
@@ -76,13 +76,12 @@ def tree_of(conditions: Group | SegmentVersion) -> Group:
 
 
 @contextmanager
-def inside(thing: Segment | None) -> Iterator[Scope]:
+def inside(thing: Segment | Campaign) -> Iterator[Scope]:
     """The scope in which something that may belong to one store is asked: that store, if the one in force sees it."""
     scope = current_scope()
-    store_id = getattr(thing, "store_id", None)
-    if store_id is not None:
-        allowed = scope.is_whole_network or store_id in scope.store_ids
-        scope = Scope.of([store_id]) if allowed else NOTHING
+    if thing.store_id is not None:
+        allowed = scope.store_ids is None or thing.store_id in scope.store_ids
+        scope = Scope.of([thing.store_id]) if allowed else NOTHING
     with scoped_to(scope) as opened:
         yield opened
 
@@ -120,12 +119,11 @@ def count(conditions: Group | SegmentVersion, today: date | None = None) -> Coun
 
 def _per_store(people: QuerySet[Profile], matching: int) -> tuple[StoreShare, ...]:
     if current_scope().is_whole_network:
-        rows = ProfileFacts.objects.filter(pk__in=people.values("pk"), home_store__isnull=False)
-        counted = rows.order_by().values_list("home_store").annotate(n=Count("pk"))
+        homes = ProfileFacts.objects.filter(pk__in=people.values("pk"), home_store__isnull=False)
+        found = dict(homes.order_by().values_list("home_store").annotate(n=Count("pk")))
     else:
-        rows = ProfileStore.objects.filter(profile__in=people.values("pk"))
-        counted = rows.order_by().values_list("store").annotate(n=Count("pk"))
-    found = dict(counted)
+        known = ProfileStore.objects.filter(profile__in=people.values("pk"))
+        found = dict(known.order_by().values_list("store").annotate(n=Count("pk")))
     stores = Store.objects.filter(pk__in=found).order_by("code")
     shares = [StoreShare(store.code, store.name, found[store.pk]) for store in stores]
     shares.sort(key=lambda share: (-share.people, share.code))

@@ -20,7 +20,7 @@ from django.utils.text import slugify
 
 from campaigns.control import people_of
 from campaigns.exports import FORMATS
-from campaigns.exports.columns import Row
+from campaigns.exports.columns import Format, Row
 from campaigns.models import Campaign, Export, Recipient
 from campaigns.segments.fields import ADDRESSES
 from profiles import consent
@@ -47,19 +47,20 @@ def write(export: Export) -> Export:
     """
     if export.finished_at is not None:
         return export
-    job = export.job
+    assert export.campaign is not None
+    campaign, job = export.campaign, export.job
     name = _file_name(export)
     part = folder() / f"{name}.part"
     folder().mkdir(parents=True, exist_ok=True)
     try:
-        total = people_of(export.campaign, Recipient.Arm.TREATED).count()
+        total = people_of(campaign, Recipient.Arm.TREATED).count()
         if job:
             job.start(total=total)
         withheld: Counter[str] = Counter()
         digest, rows = sha256(), 0
         part.touch(mode=_OWNER_ONLY)
         with part.open("wb") as file:
-            for seen, lines, text in _batches(export, withheld):
+            for seen, lines, text in _batches(campaign, FORMATS[export.format], withheld):
                 data = text.encode("utf-8")
                 file.write(data)
                 digest.update(data)
@@ -83,7 +84,7 @@ def write(export: Export) -> Export:
         export,
         reason=export.purpose,
         store_id=export.store_id,
-        campaign=export.campaign.name,
+        campaign=campaign.name,
         format=export.format,
         rows=rows,
         sha256=export.sha256,
@@ -91,20 +92,17 @@ def write(export: Export) -> Export:
     return export
 
 
-def _batches(export: Export, withheld: Counter[str]) -> Iterator[tuple[int, int, str]]:
+def _batches(campaign: Campaign, shape: Format, withheld: Counter[str]) -> Iterator[tuple[int, int, str]]:
     """(people seen so far, lines, text): the header first, then the lines of a batch."""
-    shape = FORMATS[export.format]
     stores = dict(Store.objects.values_list("pk", "code"))
     yield 0, 0, _as_csv([shape.headers], shape.delimiter)
-    homes = Recipient.objects.filter(campaign=export.campaign, profile=OuterRef("pk")).values("home_store")[
-        :1
-    ]
-    people = people_of(export.campaign, Recipient.Arm.TREATED).annotate(home=Subquery(homes)).order_by("pk")
+    homes = Recipient.objects.filter(campaign=campaign, profile=OuterRef("pk")).values("home_store")[:1]
+    people = people_of(campaign, Recipient.Arm.TREATED).annotate(home=Subquery(homes)).order_by("pk")
     stream = people.iterator(chunk_size=_AT_ONCE)
     seen = 0
     while batch := list(islice(stream, _AT_ONCE)):
         seen += len(batch)
-        rows = list(_sendable(export.campaign, batch, stores, withheld))
+        rows = list(_sendable(campaign, batch, stores, withheld))
         yield seen, len(rows), _as_csv([shape.cells(row) for row in rows], shape.delimiter)
 
 

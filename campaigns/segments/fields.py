@@ -165,10 +165,11 @@ def _home_region(question: Question) -> Measure:
 
 def _known_since(question: Question) -> Measure:
     if question.whole_network:
-        rows = Profile.objects.order_by().annotate(figure=TruncDate("created_at", tzinfo=question.zone))
-        return Figure(rows, "pk", "figure")
-    rows = ProfileStore.objects.order_by().values("profile").annotate(since=Min("since"))
-    return Figure(rows.annotate(figure=TruncDate(F("since"), tzinfo=question.zone)), "profile", "figure")
+        opened = TruncDate("created_at", tzinfo=question.zone)
+        return Figure(Profile.objects.order_by().annotate(figure=opened), "pk", "figure")
+    first = ProfileStore.objects.order_by().values("profile").annotate(first=Min("since"))
+    days = first.annotate(figure=TruncDate(F("first"), tzinfo=question.zone))
+    return Figure(days, "profile", "figure")
 
 
 # Consent -------------------------------------------------------------------------------------------------------

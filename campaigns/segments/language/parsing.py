@@ -159,7 +159,7 @@ def _value(written: Mapping[Any, Any], word: Word, op: str, path: str) -> Value:
         if low > high:
             raise SegmentError(path, "not_a_pair")
         return low, high
-    return read(value, path)  # type: ignore[no-any-return]
+    return read(value, path)
 
 
 def _params(written: Mapping[Any, Any], word: Word, path: str) -> list[tuple[str, Value]]:
@@ -178,7 +178,7 @@ def _param(value: object, param: Param, path: str) -> Value:
     read = _READERS[param.takes]
     if param.many and isinstance(value, list | tuple):
         return _several(value, read, path)
-    return read(value, path)  # type: ignore[no-any-return]
+    return read(value, path)
 
 
 def _several(value: object, read: Callable[[object, str], Any], path: str) -> tuple[Any, ...]:

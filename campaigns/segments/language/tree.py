@@ -8,7 +8,7 @@ from typing import Any, Literal
 DEEPEST = 5
 
 Kind = Literal["all", "any", "none"]
-Value = None | bool | int | str | date | tuple[int | str | date, ...]
+Value = Any  # None, a bool, an int, a str, a date, or a tuple of the last three
 
 
 @dataclass(frozen=True, slots=True)
