@@ -6,6 +6,7 @@ One table a site says what its sidebar lists; an entry shows to whoever may open
 from dataclasses import dataclass
 
 from django.apps import apps
+from django.contrib.admin import AdminSite
 from django.contrib.admin import site as brand_site
 from django.templatetags.static import static
 from django.urls import path, reverse
@@ -26,7 +27,7 @@ class Entry:
     model: str
     query: str = ""
 
-    def link(self, site: UnfoldAdminSite, user) -> dict | None:
+    def link(self, site: AdminSite, user) -> dict | None:
         """The line as Unfold reads it, or `None` where the site has no such list or the role may not open it."""
         model = apps.get_model(self.model)
         meta = model._meta
@@ -170,15 +171,13 @@ def sidebar(request) -> list[dict]:
     """The groups of the sidebar for this person, with the entries their role may open."""
     if not request.user.is_authenticated:
         return []
-    if request.tenant.schema_name == PLATFORM_SCHEMA:
-        site, menu = platform_site, PLATFORM_MENU
-    else:
-        site, menu = brand_site, BRAND_MENU
+    on_platform = request.tenant.schema_name == PLATFORM_SCHEMA
+    site = platform_site if on_platform else brand_site
     first = [{"title": site.index_title, "icon": "home", "link": reverse(f"{site.name}:index")}]
     if request.user.role == Role.STORE_MANAGER:
         first.append({"title": _("My store"), "icon": "storefront", "link": "/store/"})
-    groups = [{"title": None, "items": first}]
-    for title, entries in menu:
+    groups: list[dict] = [{"title": None, "items": first}]
+    for title, entries in PLATFORM_MENU if on_platform else BRAND_MENU:
         items = [item for entry in entries if (item := entry.link(site, request.user))]
         if items:
             groups.append({"title": title, "separator": True, "items": items})

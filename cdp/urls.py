@@ -7,7 +7,6 @@ from importlib import import_module
 
 from django.contrib import admin
 from django.urls import include, path
-
 from drf_spectacular.views import SpectacularSwaggerView
 
 
@@ -20,7 +19,7 @@ def _landed(prefix, module):
 
 
 urlpatterns = [
-    *_landed("api/v1/", "cdp.api_v1"),
+    path("api/v1/", include("cdp.api_v1")),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="api:schema"), name="api_docs"),
     *_landed("store/", "cdp.store_area.urls"),
     path("invitation/", include("tenants.invitations")),

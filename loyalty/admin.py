@@ -8,6 +8,8 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.formats import number_format
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
@@ -169,7 +171,16 @@ class PostingInline(ReadOnly, TabularInline):
     model = Posting
     extra = 0
     hide_title = True
-    fields = ("account", "points")
+    fields = ("account_of", "points")
+    readonly_fields = ("account_of",)
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).select_related("account__profile", "account__store")
+
+    @display(description=_("account"))
+    def account_of(self, posting):
+        account = posting.account
+        return f"{account.get_kind_display()} – {account.profile or account.store}"
 
 
 @admin.register(Transaction)
@@ -185,14 +196,27 @@ class TransactionAdmin(ReadOnly, ModelAdmin):
     inlines = (PostingInline,)
     fields = (
         "key", "kind", "profile", "store", "purchase", "refund", "reverses", "occurred_at", "posted_at",
-        "qualifying_points", "explanation", "actor",
+        "qualifying_points", "why", "actor",
     )  # fmt: skip
+
+    readonly_fields = ("why",)
 
     def get_queryset(self, request):
         # Postings sum to zero: what moved is the sum of the credits.
         received = Posting.objects.filter(transaction=OuterRef("pk"), points__gt=0).order_by()
         total = received.values("transaction").annotate(sum=Sum("points")).values("sum")
         return super().get_queryset(request).annotate(moved_points=Subquery(total))
+
+    @display(description=_("why"))
+    def why(self, transaction):
+        """The steps that `loyalty/rules.py` noted, one line each; a transfer says whose points they were."""
+        lines = [
+            _t("%(points)s: rule %(rule)s, version %(version)s (%(why)s)") % step
+            if "rule" in step
+            else ", ".join(f"{word}: {value}" for word, value in step.items())
+            for step in transaction.explanation
+        ]
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines)) if lines else None
 
     @display(description=_("points moved"))
     def moved(self, transaction):

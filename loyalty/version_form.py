@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
@@ -167,7 +168,7 @@ class VersionForm(forms.Form):
 
 
 def said_by(version: RuleVersion) -> str:
-    """A version as a sentence: `1 points for each €1.00, expire after 12 months · Categories: DAIRY`."""
+    """A version as a sentence: `1 point for each €1.00, expire after 12 months · Categories: DAIRY`."""
     parts = [_terms_in_words(version.rule.kind, version.terms), *_conditions_in_words(version.conditions)]
     return " · ".join(parts)
 
@@ -177,8 +178,9 @@ def _terms_in_words(kind: str, terms: dict) -> str:
         stacking = Rule.Stacking(terms.get("stacking", rules.BEST)).label
         return _t("points × %(factor)s (%(stacking)s)") % {"factor": terms["factor"], "stacking": stacking}
     if kind == rules.BONUS:
-        return _t("%(points)s points") % terms
-    said = [_t("%(points)s points for each %(amount)s") % {**terms, "amount": money(terms["per_cents"])}]
+        return _points(terms["points"])
+    each = {"points": _points(terms["points"]), "amount": money(terms["per_cents"])}
+    said = [_t("%(points)s for each %(amount)s") % each]
     if terms.get("rounding") == rules.ROUND_LINE:
         said.append(_t("rounded on each line"))
     if terms.get("cap_per_ticket") is not None:
@@ -188,6 +190,10 @@ def _terms_in_words(kind: str, terms: dict) -> str:
     if terms.get("expiry_months") is not None:
         said.append(_t("expire after %(expiry_months)s months") % terms)
     return ", ".join(said)
+
+
+def _points(count: int) -> str:
+    return ngettext("%(count)s point", "%(count)s points", count) % {"count": count}
 
 
 def _conditions_in_words(conditions: dict) -> list[str]:

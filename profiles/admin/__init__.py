@@ -1,4 +1,4 @@
-"""What head office sees of people: customers, pairs to review, tickets and sources. One module a list."""
+"""What head office sees of people: customers, pairs to review, tickets, sources and imports. One module a list."""
 
 from profiles.admin import customers, review, sources, tickets
 from profiles.imports import admin as imports

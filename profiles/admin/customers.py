@@ -251,7 +251,7 @@ def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: boo
         # survivorship marked its reasons for the catalogue.
         why = translation.gettext(origin["why"]) if origin.get("why") else ""
         label = Profile._meta.get_field(name).verbose_name
-        rows.append(Row(label, getattr(profile, name), origin.get("source", ""), at, why, said))
+        rows.append(Row(str(label), getattr(profile, name), origin.get("source", ""), at, why, said))
     return rows
 
 

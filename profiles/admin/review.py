@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
+from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
@@ -36,7 +37,7 @@ EFFECTS: list[Callable[[Profile, Profile], str]] = []
 class Verdict:
     """How the two values of a field compare: a word, an icon and a tone, so that colour never stands alone."""
 
-    word: str
+    word: str | Promise
     icon: str
     tone: str
 

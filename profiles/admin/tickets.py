@@ -1,6 +1,7 @@
 """Tickets as the tills sent them: to read, never to change."""
 
 from django.contrib import admin
+from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
@@ -15,8 +16,12 @@ class LineInline(ReadOnly, TabularInline):
     model = PurchaseLine
     extra = 0
     hide_title = True
-    fields = ("number", "sku", "label", "category", "quantity", "paid", "discount")
-    readonly_fields = ("paid", "discount")
+    fields = ("number", "sku", "label", "category", "count", "paid", "discount")
+    readonly_fields = ("count", "paid", "discount")
+
+    @display(description=_("quantity"))
+    def count(self, line):
+        return number_format(line.quantity.normalize())
 
     @display(description=_("paid"))
     def paid(self, line):
@@ -55,6 +60,10 @@ class PurchaseAdmin(ReadOnly, ModelAdmin):
         "total", "payment",
     )  # fmt: skip
     readonly_fields = ("total",)
+
+    def get_inlines(self, request, obj):
+        returned = obj is not None and obj.refunds.exists()
+        return self.inlines if returned else (LineInline,)
 
     @display(description=_("total"), ordering="total_cents")
     def total(self, purchase):

@@ -69,11 +69,11 @@ class StoreAdmin(Audited, ModelAdmin):
 class StaffForm(forms.ModelForm):
     """A person who signs in. They choose their own password, by the invitation that the page shows."""
 
-    roles = BELOW_BRAND_ADMIN
+    roles: tuple[Role, ...] = BELOW_BRAND_ADMIN
 
     class Meta:
         model = Staff
-        fields = ("full_name", "email", "role", "stores", "language", "is_active")
+        fields = ["full_name", "email", "role", "stores", "language", "is_active"]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -97,11 +97,11 @@ class StaffForm(forms.ModelForm):
 @admin.register(Staff)
 class StaffAdmin(Audited, ModelAdmin):
     form = StaffForm
-    list_display = ("full_name", "email", "role", "own_stores", "is_active", "last_login")
+    list_display = ["full_name", "email", "role", "own_stores", "is_active", "last_login"]
     list_filter = ("role", "is_active")
     search_fields = ("full_name", "email")
-    autocomplete_fields = ("stores",)
-    fields = ("full_name", "email", "role", "stores", "language", "is_active")
+    autocomplete_fields = ["stores"]
+    fields = ["full_name", "email", "role", "stores", "language", "is_active"]
     change_form_outer_after_template = "admin/network/staff/invitation.html"
     actions = None
 
@@ -170,16 +170,16 @@ class PlatformStaffForm(StaffForm):
     roles = (Role.PLATFORM_ADMIN,)
 
     class Meta(StaffForm.Meta):
-        fields = ("full_name", "email", "role", "language", "is_active")
+        fields = ["full_name", "email", "role", "language", "is_active"]
 
 
 class PlatformStaffAdmin(StaffAdmin):
     """The platform's own staff: no stores, one role."""
 
     form = PlatformStaffForm
-    list_display = ("full_name", "email", "role", "is_active", "last_login")
-    autocomplete_fields = ()
-    fields = ("full_name", "email", "role", "language", "is_active")
+    list_display = ["full_name", "email", "role", "is_active", "last_login"]
+    autocomplete_fields = []
+    fields = ["full_name", "email", "role", "language", "is_active"]
 
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related(None)
