@@ -41,8 +41,11 @@ def refresh(profile_ids: Iterable[int]) -> None:
         for profile in profiles:
             unify(profile, current_statements(records[profile.pk]))
             profile.search_text = search_text(profile, sorted(cards[profile.pk]))
-        fields = [field for group in GROUPS for field in group]
-        Profile.objects.bulk_update(profiles, [*fields, "provenance", "search_text"], batch_size=500)
+        # An upsert by key: several times faster than an UPDATE with a CASE for each field and row.
+        Profile.objects.bulk_create(
+            profiles, batch_size=500, update_conflicts=True, unique_fields=["pk"],
+            update_fields=[*(field for group in GROUPS for field in group), "provenance", "search_text"],
+        )  # fmt: skip
 
 
 def current_statements(records: Sequence[SourceRecord]) -> list[SourceRecord]:

@@ -188,13 +188,13 @@ def import_files(one: Played) -> dict:
 
 
 def send_tickets(one: Played, advance: Advance) -> dict:
-    """Send every ticket as its till would after a month offline, then the ones that must not pass."""
+    """Send a year of tickets in batches of each till's quarter, then the ones that must not pass."""
     figures: Counter = Counter()
     reasons: Counter = Counter()
     total = len(one.data.book)
     with inside(one.brand):
         batches: dict[Till, list[Ticket]] = defaultdict(list)
-        month = None
+        quarter = None
 
         def flush() -> None:
             for machine, batch in batches.items():
@@ -205,9 +205,8 @@ def send_tickets(one: Played, advance: Advance) -> dict:
             advance(figures["in"], total)
 
         for ticket in one.data.tickets():
-            if month != (ticket.bought_at.year, ticket.bought_at.month):
+            if quarter != (quarter := (ticket.bought_at.year, (ticket.bought_at.month - 1) // 3)):
                 flush()
-                month = (ticket.bought_at.year, ticket.bought_at.month)
             batches[one.tills[ticket.store_code, ticket.till_code]].append(as_sent(ticket))
         flush()
         for faulty in one.data.faulty_tickets():
@@ -378,7 +377,7 @@ def market(one: Played, today: date) -> dict:
             name="Retour en crèmerie", segment=segment, goal=Campaign.Goal.VISIT, goal_days=30, goal_uplift=2,
             control_percent=20, created_by=marketer,
         )  # fmt: skip
-        freeze(campaign, marketer)
+        campaign = freeze(campaign, marketer)
         asked = export(campaign, "brevo", marketer, "dairy reactivation by e-mail")
         wait_for(asked.job)
         asked.refresh_from_db()

@@ -33,6 +33,7 @@ from tenants.scoping import whole_network
 
 CREATED, CORRECTED, UNCHANGED, REJECTED = "created", "corrected", "unchanged", "rejected"
 DIFFERENT_FIRST_NAME = "other"
+LONGEST_ID = 80
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def _cleaned(statement: Statement, source: Source, stores: dict[str, Store], now
     fields = statement.fields
     if not statement.external_id.strip():
         raise _Refused("external_id", _("the row has no id at its source"))
+    if len(statement.external_id) > LONGEST_ID:
+        raise _Refused("external_id", _("an id has at most %s characters") % LONGEST_ID)
     if statement.store_code and statement.store_code not in stores:
         raise _Refused("store_code", _("unknown store «%s»") % statement.store_code)
     store = stores.get(statement.store_code)
