@@ -181,6 +181,9 @@ def sidebar(request) -> list[dict]:
         items = [item for entry in entries if (item := entry.link(site, request.user))]
         if items:
             groups.append({"title": title, "separator": True, "items": items})
+    if not on_platform and request.user.has_perm("network.change_till"):
+        documentation = {"title": _("Documentation of the API"), "icon": "api", "link": reverse("api_docs")}
+        groups.append({"title": None, "separator": True, "items": [documentation]})
     return groups
 
 

@@ -26,6 +26,7 @@ from unfold.decorators import display
 
 from profiles import consent, normalise, resolution
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
+from profiles.admin.review import say_separated
 from profiles.matching import sentence
 from profiles.models import (
     Channel,
@@ -183,8 +184,7 @@ class ProfileAdmin(ModelAdmin):
         except resolution.CannotSeparate as refused:
             messages.error(request, _("Not separated: %(reason)s.") % {"reason": refused})
         else:
-            done = _("Separated: %(one)s and %(other)s are two persons again.")
-            messages.success(request, done % {"one": merge.winner, "other": merge.loser})
+            say_separated(request, merge)
         return redirect("admin:profiles_profile_change", profile.pk)
 
 

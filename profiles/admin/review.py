@@ -168,16 +168,21 @@ class MatchCandidateAdmin(ModelAdmin):
         """Take back the merge just made."""
         if request.method != "POST" or not request.user.has_perm("profiles.merge_profile"):
             raise PermissionDenied
-        deed = get_object_or_404(Merge.objects.select_related("winner", "loser"), pk=merge_pk)
+        deed = get_object_or_404(Merge, pk=merge_pk)
         try:
             resolution.unmerge(deed, by=request.user)
         except resolution.CannotSeparate as refused:
             messages.error(request, _("Not separated: %(reason)s.") % {"reason": refused})
         else:
-            done = _("Separated: %(one)s and %(other)s are two persons again.")
-            messages.success(request, done % {"one": deed.winner, "other": deed.loser})
+            say_separated(request, deed)
         back = MatchCandidate.objects.filter(pk=request.POST.get("back") or 0).first()
         return _to(back)
+
+
+def say_separated(request, deed: Merge) -> None:
+    """Tell whoever separated a merge which two persons there are again, under the names they got back."""
+    names = {"one": Profile.objects.get(pk=deed.winner_id), "other": Profile.objects.get(pk=deed.loser_id)}
+    messages.success(request, _("Separated: %(one)s and %(other)s are two persons again.") % names)
 
 
 def after(candidate: MatchCandidate, queue) -> MatchCandidate | None:
