@@ -175,7 +175,7 @@ def sidebar(request) -> list[dict]:
     site = platform_site if on_platform else brand_site
     first = [{"title": site.index_title, "icon": "home", "link": reverse(f"{site.name}:index")}]
     if request.user.role == Role.STORE_MANAGER:
-        first.append({"title": _("My store"), "icon": "storefront", "link": "/store/"})
+        first.append({"title": _("My store"), "icon": "storefront", "link": reverse("store:choose")})
     groups: list[dict] = [{"title": None, "items": first}]
     for title, entries in PLATFORM_MENU if on_platform else BRAND_MENU:
         items = [item for entry in entries if (item := entry.link(site, request.user))]
