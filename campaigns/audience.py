@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from django.db import connection
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
@@ -28,6 +27,7 @@ from campaigns.segments.language import Group, Leaf, tell, tell_leaf
 from profiles.models import Channel, Profile, ProfileFacts, ProfileStore
 from tenants.network.models import Store
 from tenants.scoping import NOTHING, Scope, current_scope, scoped_to
+from tenants.templatetags.money import money
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,7 @@ def shown(kind: str, value: object) -> str:
     if isinstance(value, date):
         return date_format(value, "SHORT_DATE_FORMAT")
     if kind == "cents" and isinstance(value, int):
-        currency = getattr(connection.tenant, "currency", "EUR")
-        return f"{number_format(value / 100, 2)} {'€' if currency == 'EUR' else currency}"
+        return money(value)
     if kind == "channel":
         return str(Channel(value).label) if value in Channel.values else str(value)
     if isinstance(value, int):

@@ -167,7 +167,7 @@ def test_why_a_person_is_in_or_out(today, alice, lille):
     told = audience.explain(tree, somebody, "en")
     assert told.holds
     spend, either, neither, home = told.parts
-    assert (spend.holds, spend.value) == (True, "12.50 €")
+    assert (spend.holds, spend.value) == (True, "€12.50")
     assert [(part.holds, part.value) for part in either.parts] == [(False, "12"), (True, "Lille")]
     assert neither.holds
     assert neither.parts[0].value == "text message"

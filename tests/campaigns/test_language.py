@@ -137,8 +137,10 @@ TOLD = [
             "Customers with at least 3 purchases in category DAIRY in the last 90 days, last purchase at least 30 days "
             "ago, consent to be contacted by email and home region nord."
         ),
-        "Clients avec au moins 3 achats dans la catégorie DAIRY au cours des 90 derniers jours, dernier achat il y a "
-        "au moins 30 jours, accord pour un contact par email et région d’attache nord.",
+        (
+            "Clients avec au moins 3 achats dans la catégorie DAIRY au cours des 90 derniers jours, dernier achat il y "
+            "a au moins 30 jours, accord pour un contact par email et région d’attache nord."
+        ),
     ),
     (
         {"any": [{"field": "spend", "op": "between", "value": [1000, 2550]}, {"none": [MAILABLE, NORTH]}]},
@@ -146,8 +148,10 @@ TOLD = [
             "Customers with between 10.00 and 25.50 spent or none of: (consent to be contacted by email; home region "
             "nord)."
         ),
-        "Clients avec entre 10.00 et 25.50 dépensés ou rien de ceci : (accord pour un contact par email ; région "
-        "d’attache nord).",
+        (
+            "Clients avec entre 10.00 et 25.50 dépensés ou rien de ceci : (accord pour un contact par email ; région "
+            "d’attache nord)."
+        ),
     ),
     (
         {
