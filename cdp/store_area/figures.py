@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
 from profiles.models import ProfileStore, Purchase, Refund
@@ -48,24 +48,29 @@ def of_day(store: Store, day: date) -> Day:
 
 @dataclass(frozen=True)
 class TillState:
-    """A till in use: when it last asked for anything, and its newest ticket."""
+    """A till in use: when it last called or sent a ticket, and when it sold what its newest ticket says."""
 
     till: Till
-    last_ticket_at: object
+    heard_at: datetime | None
+    last_ticket_at: datetime | None
 
     @property
     def is_silent(self) -> bool:
-        last = self.till.last_used_at
-        return last is None or timezone.now() - last > SILENT_AFTER
+        return self.heard_at is None or timezone.now() - self.heard_at > SILENT_AFTER
 
 
 def tills() -> list[TillState]:
     """The tills whose key works, by code."""
-    newest = dict(
+    in_use = Till.objects.filter(revoked_at=None).order_by("code")
+    sent = (
         Purchase.objects.order_by()
-        .values_list("till")
-        .annotate(at=Max("bought_at"))
-        .values_list("till", "at")
+        .values("till")
+        .annotate(received=Max("received_at"), bought=Max("bought_at"))
     )
-    in_use: QuerySet[Till] = Till.objects.filter(revoked_at=None).order_by("code")
-    return [TillState(till, newest.get(till.pk)) for till in in_use]
+    newest = {row["till"]: row for row in sent}
+    states = []
+    for till in in_use:
+        ticket = newest.get(till.pk, {})
+        heard = [at for at in (till.last_used_at, ticket.get("received")) if at is not None]
+        states.append(TillState(till, max(heard, default=None), ticket.get("bought")))
+    return states

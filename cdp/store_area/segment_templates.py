@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from django import forms
 from django.db import connection
+from django.db.models import Count
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from campaigns.models import Segment
 from campaigns.segments.fields import codes
-from profiles.models import Channel
+from profiles.models import Channel, PurchaseLine
 from tenants.network.models import Store
 
 MOST_TIMES = 1000
@@ -37,7 +38,7 @@ class TemplateForm(forms.Form):
     name = forms.CharField(label=_("Name of the segment"), max_length=120)
 
     def __init__(self, *args, store: Store, **kwargs):
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, label_suffix="", **kwargs)
         self.store = store
         kept = [(c.value, _("those who allow %(channel)s") % {"channel": c.label}) for c in Channel]
         self.fields["channel"].choices = [("", _("everybody")), *kept]
@@ -79,6 +80,9 @@ class CategoryForm(TemplateForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["category"].choices = codes("category").items()
+        lines = PurchaseLine.objects.exclude(category="").order_by().values("category")
+        most = lines.annotate(n=Count("pk")).order_by("-n", "category").first()
+        self.fields["category"].initial = most and most["category"]
 
     def conditions(self):
         return [

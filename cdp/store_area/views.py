@@ -54,7 +54,7 @@ def today(request: HttpRequest, store: Store) -> HttpResponse:
         lists.append((code, call_list, found.count(), people.rows(found[:SHOWN_TODAY])))
     silent = [state for state in figures.tills() if state.is_silent]
     return show(
-        request, store, "today", store.name,
+        request, store, "today", _("Today in the store"),
         day=days[0] if days else None, before=days[1] if len(days) > 1 else None,
         is_today=bool(days) and days[0].day == brand_today(), lists=lists, silent=silent,
     )  # fmt: skip

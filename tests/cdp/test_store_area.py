@@ -318,7 +318,7 @@ def test_a_segment_in_use_stays_and_says_by_what(client_of, bruno, lille):
 # Tills ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_till_is_silent_after_a_day_without_a_call(client_of, bruno, lille_till, lyon_till):
+def test_a_till_is_silent_after_a_day_without_a_call_or_ticket(client_of, bruno, lille_till, lyon_till):
     till, _key = lille_till
     client = client_of(bruno)
     (state,) = client.get("/store/ACM-001/tills/").context["tills"]
@@ -326,6 +326,14 @@ def test_a_till_is_silent_after_a_day_without_a_call(client_of, bruno, lille_til
     till.last_used_at = "2026-06-15T09:00:00Z"
     till.save()
     assert "in contact" in text_of(client.get("/store/ACM-001/tills/"))
+    with time_machine.travel("2026-06-16T10:00:00Z", tick=False):
+        assert "silent for more than 24 hours" in text_of(client.get("/store/ACM-001/tills/"))
+
+
+def test_a_ticket_is_a_sign_of_life(client_of, bruno, lille):
+    ticket(None, lille, TODAY)
+    (state,) = client_of(bruno).get("/store/ACM-001/tills/").context["tills"]
+    assert not state.is_silent
 
 
 # Who comes in --------------------------------------------------------------------------------------------------------
