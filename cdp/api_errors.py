@@ -36,9 +36,17 @@ STATUS_OF_CODE = {"unknown_sale": 409}
 RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5}
 
 
-def problem(status: int, code: str, title: str, detail: str, errors: list[dict] | None = None) -> HttpResponse:
+def problem(
+    status: int, code: str, title: str, detail: str, errors: list[dict] | None = None
+) -> HttpResponse:
     """An `application/problem+json` answer. `errors` holds {"field", "detail"} where fields are at fault."""
-    body = {"type": f"/problems/{code}", "title": str(title), "status": status, "code": code, "detail": detail}
+    body = {
+        "type": f"/problems/{code}",
+        "title": str(title),
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
     if errors:
         body["errors"] = errors
     response = HttpResponse(json.dumps(body), status=status, content_type="application/problem+json")
@@ -49,19 +57,19 @@ def problem(status: int, code: str, title: str, detail: str, errors: list[dict] 
 
 def answer_to(error: Exception) -> HttpResponse | None:
     """The problem that tells of a domain exception; None for one that is not in the table."""
-    for kind, status, code, title in TABLE:
-        if isinstance(error, kind):
-            break
-    else:
+    line = next((line for line in TABLE if isinstance(error, line[0])), None)
+    if line is None:
         return None
+    _kind, status, code, title = line
     code = code or error.code
     if isinstance(error, (IntegrityError, OperationalError)):
         log.warning("%s: %s", code, error)
-    detail = str(getattr(error, "detail", "")) or (str(title) if status in (409, 503) and not error.args else str(error))
     if isinstance(error, NotEnoughPoints):
         detail = _("%(missing)s more points are needed") % {"missing": error.missing}
     elif isinstance(error, (IntegrityError, OperationalError)):
         detail = title
+    else:
+        detail = getattr(error, "detail", "") or str(error) or title
     field = getattr(error, "field", "")
     return problem(
         STATUS_OF_CODE.get(code, status), code, title, str(detail),
@@ -78,7 +86,9 @@ class ProblemMiddleware:
     def __call__(self, request):
         response = self.get_response(request)
         if response.status_code == 404 and request.path.startswith("/api/") and not _is_problem(response):
-            return problem(404, "not_found", _("Not found"), _("nothing answers at {path}").format(path=request.path))
+            return problem(
+                404, "not_found", _("Not found"), _("nothing answers at {path}").format(path=request.path)
+            )
         return response
 
     def process_exception(self, request, error):

@@ -205,7 +205,9 @@ def _cents(amount: Decimal, field: str) -> int:
 def _quantity(quantity: Decimal, field: str) -> Decimal:
     if not quantity.is_finite() or not 0 < quantity < 10**6 or quantity != round(quantity, 3):
         raise Problem(
-            "invalid_quantity", _("a quantity is more than zero and has at most three decimals"), f"{field}.quantity"
+            "invalid_quantity",
+            _("a quantity is more than zero and has at most three decimals"),
+            f"{field}.quantity",
         )
     return quantity
 

@@ -438,5 +438,3 @@ def _locked(profile_ids: Sequence[int]) -> dict[int, MemberAccounts]:
         )
         for profile_id, kinds in rows.items()
     }
-
-

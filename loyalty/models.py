@@ -60,7 +60,9 @@ class Rule(NetworkWide):
     code = models.SlugField(_("code"), max_length=40, unique=True)
     name = models.CharField(_("name"), max_length=120)
     kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices)
-    priority = models.PositiveSmallIntegerField(_("priority"), default=100, help_text=_("Small numbers come first."))
+    priority = models.PositiveSmallIntegerField(
+        _("priority"), default=100, help_text=_("Small numbers come first.")
+    )
 
     class Meta:
         ordering = ["priority", "id"]
@@ -177,9 +179,13 @@ class Account(StoreScoped):
                 fields=["kind", "store"], name="one_account_a_store", condition=~models.Q(store=None)
             ),
             models.CheckConstraint(
-                condition=models.Q(kind__in=["available", "pending", "debt"], balance__isnull=False, store=None)
+                condition=models.Q(
+                    kind__in=["available", "pending", "debt"], balance__isnull=False, store=None
+                )
                 & ~models.Q(profile=None)
-                | models.Q(kind__in=["issued", "redeemed", "expired", "adjustment"], balance=None, profile=None)
+                | models.Q(
+                    kind__in=["issued", "redeemed", "expired", "adjustment"], balance=None, profile=None
+                )
                 & ~models.Q(store=None),
                 name="account_is_a_members_or_a_stores",
             ),
@@ -221,7 +227,12 @@ class Transaction(StoreScoped):
         Store, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("store")
     )
     purchase = models.ForeignKey(
-        Purchase, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("purchase")
+        Purchase,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="transactions",
+        verbose_name=_("purchase"),
     )
     refund = models.ForeignKey(
         Refund, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("refund")
@@ -277,7 +288,9 @@ class Lot(StoreScoped):
     """One credit and what is left of it. It stands in the account that holds it: pending, available, or, after a
     merge, the surviving member's."""
 
-    transaction = models.ForeignKey(Transaction, models.PROTECT, related_name="lots", verbose_name=_("earned by"))
+    transaction = models.ForeignKey(
+        Transaction, models.PROTECT, related_name="lots", verbose_name=_("earned by")
+    )
     account = models.ForeignKey(Account, models.PROTECT, related_name="lots", verbose_name=_("account"))
     store = models.ForeignKey(Store, models.PROTECT, related_name="lots", verbose_name=_("funded by"))
     points = models.BigIntegerField(_("points"))
@@ -299,9 +312,7 @@ class Lot(StoreScoped):
             models.Index(
                 fields=["account", "expires_on", "id"], name="lots_left", condition=models.Q(remaining__gt=0)
             ),
-            models.Index(
-                fields=["expires_on"], name="lots_to_expire", condition=models.Q(remaining__gt=0)
-            ),
+            models.Index(fields=["expires_on"], name="lots_to_expire", condition=models.Q(remaining__gt=0)),
         ]
 
     def __str__(self) -> str:

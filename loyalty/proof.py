@@ -66,7 +66,10 @@ def _balances(counted: Counter) -> Iterator[Difference]:
         counted["accounts"] += 1
         if account.balance != posted.get(account.pk, 0):
             yield Difference(
-                "balance_is_sum_of_postings", f"account {account.pk}", posted.get(account.pk, 0), account.balance
+                "balance_is_sum_of_postings",
+                f"account {account.pk}",
+                posted.get(account.pk, 0),
+                account.balance,
             )
         if account.kind != Account.Kind.DEBT and account.balance != left.get(account.pk, 0):
             yield Difference(
@@ -100,7 +103,9 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
         lines: dict[int, list[PurchaseLine]] = defaultdict(list)
         for line in PurchaseLine.objects.filter(purchase__in=ids).order_by("purchase", "number"):
             lines[line.purchase_id].append(line)
-        earned = {t.purchase_id: t for t in Transaction.objects.filter(purchase__in=ids, kind=Transaction.Kind.EARN)}
+        earned = {
+            t.purchase_id: t for t in Transaction.objects.filter(purchase__in=ids, kind=Transaction.Kind.EARN)
+        }
         issued = dict(
             Posting.objects.filter(
                 transaction__purchase__in=ids,
@@ -126,5 +131,8 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
                 expected -= rules.points_to_take_back(told, back, rulebook, 0)
             if issued.get(ticket.pk, 0) != expected:
                 yield Difference(
-                    "ticket_earned_what_its_rules_say", f"purchase {ticket.pk}", expected, issued.get(ticket.pk, 0)
+                    "ticket_earned_what_its_rules_say",
+                    f"purchase {ticket.pk}",
+                    expected,
+                    issued.get(ticket.pk, 0),
                 )

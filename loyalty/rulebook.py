@@ -1,4 +1,4 @@
-"""Which rules held when: versions are read once and answer for any instant, so a late ticket is judged as on its day."""
+"""Which rules held when: versions are read once and answer for any instant; a late ticket is judged as on its day."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +37,9 @@ class Rulebook:
     def at(self, instant: datetime) -> list[rules.RuleTerms]:
         """The rule versions in force: from their start, included, to their end, excluded."""
         return [
-            terms for start, end, terms in self.versions if start <= instant and (end is None or instant < end)
+            terms
+            for start, end, terms in self.versions
+            if start <= instant and (end is None or instant < end)
         ]
 
 

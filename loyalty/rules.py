@@ -96,31 +96,44 @@ def validate(kind: str, conditions: Mapping, terms: Mapping) -> None:
     """Raise `InvalidRule` naming the word that is unknown, missing or of the wrong type."""
     if kind not in TERMS:
         raise InvalidRule("kind", f"unknown kind «{kind}»")
-    for word in conditions:
-        if word not in TICKET_CONDITIONS | LINE_CONDITIONS:
-            raise InvalidRule(f"conditions.{word}", "unknown condition")
-    for word in ("categories", "skus", "stores", "tiers", "weekdays"):
-        if word in conditions and not isinstance(conditions[word], (list, tuple)):
-            raise InvalidRule(f"conditions.{word}", "a list is expected")
-    if "hours" in conditions:
-        _hours(conditions["hours"])
+    _validate_conditions(conditions)
     for word in terms:
         if word not in TERMS[kind]:
             raise InvalidRule(f"terms.{word}", f"unknown term of a {kind} rule")
     for word in sorted(REQUIRED_TERMS[kind] - set(terms)):
         raise InvalidRule(f"terms.{word}", "missing")
+    _validate_terms(terms)
+
+
+def _validate_conditions(conditions: Mapping) -> None:
+    for word, value in conditions.items():
+        if word not in TICKET_CONDITIONS | LINE_CONDITIONS:
+            raise InvalidRule(f"conditions.{word}", "unknown condition")
+        if word == "hours":
+            _hours(value)
+        elif word == "min_total_cents":
+            _whole_number("conditions.min_total_cents", value)
+        elif not isinstance(value, (list, tuple)):
+            raise InvalidRule(f"conditions.{word}", "a list is expected")
+
+
+def _validate_terms(terms: Mapping) -> None:
     for word in ("points", "per_cents", "cap_per_ticket", "pending_days", "expiry_months"):
-        value = terms.get(word)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise InvalidRule(f"terms.{word}", "a whole number, zero or more, is expected")
+        if terms.get(word) is not None:
+            _whole_number(f"terms.{word}", terms[word])
     if terms.get("per_cents") == 0:
         raise InvalidRule("terms.per_cents", "must not be zero")
-    if kind == MULTIPLIER:
+    if "factor" in terms:
         _factor(terms["factor"])
     if terms.get("stacking", BEST) not in (BEST, SUM, PRODUCT):
         raise InvalidRule("terms.stacking", f"one of {BEST}, {SUM}, {PRODUCT} is expected")
     if terms.get("rounding", ROUND_TICKET) not in (ROUND_TICKET, ROUND_LINE):
         raise InvalidRule("terms.rounding", f"{ROUND_TICKET} or {ROUND_LINE} is expected")
+
+
+def _whole_number(path: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidRule(path, "a whole number, zero or more, is expected")
 
 
 def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
@@ -158,10 +171,11 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
         steps.append(_step(base, cap - running, "cap"))
         running = cap
     for rule in rules:
-        if rule.kind == BONUS and _ticket_meets(ticket, rule.conditions):
-            if any(_line_meets(line, rule.conditions) for line in ticket.lines):
-                steps.append(_step(rule, rule.terms["points"], "bonus"))
-                running += rule.terms["points"]
+        if rule.kind != BONUS or not _ticket_meets(ticket, rule.conditions):
+            continue
+        if any(_line_meets(line, rule.conditions) for line in ticket.lines):
+            steps.append(_step(rule, rule.terms["points"], "bonus"))
+            running += rule.terms["points"]
     return Earned(running, steps, terms.get("pending_days", 0), terms.get("expiry_months"))
 
 

@@ -31,10 +31,20 @@ def open_programme(time_zone: str, points_from: date | None = None) -> Programme
     start = timezone.now()
     if points_from:
         start = datetime.combine(points_from, time.min, ZoneInfo(time_zone))
-    base = Rule.objects.create(code="base", name=_("One point for each euro"), kind=Rule.Kind.BASE, priority=10)
-    terms = {"points": 1, "per_cents": 100, "rounding": "ticket", "pending_days": 0, "expiry_months": EXPIRY_MONTHS}
+    base = Rule.objects.create(
+        code="base", name=_("One point for each euro"), kind=Rule.Kind.BASE, priority=10
+    )
+    terms = {
+        "points": 1,
+        "per_cents": 100,
+        "rounding": "ticket",
+        "pending_days": 0,
+        "expiry_months": EXPIRY_MONTHS,
+    }
     rulebook.publish(base, {}, terms, reason=_("opening of the brand"), effective_from=start)
-    bonus = Rule.objects.create(code="big-basket", name=_("Bonus for a big basket"), kind=Rule.Kind.BONUS, priority=50)
+    bonus = Rule.objects.create(
+        code="big-basket", name=_("Bonus for a big basket"), kind=Rule.Kind.BONUS, priority=50
+    )
     rulebook.publish(
         bonus,
         {"min_total_cents": BIG_BASKET_CENTS},

@@ -45,7 +45,9 @@ def balances_of(profile_ids) -> dict[int, Balance]:
         ):
             points[profile_id][kind] = balance
         tiers = dict(
-            Membership.objects.filter(profile__in=ids, tier__isnull=False).values_list("profile", "tier__name")
+            Membership.objects.filter(profile__in=ids, tier__isnull=False).values_list(
+                "profile", "tier__name"
+            )
         )
         expiring: dict[int, tuple[date, int]] = {}
         lots = (
@@ -79,7 +81,9 @@ def history(profile: Profile, limit: int = 50) -> list[Movement]:
     with whole_network():
         accounts = list(Account.objects.filter(profile=profile).values_list("pk", flat=True))
     transactions = list(
-        Transaction.objects.filter(profile=profile).select_related("store", "purchase").order_by("-pk")[:limit]
+        Transaction.objects.filter(profile=profile)
+        .select_related("store", "purchase")
+        .order_by("-pk")[:limit]
     )
     moved = dict(
         Posting.objects.filter(transaction__in=transactions, account__in=accounts)

@@ -8,7 +8,10 @@ from msgspec import Meta, Struct
 
 Name = Annotated[str, Meta(max_length=120)]
 Code = Annotated[str, Meta(min_length=1, max_length=40)]
-Id = Annotated[str, Meta(min_length=1, max_length=64, description="The till's own id, unique in its store, till and day.")]
+Id = Annotated[
+    str,
+    Meta(min_length=1, max_length=64, description="The till's own id, unique in its store, till and day."),
+]
 Amount = Annotated[Decimal, Meta(description="Major units with at most two decimals, e.g. 19.95.")]
 Instant = Annotated[datetime, Meta(tz=True, description="With a zone, e.g. 2026-03-01T10:00:00+01:00.")]
 Quantity = Annotated[Decimal, Meta(description="More than zero, at most three decimals.")]

@@ -44,7 +44,6 @@ class ScopeMiddleware:
 
     def __call__(self, request):
         scope = request.user.scope if request.user.is_authenticated else NOTHING
+        # A streamed body is produced after this block: whoever streams rows opens a scope of its own.
         with scoped_to(scope):
-            response = self.get_response(request)
-            # A streamed body is produced after this block: it must carry its own scope.
-            return response
+            return self.get_response(request)

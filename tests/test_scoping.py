@@ -112,7 +112,7 @@ def opened(client, address: str, *statuses: int) -> tuple[int, list[str]]:
     return response.status_code, [f"{address} shows {canary}" for canary in CANARIES if canary in text]
 
 
-# --- Models ------------------------------------------------------------------------------------------------------------
+# --- Models --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", OUR_MODELS, ids=lambda model: model._meta.label)
@@ -143,7 +143,7 @@ def test_a_store_changes_nothing_of_another(network, bruno):
         assert {str(profile) for profile in Profile.objects.all()} == {"Nadine Nordmann", "Berthe Partagée"}
 
 
-# --- Admin -------------------------------------------------------------------------------------------------------------
+# --- Admin ---------------------------------------------------------------------------------------------------
 
 
 def _admin_pages(model):
@@ -185,7 +185,7 @@ def test_the_first_page_and_the_search_of_a_store_stay_inside(network, bruno, cl
         assert "Ysoline" not in response.content.decode()
 
 
-# --- API and store area ------------------------------------------------------------------------------------------------
+# --- API and store area --------------------------------------------------------------------------------------
 
 
 def _paths(resolver: URLResolver, prefix: str = ""):
@@ -240,7 +240,7 @@ def test_a_till_finds_no_member_of_another_store_by_id(network, lille_till, till
         assert response.status_code == (200 if known else 404)
 
 
-# --- Segments ------------------------------------------------------------------------------------------------------------
+# --- Segments ------------------------------------------------------------------------------------------------
 
 VALUES = {
     Takes.NUMBER: (">=", 1), Takes.CENTS: (">=", 1), Takes.DAYS: ("<=", 5000), Takes.DAY: (">=", "2020-01-01"),

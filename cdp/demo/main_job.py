@@ -180,7 +180,9 @@ def import_files(one: Played) -> dict:
     with inside(one.brand):
         for code, path in one.data.files.items():
             source = Source.objects.get(code=code)
-            import_run = imports.start(Path(path), source, Staff.objects.get(role=Role.MARKETER), Path(path).name)
+            import_run = imports.start(
+                Path(path), source, Staff.objects.get(role=Role.MARKETER), Path(path).name
+            )
             wait_for(import_run.job)
             import_run.refresh_from_db()
             numbers[code] = imports.numbers(import_run)
@@ -440,7 +442,9 @@ def wait_for(job: Job) -> None:
         raise JobFailed(f"{job.title}: {job.error}")
 
 
-def poll(settled: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None, seconds: float = 600) -> None:
+def poll(
+    settled: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None, seconds: float = 600
+) -> None:
     """Ask again and again, and give up after `seconds`."""
     end = monotonic() + seconds
     while not settled():

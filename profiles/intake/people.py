@@ -234,10 +234,8 @@ def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, Profile]]]:
 def _holder(comparable: Comparable, holders: dict[str, list[tuple[str, Profile]]]) -> Profile | None:
     """The person who holds the same card, unless the first names say that two persons share it."""
     same_card = holders.get(comparable.card, [])
-    for name, profile in same_card:
-        level = compare_first_names(name, comparable.first_name)
-        if level == DIFFERENT_FIRST_NAME:
-            return None
+    if any(compare_first_names(n, comparable.first_name) == DIFFERENT_FIRST_NAME for n, _holder in same_card):
+        return None
     return same_card[0][1] if same_card else None
 
 

@@ -37,7 +37,10 @@ class Store(StoreScoped):
     city = models.CharField(_("town"), max_length=80, blank=True)
     time_zone = models.CharField(_("time zone"), max_length=40, default="Europe/Paris")
     phone_region = models.CharField(
-        _("phone region"), max_length=2, default="FR", help_text=_("Country whose phone numbers need no prefix.")
+        _("phone region"),
+        max_length=2,
+        default="FR",
+        help_text=_("Country whose phone numbers need no prefix."),
     )
     closed_on = models.DateField(_("closed on"), null=True, blank=True)
 

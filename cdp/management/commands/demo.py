@@ -122,7 +122,9 @@ class Command(BaseCommand):
         for slug in summary["brands"]:
             table.add_column(slug, justify="right")
         for title, figures in _rows(summary["brands"]).items():
-            table.add_row(title, *(f"{figure:,}" if isinstance(figure, int) else str(figure) for figure in figures))
+            table.add_row(
+                title, *(f"{figure:,}" if isinstance(figure, int) else str(figure) for figure in figures)
+            )
         self.console.print(table)
         self.console.print(f"Figures: {(FOLDER / 'summary.json').relative_to(settings.BASE_DIR)}")
 
@@ -154,8 +156,12 @@ def _rows(brands: dict) -> dict[str, list]:
             figures.append(value)
         return figures
 
-    received = [sum(numbers["received"] for numbers in brand["records"].values()) for brand in brands.values()]
-    rejected = [sum(numbers["rejected"] for numbers in brand["records"].values()) for brand in brands.values()]
+    received = [
+        sum(numbers["received"] for numbers in brand["records"].values()) for brand in brands.values()
+    ]
+    rejected = [
+        sum(numbers["rejected"] for numbers in brand["records"].values()) for brand in brands.values()
+    ]
     return {
         "stores": each("stores"),
         "customer rows received": received,
@@ -188,7 +194,7 @@ def _worker() -> Iterator[None]:
     for path in (log, pid_file):
         path.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        worker = subprocess.Popen(  # noqa: S603 - our own interpreter, our own arguments
+        worker = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "cdp.celery", "worker", "--pool=prefork", "--concurrency=1",
              "--loglevel=INFO", "--without-gossip", "--without-mingle"],
             cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
