@@ -5,6 +5,7 @@ import logging
 
 from django.db import IntegrityError, OperationalError
 from django.http import Http404, HttpResponse
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from rest_framework.views import exception_handler
 
@@ -34,10 +35,11 @@ TABLE = (
 )
 STATUS_OF_CODE = {"unknown_sale": 409}
 RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5}
+CHALLENGE = {"unknown_till": "Till"}
 
 
 def problem(
-    status: int, code: str, title: str, detail: str, errors: list[dict] | None = None
+    status: int, code: str, title: str | Promise, detail: str, errors: list[dict] | None = None
 ) -> HttpResponse:
     """An `application/problem+json` answer. `errors` holds {"field", "detail"} where fields are at fault."""
     body = {
@@ -52,6 +54,8 @@ def problem(
     response = HttpResponse(json.dumps(body), status=status, content_type="application/problem+json")
     if code in RETRY_AFTER_SECONDS:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS[code])
+    if code in CHALLENGE:
+        response["WWW-Authenticate"] = CHALLENGE[code]
     return response
 
 
@@ -64,17 +68,23 @@ def answer_to(error: Exception) -> HttpResponse | None:
     code = code or error.code
     if isinstance(error, (IntegrityError, OperationalError)):
         log.warning("%s: %s", code, error)
+    detail: str | Promise
     if isinstance(error, NotEnoughPoints):
         detail = _("%(missing)s more points are needed") % {"missing": error.missing}
     elif isinstance(error, (IntegrityError, OperationalError)):
         detail = title
+    elif isinstance(error, MethodNotAllowed):
+        detail = _("the path answers to %s") % error.allowed
     else:
         detail = getattr(error, "detail", "") or str(error) or title
     field = getattr(error, "field", "")
-    return problem(
+    answer = problem(
         STATUS_OF_CODE.get(code, status), code, title, str(detail),
         [{"field": field, "detail": str(detail)}] if field else None,
     )  # fmt: skip
+    if isinstance(error, MethodNotAllowed):
+        answer["Allow"] = error.allowed
+    return answer
 
 
 class ProblemMiddleware:
@@ -86,15 +96,23 @@ class ProblemMiddleware:
     def __call__(self, request):
         response = self.get_response(request)
         if response.status_code == 404 and request.path.startswith("/api/") and not _is_problem(response):
-            return problem(
-                404, "not_found", _("Not found"), _("nothing answers at {path}").format(path=request.path)
-            )
+            return _nothing_at(request.path)
         return response
+
+    def process_view(self, request, view, args, kwargs):
+        # The admin answers every address that nothing else does, with its login page: no answer for a machine.
+        if request.path.startswith("/api/") and request.resolver_match.app_name == "admin":
+            return _nothing_at(request.path)
+        return None
 
     def process_exception(self, request, error):
         if request.path.startswith("/api/") and not isinstance(error, Http404):
             return answer_to(error)
         return None
+
+
+def _nothing_at(path: str) -> HttpResponse:
+    return problem(404, "not_found", _("Not found"), _("nothing answers at {path}").format(path=path))
 
 
 def _is_problem(response) -> bool:

@@ -3,7 +3,9 @@
 A domain exception leaves the view as it is; `cdp/api_errors.py` holds the one table that turns it into a problem.
 """
 
+import re
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from functools import wraps
 from uuid import UUID
@@ -32,7 +34,14 @@ from tenants.scoping import scoped_to
 LARGEST_BODY = 1024 * 1024
 LARGEST_BATCH_BODY = 4 * 1024 * 1024
 
-_encode = msgspec.json.Encoder().encode
+# Years in which shops tell the time: beyond them, adding a zone or a window leaves the calendar.
+PLAUSIBLE_YEARS = range(1970, 9999)
+
+# A kept answer comes back with its keys in another order: sorted, a repeated answer is equal to the byte.
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+# The escape of the one character that PostgreSQL keeps in no text.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class BodyTooLarge(ValueError):
@@ -40,7 +49,11 @@ class BodyTooLarge(ValueError):
 
 
 class MethodNotAllowed(ValueError):
-    """The path answers to another method. `args[0]` is the allowed one."""
+    """The path answers to another method: to `allowed`."""
+
+    def __init__(self, allowed: str):
+        super().__init__(allowed)
+        self.allowed = allowed
 
 
 class InvalidBody(ValueError):
@@ -73,6 +86,8 @@ def posted(body_type: type, largest: int = LARGEST_BODY) -> Callable:
 def _decoded(request: HttpRequest, decoder: msgspec.json.Decoder, largest: int):
     if int(request.headers.get("Content-Length") or 0) > largest:
         raise BodyTooLarge(_("the body is larger than %s bytes") % largest)
+    if _NUL.search(request.body):
+        raise InvalidBody(_("the character U+0000 is not allowed"), "")
     try:
         return decoder.decode(request.body)
     except msgspec.ValidationError as error:
@@ -145,15 +160,17 @@ def refund(till: Till, body: schemas.RefundRequest) -> Answer:
     return tills.refund(
         till,
         RefundStatement(
-            body.refund_id, body.refunded_at, body.receipt_id, lines, body.business_day, body.store
+            body.refund_id, _instant(body.refunded_at, "refunded_at"), body.receipt_id, lines, body.business_day,
+            body.store,
         ),
-    )
+    )  # fmt: skip
 
 
 @posted(schemas.RedemptionRequest)
 def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
     """Spend points for money off."""
-    return tills.redeem(till, _shown(body.member), body.points, body.redemption_id, body.redeemed_at)
+    at = _instant(body.redeemed_at, "redeemed_at")
+    return tills.redeem(till, _shown(body.member), body.points, body.redemption_id, at)
 
 
 def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
@@ -178,7 +195,7 @@ def _shown(told: schemas.MemberShown) -> Shown:
 def _ticket(told: schemas.PurchaseRequest) -> Ticket:
     return Ticket(
         receipt_id=told.receipt_id,
-        bought_at=told.bought_at,
+        bought_at=_instant(told.bought_at, "bought_at"),
         shown=_shown(told.member) if told.member else None,
         payment=told.payment,
         lines=[
@@ -195,11 +212,16 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
     )
 
 
+def _instant(told: datetime, field: str) -> datetime:
+    if told.year not in PLAUSIBLE_YEARS:
+        raise Problem("implausible_date", _("the year %s cannot be right") % told.year, field)
+    return told
+
+
 def _cents(amount: Decimal, field: str) -> int:
-    cents = amount * 100 if amount.is_finite() and abs(amount) < 10**10 else None
-    if cents is None or cents != cents.to_integral_value():
-        raise Problem("invalid_amount", _("an amount has at most two decimals: %s") % amount, field)
-    return int(cents)
+    if not amount.is_finite() or abs(amount) >= 10**10 or amount != round(amount, 2):
+        raise Problem("invalid_amount", _("an amount has at most two decimals: %s") % str(amount)[:40], field)
+    return int(round(amount, 2) * 100)
 
 
 def _quantity(quantity: Decimal, field: str) -> Decimal:

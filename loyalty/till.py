@@ -24,6 +24,7 @@ from tenants.network.models import Till
 from tenants.scoping import whole_network
 
 LARGEST_BATCH = 500
+ID_OF_REQUEST = {"purchase": "receipt_id", "refund": "refund_id", "redemption": "redemption_id"}
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,33 @@ def identify(till: Till, shown: Shown) -> dict:
 
 @transaction.atomic
 def enrol(till: Till, shown: Shown, fields: dict[str, str], consents=()) -> dict:
-    """Find the member, or take a new one in with what was said at the till. Raises `Problem`."""
+    """Find the member, or take a new one in with what was said at the till. Raises `Problem`.
+
+    A card that bought before anybody said whose it is gets its name now; a member who has a name keeps it.
+    """
+    source = intake.purchases.till_source()
+    external_id = f"{shown.kind}:{intake.purchases.key_of(shown, till)}"[:80]
     try:
-        return identify(till, shown)
+        known = _member(till, shown)
     except UnknownMember:
-        told = {**fields, shown.kind: shown.value}
-        outcome = intake.take_in_records(
-            intake.purchases.till_source(),
-            [
-                Statement(
-                    external_id=f"{shown.kind}:{intake.purchases.key_of(shown, till)}"[:80],
-                    fields=told,
-                    raw={**told, "shown_at": str(till)},
-                    store_code=till.store.code,
-                    consents=consents,
-                )
-            ],
-        )[0]
+        known = None
+    with whole_network():
+        ours = known and known.records.filter(source=source, external_id=external_id).exists()
+    if known and (known.first_name or known.last_name or not ours):
+        return member_view(known)
+    told = {**fields, shown.kind: shown.value}
+    outcome = intake.take_in_records(
+        source,
+        [
+            Statement(
+                external_id=external_id,
+                fields=told,
+                raw={**told, "shown_at": str(till)},
+                store_code=till.store.code,
+                consents=consents,
+            )
+        ],
+    )[0]
     with whole_network():
         members.refresh([outcome.profile_id])
         return member_view(Profile.objects.get(pk=outcome.profile_id))
@@ -172,11 +183,11 @@ def _record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Pr
     )  # fmt: skip
     for position in news:
         answers[position] = Answer(201, bodies[position])
-    for position in fresh:
-        # The same ticket twice in one batch: the second hears what the first was told.
-        if answers[position] is None:
-            first = next(p for p in news if keys[p] == keys[position])
-            answers[position] = Answer(201, bodies[first], replayed=True)
+    # The same ticket twice in one batch, or in a request that ended meanwhile: it hears what the first was told.
+    twice = [position for position in fresh if answers[position] is None]
+    told = _told_before(till, [keys[position] for position in twice]) if twice else {}
+    for position in twice:
+        answers[position] = _again(told[keys[position]], intake.purchases.content_hash(tickets[position]))
     return answers
 
 
@@ -335,10 +346,13 @@ def as_recorded(purchase: Purchase, lines, tier: str) -> rules.Ticket:
 
 
 def _once_more_after_a_race(verb, *args):
-    """Two equal requests at once: the loser of the race asks again and hears what the winner was told."""
+    """Two equal requests at once: the loser of the race asks again and hears what the winner was told.
+
+    Points that are missing may have been spent by the equal request, which this one waited for.
+    """
     try:
         return verb(*args)
-    except (IntegrityError, ledger.AlreadyPosted):
+    except (IntegrityError, ledger.AlreadyPosted, ledger.NotEnoughPoints):
         return verb(*args)
 
 
@@ -348,8 +362,9 @@ def _told_before(till: Till, keys: Sequence[str]) -> dict[str, TillRequest]:
 
 def _again(before: TillRequest, content: str) -> Answer | Problem:
     if before.request_hash != content:
+        field = ID_OF_REQUEST[before.key.partition(":")[0]]
         return Conflict(
-            "id_reused", _("this id was used before with another content: %s") % before.key, "receipt_id"
+            "id_reused", _("this id was used before with another content: %s") % before.key, field
         )
     return Answer(before.status, before.response, replayed=True)
 

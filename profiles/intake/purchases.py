@@ -139,7 +139,7 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
     An identifier that nobody has shown before makes a new customer, so that the points wait for the name.
     """
     now = timezone.now()
-    answers: list[Recorded | None] = [None] * len(tickets)
+    answers: dict[int, Recorded] = {}
     sound: list[int] = []
     for position, ticket in enumerate(tickets):
         try:
@@ -162,7 +162,7 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
                 continue
             purchase = Purchase(
                 store=till.store, till=till, business_day=day, receipt_id=ticket.receipt_id,
-                bought_at=ticket.bought_at, received_at=now, profile_id=people.get(ticket.shown),
+                bought_at=ticket.bought_at, received_at=now, profile_id=people.get(ticket.shown) if ticket.shown else None,
                 identified_by=f"{ticket.shown.kind}:{key_of(ticket.shown, till)}" if ticket.shown else "",
                 total_cents=ticket.total_cents, payment=ticket.payment, content_hash=content,
             )  # fmt: skip
@@ -172,10 +172,10 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
             answers[position] = Recorded(RECORDED, purchase)
         Purchase.objects.bulk_create(fresh)
         PurchaseLine.objects.bulk_create(lines, batch_size=5000)
-        met = {purchase.profile_id for purchase in fresh} - {None}
+        met = {purchase.profile_id for purchase in fresh if purchase.profile_id}
         facts.met_at(met, till.store)
         facts.refresh(met)
-    return answers
+    return [answers[position] for position in range(len(tickets))]
 
 
 def check(ticket: Ticket, till: Till, now: datetime) -> None:
@@ -272,8 +272,8 @@ def till_source() -> Source:
 def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
     """Record goods brought back: the refund, and RECORDED or DUPLICATE.
 
-    Raises `Problem`: `unknown_sale` where the ticket is not known (yet), `unknown_line`, `quantity_exceeded` where
-    more comes back than was sold, `future_date`; and `Conflict`.
+    Raises `Problem`: `unknown_sale` where the ticket is not known (yet), `unknown_line`, `line_twice`,
+    `quantity_exceeded` where more comes back than was sold, `future_date`; and `Conflict`.
     """
     now = timezone.now()
     if statement.refunded_at > now + CLOCK_SKEW:
@@ -283,7 +283,12 @@ def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
     with whole_network():
         day = statement.refunded_at.astimezone(till.store.zone).date()
         content = content_hash(statement)
-        known = Refund.objects.filter(till=till, business_day=day, refund_id=statement.refund_id).first()
+        recorded = Refund.objects.filter(till=till, business_day=day, refund_id=statement.refund_id)
+        known = recorded.first()
+        if known is None:
+            purchase = _sale(till, statement)
+            # Asked again under the sale's lock: the same refund may have been under way in another request.
+            known = recorded.first()
         if known:
             if known.content_hash != content:
                 raise Conflict(
@@ -292,7 +297,6 @@ def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
                     "refund_id",
                 )
             return known, DUPLICATE
-        purchase = _sale(till, statement)
         sold = {line.number: line for line in purchase.lines.all()}
         returned = dict(
             RefundLine.objects.filter(line__purchase=purchase)
@@ -318,6 +322,10 @@ def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
                     _("%(left)s of line %(number)s can still be brought back")
                     % {"left": (line.quantity - already).normalize(), "number": back.number},
                     f"lines[{position}].quantity",
+                )
+            if back.number in {line.number for line, _quantity, _cents in lines}:
+                raise Problem(
+                    "line_twice", _("line %s stands here twice") % back.number, f"lines[{position}].number"
                 )
             returned[back.number] = already + back.quantity
             # Cumulative, so that the parts of a line sum to its price whatever the split.
