@@ -18,11 +18,15 @@ taken by priority, then code, so the same ticket earns the same whoever asks.
 """
 
 import calendar
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from math import floor
+from typing import Any
+
+Words = Mapping[str, Any]  # the JSON of conditions or terms
+Step = dict[str, str | int]
 
 BASE, MULTIPLIER, BONUS = "base", "multiplier", "bonus"
 BEST, SUM, PRODUCT = "best", "sum", "product"
@@ -77,8 +81,8 @@ class RuleTerms:
     number: int
     kind: str
     priority: int
-    conditions: Mapping = field(default_factory=dict)
-    terms: Mapping = field(default_factory=dict)
+    conditions: Words = field(default_factory=dict)
+    terms: Words = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,12 @@ class Earned:
     to `points`. `pending_days` and `expiry_months` come from the base rule (`None`: never expires)."""
 
     points: int
-    steps: list[dict]
+    steps: list[Step]
     pending_days: int = 0
     expiry_months: int | None = None
 
 
-def validate(kind: str, conditions: Mapping, terms: Mapping) -> None:
+def validate(kind: str, conditions: Words, terms: Words) -> None:
     """Raise `InvalidRule` naming the word that is unknown, missing or of the wrong type."""
     if kind not in TERMS:
         raise InvalidRule("kind", f"unknown kind «{kind}»")
@@ -105,7 +109,7 @@ def validate(kind: str, conditions: Mapping, terms: Mapping) -> None:
     _validate_terms(terms)
 
 
-def _validate_conditions(conditions: Mapping) -> None:
+def _validate_conditions(conditions: Words) -> None:
     for word, value in conditions.items():
         if word not in TICKET_CONDITIONS | LINE_CONDITIONS:
             raise InvalidRule(f"conditions.{word}", "unknown condition")
@@ -117,7 +121,7 @@ def _validate_conditions(conditions: Mapping) -> None:
             raise InvalidRule(f"conditions.{word}", "a list is expected")
 
 
-def _validate_terms(terms: Mapping) -> None:
+def _validate_terms(terms: Words) -> None:
     for word in ("points", "per_cents", "cap_per_ticket", "pending_days", "expiry_months"):
         if terms.get(word) is not None:
             _whole_number(f"terms.{word}", terms[word])
@@ -131,7 +135,7 @@ def _validate_terms(terms: Mapping) -> None:
         raise InvalidRule("terms.rounding", f"{ROUND_TICKET} or {ROUND_LINE} is expected")
 
 
-def _whole_number(path: str, value) -> None:
+def _whole_number(path: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidRule(path, "a whole number, zero or more, is expected")
 
@@ -223,7 +227,9 @@ def discount_for(points: int, reward_points: int, reward_cents: int) -> int:
     return points // reward_points * reward_cents
 
 
-def _extra_of_multipliers(line: Line, earned: Decimal, multipliers: Sequence[RuleTerms]):
+def _extra_of_multipliers(
+    line: Line, earned: Decimal, multipliers: Sequence[RuleTerms]
+) -> Iterator[tuple[RuleTerms, Decimal]]:
     """(rule, points beyond the base) for one line, by the stacking class of the multipliers that match it.
 
     The class of the first matching rule (by priority) holds for the line.
@@ -246,7 +252,7 @@ def _extra_of_multipliers(line: Line, earned: Decimal, multipliers: Sequence[Rul
             reached *= factor
 
 
-def _ticket_meets(ticket: Ticket, conditions: Mapping) -> bool:
+def _ticket_meets(ticket: Ticket, conditions: Words) -> bool:
     if "stores" in conditions and ticket.store not in conditions["stores"]:
         return False
     if "tiers" in conditions and ticket.tier not in conditions["tiers"]:
@@ -257,16 +263,16 @@ def _ticket_meets(ticket: Ticket, conditions: Mapping) -> bool:
         start, end = _hours(conditions["hours"])
         if not start <= ticket.local_time.time() < end:
             return False
-    return ticket.total_cents >= conditions.get("min_total_cents", 0)
+    return ticket.total_cents >= int(conditions.get("min_total_cents", 0))
 
 
-def _line_meets(line: Line, conditions: Mapping) -> bool:
+def _line_meets(line: Line, conditions: Words) -> bool:
     if "categories" in conditions and line.category not in conditions["categories"]:
         return False
     return "skus" not in conditions or line.sku in conditions["skus"]
 
 
-def _hours(value) -> tuple[time, time]:
+def _hours(value: Any) -> tuple[time, time]:
     try:
         start, end = (time.fromisoformat(text) for text in value)
     except (TypeError, ValueError):
@@ -274,7 +280,7 @@ def _hours(value) -> tuple[time, time]:
     return start, end
 
 
-def _factor(value) -> Decimal:
+def _factor(value: object) -> Decimal:
     try:
         factor = Decimal(str(value))
     except InvalidOperation:
@@ -288,5 +294,5 @@ def _rounded(points: Decimal) -> int:
     return floor(points.to_integral_value(rounding=ROUND_FLOOR))
 
 
-def _step(rule: RuleTerms, points: int, why: str) -> dict:
+def _step(rule: RuleTerms, points: int, why: str) -> Step:
     return {"rule": rule.code, "version": rule.number, "points": points, "why": why}

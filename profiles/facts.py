@@ -63,8 +63,8 @@ def _purchases(rows: dict[int, ProfileFacts]) -> None:
         .values(person=F("purchase__profile"))
         .annotate(cents=Sum("total_cents"))
     )
-    for sums in returned:
-        rows[sums["person"]].spend_cents -= sums["cents"]
+    for back in returned:
+        rows[back["person"]].spend_cents -= back["cents"]
 
 
 def _home_stores(rows: dict[int, ProfileFacts]) -> None:

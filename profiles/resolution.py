@@ -288,8 +288,8 @@ def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
     """What came in after the merge goes to whom it belongs: by the source's id, or by the identifier shown."""
     of_loser = SourceRecord.objects.filter(profile=loser)
     for source_id, external_id in set(of_loser.values_list("source", "external_id")):
-        later = SourceRecord.objects.filter(source=source_id, external_id=external_id, profile=winner)
-        ids = list(later.values_list("pk", flat=True))
+        newer = SourceRecord.objects.filter(source=source_id, external_id=external_id, profile=winner)
+        ids = list(newer.values_list("pk", flat=True))
         for model in (Identifier, ConsentChange):
             model.objects.filter(record__in=ids).update(profile=loser)
         SourceRecord.objects.filter(pk__in=ids).update(profile=loser)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from time import monotonic, sleep
@@ -247,7 +248,7 @@ def as_sent(ticket: played.Ticket) -> Ticket:
         payment=ticket.payment,
         lines=[
             TicketLine(
-                sku=line.sku, label=line.label, category=line.category, quantity=line.quantity,
+                sku=line.sku, label=line.label, category=line.category, quantity=Decimal(line.quantity),
                 amount_cents=line.amount_cents, discount_cents=line.discount_cents,
             )
             for line in ticket.lines

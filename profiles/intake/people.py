@@ -107,7 +107,7 @@ def take_in_records(
     now = timezone.now()
     with whole_network():
         stores = {store.code: store for store in Store.objects.all()}
-        outcomes: list[Outcome | None] = [None] * len(statements)
+        outcomes: dict[int, Outcome] = {}
         clean: list[tuple[int, _Clean]] = []
         for position, statement in enumerate(statements):
             try:
@@ -125,7 +125,7 @@ def take_in_records(
             outcomes[position] = Outcome(
                 item.statement.line, item.verdict, column, reason, item.record.pk, item.profile.pk
             )
-    return outcomes
+    return [outcomes[position] for position in range(len(statements))]
 
 
 def _cleaned(statement: Statement, source: Source, stores: dict[str, Store], now: datetime) -> _Clean:

@@ -61,7 +61,7 @@ class Store(StoreScoped):
         return ZoneInfo(self.time_zone)
 
 
-class StaffManager(BaseUserManager):
+class StaffManager(BaseUserManager["Staff"]):
     def create_user(self, email: str, password: str | None = None, **fields) -> "Staff":
         staff = self.model(email=self.normalize_email(email).lower(), **fields)
         staff.set_password(password)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -40,7 +41,7 @@ class Command(BaseCommand):
             raise CommandError("this folder is being served: make stop first")
         self.console = Console()
         started = time.monotonic()
-        summary = {"size": size}
+        summary: dict[str, Any] = {"size": size}
         with _worker(), self._bars() as self.bars:
             summary |= self._play(size)
         summary["seconds"] = round(time.monotonic() - started, 1)
@@ -62,7 +63,7 @@ class Command(BaseCommand):
             world.write_files(files)
             advance(1, 1)
         main_job.start_over([data.slug for data in world.brands])
-        brands = {}
+        brands: dict[str, Any] = {}
         for data in world.brands:
             with self._step(f"{data.name}: open the brand") as advance:
                 one = main_job.onboard(data, today, lambda p, advance=advance: advance(p.done, p.total))
