@@ -1,0 +1,141 @@
+"""The documentation says what is: links lead somewhere, commands exist, codes and words are explained, examples hold."""
+
+import ast
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from campaigns.segments.fields import VOCABULARY
+from cdp.api_errors import RETRY_AFTER_SECONDS, STATUS_OF_CODE, TABLE
+from loyalty import ledger, proof, till
+from loyalty.models import Account, Lot, Posting, Transaction
+from profiles.intake import RefundLineStatement, RefundStatement
+from tests.loyalty.conftest import CARD, programme, ticket  # noqa: F401 - a fixture
+
+ROOT = Path(settings.BASE_DIR)
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, ROOT / "CHANGELOG.md", *DOCS]
+
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def names(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code, where a bracket and a parenthesis are no link."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading is called in an address: lower case, hyphens for spaces, other signs dropped."""
+    headings = HEADING.findall(prose(page))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_every_link_leads_somewhere(page):
+    for target, anchor in LINK.findall(prose(page)):
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), f"{names(page)} links to {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{names(page)} links to {target}#{anchor}"
+
+
+def test_the_readme_names_every_page_of_the_documentation():
+    linked = {target for target, _anchor in LINK.findall(README.read_text())}
+    assert {names(page) for page in DOCS} <= linked
+
+
+def test_every_make_target_that_the_pages_name_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE))
+        assert named <= targets, names(page)
+    assert "`make test`" in README.read_text()
+
+
+def test_every_path_in_code_type_exists():
+    """`loyalty/till.py` and its like: files of ours that a page names in passing."""
+    ours = re.compile(r"`((?:cdp|tenants|profiles|loyalty|campaigns|tests|docs)/[\w/.]+\.(?:py|sql|md))`")
+    for page in PAGES:
+        for path in ours.findall(page.read_text()):
+            assert (ROOT / path).exists(), f"{names(page)} names {path}"
+
+
+# --- Tables of the code that a page repeats --------------------------------------------------------------------
+
+
+def codes_of_problems() -> set[str]:
+    """The code of each `Problem(...)` and `Conflict(...)` that intake and loyalty raise, read from their source."""
+    found = set()
+    for path in chain((ROOT / "profiles/intake").glob("*.py"), (ROOT / "loyalty").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("Problem", "Conflict")
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                found.add(node.args[0].value)
+    return found
+
+
+def test_the_page_for_tills_explains_every_code_with_its_status():
+    statuses = {code: status for _kind, status, code, _title in TABLE if code}
+    statuses |= dict.fromkeys(codes_of_problems(), 422) | STATUS_OF_CODE | {"not_found": 404}
+    row = re.compile(r"^\| `(\w+)` \| (\d{3}) \|", re.MULTILINE)
+    told = {code: int(status) for code, status in row.findall((ROOT / "docs/till-api.md").read_text())}
+    assert told == statuses
+    assert statuses.keys() >= RETRY_AFTER_SECONDS.keys()
+
+
+@pytest.mark.parametrize("word", sorted(VOCABULARY))
+def test_the_page_of_segments_names_every_word(word):
+    assert f"`{word}`" in (ROOT / "docs/segments.md").read_text()
+
+
+# --- The worked example of the ledger --------------------------------------------------------------------------
+
+
+def posted() -> str:
+    """The ledger as text: each transaction's postings, and what the member has after it."""
+    lines = [f"{'transaction':<13}{'account':<12}{'points':>8}{'available':>12}{'debt':>8}"]
+    has = {Account.Kind.AVAILABLE: 0, Account.Kind.DEBT: 0}
+    for transaction in Transaction.objects.order_by("pk"):
+        postings = Posting.objects.filter(transaction=transaction).select_related("account")
+        told = sorted(
+            ((posting.account.kind, posting.points) for posting in postings),
+            key=lambda line: Account.Kind.values.index(line[0]),
+        )
+        for kind, points in told:
+            if kind in has:
+                has[kind] += points
+        for number, (kind, points) in enumerate(told):
+            line = f"{'' if number else transaction.kind:<13}{kind:<12}{points:>+8}"
+            if number == len(told) - 1:
+                line += f"{has[Account.Kind.AVAILABLE]:>12}{has[Account.Kind.DEBT]:>8}"
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def test_the_worked_example_of_the_ledger(lille_till, programme):  # noqa: F811
+    machine, _key = lille_till
+    bought = datetime(2026, 11, 2, 10, tzinfo=UTC)
+    till.record_purchase(machine, ticket("R1", 9990, 5000, at=bought))
+    till.redeem(machine, CARD, 100, "D1", bought + timedelta(minutes=5))
+    back = RefundStatement("B1", bought + timedelta(days=2), "R1", [RefundLineStatement(2, Decimal(1))])
+    till.refund(machine, back)
+    till.record_purchase(machine, ticket("R2", 2000, at=bought + timedelta(days=3)))
+    ledger.expire_due(date(2027, 11, 6))
+    assert posted() in (ROOT / "docs/ledger.md").read_text()
+    assert list(Lot.objects.order_by("pk").values_list("points", "remaining")) == [(199, 0), (20, 0)]
+    assert proof.prove().differences == []
