@@ -1,30 +1,12 @@
-"""What we may send to whom: consent is granted and withdrawn here, and read here.
-
-A change told by a source stays with its record; where two records of one person disagree, the strictest wins. A
-change that the person told us directly (no record) settles the channel for all that was said before it.
-"""
-
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+"""What we may send to whom: consent is granted, withdrawn and asked for here."""
 
 from django.db import transaction
 from django.utils import timezone
 
 from profiles import facts
+from profiles.consent_history import ConsentNow, of_profiles
 from profiles.models import Channel, ConsentChange, Profile
 from tenants.scoping import whole_network
-
-
-@dataclass(frozen=True)
-class ConsentNow:
-    """What holds for one channel: whether granted, since when, who told it and with which wording."""
-
-    granted: bool
-    at: datetime
-    told_by: str
-    wording: str
 
 
 def grant(profile: Profile, channel: str, *, actor, wording: str = "") -> ConsentChange:
@@ -45,31 +27,6 @@ def current(profile: Profile) -> dict[str, ConsentNow]:
 def may_contact(profile: Profile, channel: str) -> bool:
     now = current(profile).get(channel)
     return now is not None and now.granted
-
-
-def of_profiles(profile_ids: Iterable[int]) -> dict[int, dict[str, ConsentNow]]:
-    """What holds now for many people: profile id -> channel -> consent."""
-    told: dict[tuple[int, str], list[ConsentChange]] = defaultdict(list)
-    changes = ConsentChange.objects.filter(profile__in=list(profile_ids)).order_by("at", "id")
-    for change in changes.only("profile_id", "record_id", "channel", "granted", "at", "wording", "actor"):
-        told[change.profile_id, change.channel].append(change)
-    result: dict[int, dict[str, ConsentNow]] = defaultdict(dict)
-    for (profile_id, channel), history in told.items():
-        deciding = settle(history)
-        result[profile_id][channel] = ConsentNow(
-            deciding.granted, deciding.at, deciding.actor, deciding.wording
-        )
-    return dict(result)
-
-
-def settle(history: Sequence[ConsentChange]) -> ConsentChange:
-    """The change that decides a channel, of a history in order of time: pure."""
-    direct = [change for change in history if change.record_id is None]
-    if direct:
-        history = [direct[-1], *[c for c in history if c.record_id and c.at > direct[-1].at]]
-    newest_of_stream = {change.record_id: change for change in history}
-    # The strictest wins: a refusal before a grant, and among equals the newest.
-    return min(newest_of_stream.values(), key=lambda change: (change.granted, -change.at.timestamp()))
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from datetime import date
 
 from django.db.models import Count, F, Max, Min, Sum
 
-from profiles import consent
+from profiles import consent_history
 from profiles.models import Profile, ProfileFacts, ProfileStore, Purchase, Refund, SourceRecord
 from tenants.network.models import Store
 from tenants.scoping import whole_network
@@ -27,7 +27,7 @@ def refresh(profile_ids: Iterable[int]) -> None:
         rows = {profile_id: ProfileFacts(profile_id=profile_id) for profile_id in ids}
         _purchases(rows)
         _home_stores(rows)
-        for profile_id, channels in consent.of_profiles(ids).items():
+        for profile_id, channels in consent_history.of_profiles(ids).items():
             for channel, now in channels.items():
                 setattr(rows[profile_id], f"{channel}_allowed", now.granted)
         ProfileFacts.objects.bulk_create(
