@@ -22,7 +22,7 @@ from campaigns.segments.compiler import (
     read,
     to_queryset,
 )
-from campaigns.segments.fields import VOCABULARY, codes, has_address, may_contact
+from campaigns.segments.fields import VOCABULARY, Field, codes, has_address, may_contact
 from campaigns.segments.language import Group, Leaf, tell, tell_leaf
 from profiles.models import Channel, Profile, ProfileFacts, ProfileStore
 from tenants.network.models import Store
@@ -164,9 +164,8 @@ def _explain(node: Group | Leaf, profile: Profile, language: str, today: date, p
         word = VOCABULARY[node.word]
         value = measure_of(node, today, path).of(profile)
         holds = this.filter(condition(node, today, path)).exists()
-        return Explained(
-            holds, "leaf", tell_leaf(node, word, language, Names()), shown(word.takes.value, value)
-        )
+        names = Names()
+        return Explained(holds, "leaf", tell_leaf(node, word, language, names), _value(word, value, names))
     parts = tuple(
         _explain(child, profile, language, today, f"{path}.{node.kind}[{i}]".lstrip("."))
         for i, child in enumerate(node.children)
@@ -174,6 +173,12 @@ def _explain(node: Group | Leaf, profile: Profile, language: str, today: date, p
     verdicts = [part.holds for part in parts]
     holds = {"all": all(verdicts), "any": any(verdicts), "none": not any(verdicts)}[node.kind]
     return Explained(holds, node.kind, parts=parts)
+
+
+def _value(word: Field, value: object, names: "Names") -> str:
+    if isinstance(value, list):
+        return ", ".join(names(word.codes or word.takes.value, item) for item in value)
+    return shown(word.takes.value, value)
 
 
 class Names:

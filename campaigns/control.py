@@ -11,7 +11,6 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from campaigns.models import Campaign, Recipient
-from campaigns.segments.compiler import live_profiles
 from profiles.models import Profile
 
 _SHARES = 10_000  # hundredths of a percent
@@ -29,12 +28,13 @@ def people_of(campaign: Campaign, arm: str) -> QuerySet[Profile]:
     merged = Recipient.objects.filter(campaign=campaign, profile__merged_into__isnull=False)
     for recipient in merged.select_related("profile"):
         arms_of_survivor[recipient.profile.survivor.pk].add(recipient.arm)
+    live = Profile.objects.filter(merged_into=None).order_by()
     held_back = {pk for pk, arms in arms_of_survivor.items() if Recipient.Arm.CONTROL in arms}
     control = _drawn(campaign, Recipient.Arm.CONTROL) | Q(pk__in=held_back)
     if arm == Recipient.Arm.CONTROL:
-        return live_profiles().filter(control)
+        return live.filter(control)
     treated = _drawn(campaign, Recipient.Arm.TREATED) | Q(pk__in=arms_of_survivor.keys() - held_back)
-    return live_profiles().filter(treated).exclude(control)
+    return live.filter(treated).exclude(control)
 
 
 def _drawn(campaign: Campaign, arm: str) -> Q:

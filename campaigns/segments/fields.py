@@ -278,7 +278,7 @@ _FIELDS: Iterable[Field] = (
     Field(
         name="purchases", takes=Takes.NUMBER, params=(CATEGORY, STORE), windowed=True,
         label=_told("number of purchases", "nombre d’achats"),
-        phrase=_told("{value} purchases{category}{store}{window}", "{value} achats{category}{store}{window}"),
+        phrase=_told("{value} purchase{s}{category}{store}{window}", "{value} achat{s}{category}{store}{window}"),
         help=_told(
             "Tickets, not articles. Zero counts: «at most 2» includes people who never bought.",
             "Des tickets, non des articles. Zéro compte : « au plus 2 » comprend qui n’a jamais acheté.",
@@ -299,7 +299,7 @@ _FIELDS: Iterable[Field] = (
         name="days_since_purchase", takes=Takes.DAYS, params=(CATEGORY, STORE),
         label=_told("days since the last purchase", "jours depuis le dernier achat"),
         phrase=_told(
-            "last purchase{category}{store} {value} days ago", "dernier achat{category}{store} il y a {value} jours"
+            "last purchase{category}{store} {value} day{s} ago", "dernier achat{category}{store} il y a {value} jour{s}"
         ),
         help=_told(
             "In days of the brand's time zone; today is 0. People who never bought have no value.",
@@ -426,14 +426,14 @@ _FIELDS: Iterable[Field] = (
     Field(
         name="points", takes=Takes.NUMBER,
         label=_told("loyalty points", "points de fidélité"),
-        phrase=_told("{value} points to spend", "{value} points à dépenser"),
+        phrase=_told("{value} point{s} to spend", "{value} point{s} à dépenser"),
         help=_told("The available balance; 0 without an account.", "Le solde disponible ; 0 sans compte."),
         answer=_points, at_store=AtStore.REFUSED,
     ),
     Field(
         name="points_expiring", takes=Takes.NUMBER, params=(WITHIN,),
         label=_told("points about to expire", "points qui expirent bientôt"),
-        phrase=_told("{value} points that expire{within_days}", "{value} points qui expirent{within_days}"),
+        phrase=_told("{value} point{s} expiring{within_days}", "{value} point{s} à échéance{within_days}"),
         help=_told("Points whose last day is still to come.", "Points dont le dernier jour n’est pas passé."),
         answer=_points_expiring, at_store=AtStore.REFUSED,
     ),

@@ -92,7 +92,9 @@ class Figure:
         return self.today - timedelta(days=days_ago)
 
     def of(self, profile: Profile) -> Any:
-        found = self.rows.filter(**{self.person: profile.pk}).values_list(self.column, flat=True).first()
+        found = next(
+            iter(self.rows.filter(**{self.person: profile.pk}).values_list(self.column, flat=True)), None
+        )
         if self.today is not None and found is not None:
             return (self.today - found).days
         return self.empty if found is None else found

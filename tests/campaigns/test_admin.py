@@ -66,7 +66,7 @@ def test_a_marketer_builds_a_segment(client_of, alice, people):
     assert made.current.number == 2
     page = content(client.get(at("segment_change", made.pk)))
     assert "All customers." in page
-    assert "− at least 1 purchases" in page
+    assert "− at least 1 purchase" in page
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_live_count_tells_numbers_and_words(client_of, alice, people):
     page = content(answer)
     assert answer.status_code == 200
     assert '<span class="cdp-big">5</span>' in page
-    assert "Customers with at least 1 purchases." in page
+    assert "Customers with at least 1 purchase." in page
     assert "Lyon Bellecour" in page
     assert "Zoé Canari4" in page
 
@@ -105,7 +105,7 @@ def test_the_page_speaks_the_readers_language(client_of, alice, people):
     alice.language = "fr"
     alice.save()
     page = content(client_of(alice).post(COUNT, {"definition": json.dumps(BUYERS)}))
-    assert "Clients avec au moins 1 achats." in page
+    assert "Clients avec au moins 1 achat." in page
 
 
 def test_a_segment_in_use_is_not_deleted(client_of, alice, segment):
@@ -123,7 +123,7 @@ def test_why_a_customer_is_in(client_of, alice, segment, people):
     client = client_of(alice)
     page = content(client.get(at("segment_explain", segment.pk), {"customer": "nord1"}))
     assert "✓ in the segment" in page
-    assert "at least 1 purchases" in page
+    assert "at least 1 purchase" in page
     assert "Whom do you mean?" in content(client.get(at("segment_explain", segment.pk), {"customer": "zoe"}))
     assert "Nobody is found" in content(client.get(at("segment_explain", segment.pk), {"customer": "xyz"}))
 

@@ -374,6 +374,26 @@ def test_a_store_is_answered_from_its_own_rows(world, lille):
             assert find(tree) == oracle.members(tree), tree
 
 
+def test_an_explanation_agrees_with_the_search(world, lille):
+    draw = Random(8)
+    for scope in (Scope.of(None), Scope.of([lille.pk])):
+        with scoped_to(scope):
+            allowed = [
+                n
+                for n, f in VOCABULARY.items()
+                if scope.is_whole_network or f.at_store is not AtStore.REFUSED
+            ]
+            seen = list(compiler.live_profiles())
+            for name in allowed:
+                tree = parse({"any": [random_leaf(draw, [name])]}, VOCABULARY)
+                inside = find(tree)
+                for somebody in draw.sample(seen, 4):
+                    told = audience.explain(tree, somebody, "en")
+                    assert told.holds == (somebody.pk in inside), tree
+                    assert told.parts[0].told
+                    assert told.parts[0].value
+
+
 def test_consent_read_by_a_store_is_the_consent_of_the_history(world, lille, lyon):
     with scoped_to(Scope.of([lille.pk, lyon.pk])):
         for channel in Channel.values:

@@ -1,6 +1,7 @@
 """The segment language: what is read, what is refused and where, and how it is told."""
 
 from datetime import date
+from pathlib import Path
 from string import ascii_letters
 
 import pytest
@@ -65,6 +66,14 @@ MISTAKES = [
     ({"all": [{**AWAY, "value": True}]}, "all[0].value: expected a whole number from 0 to"),
     ({"all": [{**AWAY, "value": 2.5}]}, "all[0].value: expected a whole number"),
     ({"all": [{**AWAY, "value": -1}]}, "all[0].value: expected a whole number"),
+    (
+        {"all": [{"field": "purchases", "op": ">=", "value": -1}]},
+        "all[0].value: expected a whole number, 0 or more",
+    ),
+    (
+        {"all": [{"field": "spend", "op": ">=", "value": 1.5}]},
+        "all[0].value: expected an amount as a whole number",
+    ),
     ({"all": [{"field": "purchases", "op": ">="}]}, "all[0].value: give a value"),
     ({"all": [{"op": ">="}]}, "all[0].field: choose a field"),
     ({"all": [{"field": "purchases"}]}, "all[0].op: choose an operator"),
@@ -138,7 +147,7 @@ TOLD = [
             "ago, consent to be contacted by email and home region nord."
         ),
         (
-            "Clients avec au moins 3 achats dans la catégorie DAIRY au cours des 90 derniers jours, dernier achat il y "
+            "Clients avec au moins 3 achats dans la catégorie DAIRY depuis 90 jours, dernier achat il y "
             "a au moins 30 jours, accord pour un contact par email et région d’attache nord."
         ),
     ),
@@ -176,7 +185,7 @@ TOLD = [
             ]
         },
         "Customers with exactly 0 purchases in store A or B in the month before this one.",
-        "Clients avec exactement 0 achats dans le magasin A ou B le mois précédent.",
+        "Clients avec exactement 0 achat dans le magasin A ou B le mois précédent.",
     ),
     (
         {
@@ -186,7 +195,7 @@ TOLD = [
             ]
         },
         "Customers with a birthday in the next 7 days and no phone number.",
-        "Clients avec un anniversaire dans les 7 jours qui viennent et pas de téléphone.",
+        "Clients avec un anniversaire d’ici 7 jours et pas de téléphone.",
     ),
 ]
 
@@ -322,3 +331,8 @@ def test_arbitrary_json_is_read_or_refused_with_a_path(definition):
         assert all(said)
     else:
         assert parse(to_json(tree), VOCABULARY) == tree
+
+
+def test_every_word_stands_in_the_documentation():
+    told = (Path(__file__).parents[2] / "docs" / "segments.md").read_text("utf-8")
+    assert [name for name in VOCABULARY if f"`{name}`" not in told] == []

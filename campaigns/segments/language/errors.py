@@ -45,6 +45,14 @@ _SAID: Mapping[str, Mapping[str, str]] = {
         "en": "expected a whole number from {least} to {most}",
         "fr": "un nombre entier de {least} à {most} est attendu",
     },
+    "not_a_count": {
+        "en": "expected a whole number, 0 or more",
+        "fr": "un nombre entier, 0 ou plus, est attendu",
+    },
+    "not_an_amount": {
+        "en": "expected an amount as a whole number of cents",
+        "fr": "un montant en nombre entier de centimes est attendu",
+    },
     "not_a_pair": {
         "en": "expected two values, the smaller one first",
         "fr": "deux valeurs sont attendues, la plus petite d’abord",

@@ -205,9 +205,11 @@ def _window(written: object, path: str) -> Window:
 
 
 def _whole(value: object, path: str, least: int = 0, most: int = MOST) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    if most < MOST:
         raise SegmentError(path, "not_a_number", least=least, most=most)
-    return value
+    raise SegmentError(path, "not_a_count" if least == 0 else "not_an_amount")
 
 
 def _days(value: object, path: str) -> int:

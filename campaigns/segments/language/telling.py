@@ -33,13 +33,13 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "=": "«{0}»", "!=": "other than «{0}»", "in": "«{0}»", "not_in": "other than «{0}»",
         "contains": "containing «{0}»", "starts": "starting with «{0}»", "exists": "known", "missing": "missing",
-        "within": "within {0} days of today", "next": "in the next {0} days",
+        "within": "within {0} day{s} of today", "next": "in the next {0} day{s}",
     },
     "fr": {
         "=": "« {0} »", "!=": "autre que « {0} »", "in": "« {0} »", "not_in": "autre que « {0} »",
         "contains": "contenant « {0} »", "starts": "commençant par « {0} »", "exists": "(valeur connue)",
-        "missing": "(valeur manquante)", "within": "à {0} jours près d’aujourd’hui",
-        "next": "dans les {0} jours qui viennent",
+        "missing": "(valeur manquante)", "within": "à {0} jour{s} près d’aujourd’hui",
+        "next": "d’ici {0} jour{s}",
     },
 }  # fmt: skip
 _CODES: Mapping[str, Mapping[str, str]] = {
@@ -63,14 +63,14 @@ _WORDING = {
 _SAID: Mapping[str, Mapping[str, str]] = {
     "en": {
         "all": " and ", "any": " or ", "none": "none of: ", "everybody": "All customers", "start": "Customers with ",
-        "or_missing": " or unknown", "or": "or", "last_days": " in the last {0} days",
+        "or_missing": " or unknown", "or": "or", "last_days": " in the last {0} day{s}",
         "previous": " in the month before this one", "between": " between {0} and {1}", "from": " since {0}",
         "to": " until {0}",
     },
     "fr": {
         "all": " et ", "any": " ou ", "none": "rien de ceci : ", "everybody": "Tous les clients",
         "start": "Clients avec ", "or_missing": " ou inconnu", "or": "ou",
-        "last_days": " au cours des {0} derniers jours", "previous": " le mois précédent",
+        "last_days": " depuis {0} jour{s}", "previous": " le mois précédent",
         "between": " entre le {0} et le {1}", "from": " depuis le {0}", "to": " jusqu’au {0}",
     },
 }  # fmt: skip
@@ -105,8 +105,8 @@ def tell_leaf(leaf: Leaf, word: Word, language: str = "fr", names: Names = plain
             shown = _several(value, _kind(param.name, param.takes), said["or"], names)
             places[param.name] = " " + param.phrase[language].format(value=shown)
     value = "" if word.takes is Takes.FLAG else _tell_value(leaf, word, language, names)
-    window = _tell_window(leaf.window, said) if leaf.window else ""
-    return phrase.format(value=value, window=window, **places) + (
+    window = _tell_window(leaf.window, said, language) if leaf.window else ""
+    return phrase.format(value=value, window=window, s=_plural(leaf.value, language), **places) + (
         said["or_missing"] if leaf.or_missing else ""
     )
 
@@ -133,9 +133,10 @@ def _tell_value(leaf: Leaf, word: Word, language: str, names: Names) -> str:
     wording = _TEXTS if leaf.op in ("within", "next", "exists", "missing") else _WORDING[word.takes]
     template = wording[language][leaf.op]
     kind = word.codes or word.takes.value
+    plural = _plural(leaf.value, language)
     if leaf.op == "between" and isinstance(leaf.value, tuple):
-        return template.format(*(names(kind, item) for item in leaf.value))
-    return template.format(_several(leaf.value, kind, _SAID[language]["or"], names))
+        return template.format(*(names(kind, item) for item in leaf.value), s=plural)
+    return template.format(_several(leaf.value, kind, _SAID[language]["or"], names), s=plural)
 
 
 def _several(value: Value, kind: str, joint: str, names: Names) -> str:
@@ -147,9 +148,15 @@ def _kind(name: str, takes: Takes) -> str:
     return name if takes is Takes.CODE or name == "category" else takes.value
 
 
-def _tell_window(window: Window, said: Mapping[str, str]) -> str:
+def _plural(value: Value, language: str) -> str:
+    """The s of a noun that goes with a number, the last one of a pair; French counts 0 as singular."""
+    number = value[-1] if isinstance(value, tuple) else value
+    return "" if number == 1 or (number == 0 and language == "fr") else "s"
+
+
+def _tell_window(window: Window, said: Mapping[str, str], language: str) -> str:
     if window.last_days is not None:
-        return said["last_days"].format(window.last_days)
+        return said["last_days"].format(window.last_days, s=_plural(window.last_days, language))
     if window.month is not None:
         return said["previous"]
     first, last = _day(window.first), _day(window.last)

@@ -65,7 +65,7 @@ class Word:
     """A word: its name in JSON, what it takes, and how it is told.
 
     `phrase` has a place for {value} («at least 3»), and for {window} and each parameter by name, which are told with a
-    leading space or are empty. A flag has two phrases, `phrase` and `phrase_if_not`.
+    leading space or are empty; {s} is the plural's, by the value. A flag has two phrases, `phrase` and `phrase_if_not`.
     """
 
     name: str
