@@ -5,8 +5,8 @@ A rule version holds two JSON objects. **Conditions** (all must hold; none means
     {"categories": ["DAIRY"], "skus": [...], "stores": ["ACM-001"], "tiers": ["gold"],
      "hours": ["18:00", "20:00"], "weekdays": [0, 6], "min_total_cents": 10000}
 
-`categories` and `skus` choose lines, the others the whole ticket; hours are the store's own, start included, end
-excluded. **Terms**, by kind of rule:
+`categories` and `skus` choose lines that were paid for, the others the whole ticket; hours are the store's own, start
+included, end excluded, over midnight where the end comes first. **Terms**, by kind of rule:
 
     base        {"points": 1, "per_cents": 100, "rounding": "ticket" | "line", "cap_per_ticket": 500,
                  "pending_days": 0, "expiry_months": 12}
@@ -21,7 +21,8 @@ import calendar
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from math import floor
 from typing import Any
 
@@ -40,6 +41,14 @@ TERMS = {
     BONUS: {"points"},
 }
 REQUIRED_TERMS = {BASE: {"points", "per_cents"}, MULTIPLIER: {"factor"}, BONUS: {"points"}}
+LARGEST = {
+    "points": 10**6,
+    "per_cents": 10**9,
+    "cap_per_ticket": 10**9,
+    "pending_days": 3650,
+    "expiry_months": 1200,
+}
+LARGEST_FACTOR = 1000
 
 
 class InvalidRule(ValueError):
@@ -104,7 +113,7 @@ def validate(kind: str, conditions: Words, terms: Words) -> None:
     for word in terms:
         if word not in TERMS[kind]:
             raise InvalidRule(f"terms.{word}", f"unknown term of a {kind} rule")
-    for word in sorted(REQUIRED_TERMS[kind] - set(terms)):
+    for word in sorted(REQUIRED_TERMS[kind] - {word for word in terms if terms[word] is not None}):
         raise InvalidRule(f"terms.{word}", "missing")
     _validate_terms(terms)
 
@@ -119,15 +128,20 @@ def _validate_conditions(conditions: Words) -> None:
             _whole_number("conditions.min_total_cents", value)
         elif not isinstance(value, (list, tuple)):
             raise InvalidRule(f"conditions.{word}", "a list is expected")
+        elif word == "weekdays":
+            if not all(type(day) is int and 0 <= day <= 6 for day in value):
+                raise InvalidRule("conditions.weekdays", "numbers from 0 (Monday) to 6 (Sunday) are expected")
+        elif not all(isinstance(item, str) for item in value):
+            raise InvalidRule(f"conditions.{word}", "a list of texts is expected")
 
 
 def _validate_terms(terms: Words) -> None:
-    for word in ("points", "per_cents", "cap_per_ticket", "pending_days", "expiry_months"):
+    for word, largest in LARGEST.items():
         if terms.get(word) is not None:
-            _whole_number(f"terms.{word}", terms[word])
+            _whole_number(f"terms.{word}", terms[word], largest)
     if terms.get("per_cents") == 0:
         raise InvalidRule("terms.per_cents", "must not be zero")
-    if "factor" in terms:
+    if terms.get("factor") is not None:
         _factor(terms["factor"])
     if terms.get("stacking", BEST) not in (BEST, SUM, PRODUCT):
         raise InvalidRule("terms.stacking", f"one of {BEST}, {SUM}, {PRODUCT} is expected")
@@ -135,9 +149,11 @@ def _validate_terms(terms: Words) -> None:
         raise InvalidRule("terms.rounding", f"{ROUND_TICKET} or {ROUND_LINE} is expected")
 
 
-def _whole_number(path: str, value: object) -> None:
+def _whole_number(path: str, value: object, largest: int = 10**12) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidRule(path, "a whole number, zero or more, is expected")
+    if value > largest:
+        raise InvalidRule(path, f"at most {largest} is possible")
 
 
 def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
@@ -150,23 +166,23 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
 
     # Exact fractions per line: rounding comes once, at the scope that the base rule says.
-    plain, extra = [], {rule.code: Decimal(0) for rule in multipliers}
+    plain: list[Fraction] = []
+    extra = {rule.code: Fraction(0) for rule in multipliers}
     for line in ticket.lines:
-        if not _line_meets(line, base.conditions) or line.amount_cents <= 0:
-            plain.append(Decimal(0))
+        if not _line_meets(line, base.conditions):
             continue
-        earned = Decimal(line.amount_cents) * terms["points"] / terms["per_cents"]
+        earned = Fraction(line.amount_cents * terms["points"], terms["per_cents"])
         plain.append(earned)
         for rule, share in _extra_of_multipliers(line, earned, multipliers):
-            extra[rule.code] += _rounded(share) if terms.get("rounding") == ROUND_LINE else share
+            extra[rule.code] += floor(share) if terms.get("rounding") == ROUND_LINE else share
 
     by_line = terms.get("rounding") == ROUND_LINE
-    base_points = sum(map(_rounded, plain)) if by_line else _rounded(sum(plain, Decimal(0)))
-    steps = [_step(base, int(base_points), "base")]
-    running, exact = int(base_points), Decimal(base_points) if by_line else sum(plain, Decimal(0))
+    exact = Fraction(sum(map(floor, plain))) if by_line else sum(plain, Fraction(0))
+    running = floor(exact)
+    steps = [_step(base, running, "base")]
     for rule in multipliers:
         exact += extra[rule.code]
-        gained = _rounded(exact) - running
+        gained = floor(exact) - running
         if extra[rule.code]:
             steps.append(_step(rule, gained, "multiplier"))
             running += gained
@@ -180,7 +196,7 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
         if any(_line_meets(line, rule.conditions) for line in ticket.lines):
             steps.append(_step(rule, rule.terms["points"], "bonus"))
             running += rule.terms["points"]
-    return Earned(running, steps, terms.get("pending_days", 0), terms.get("expiry_months"))
+    return Earned(running, steps, terms.get("pending_days") or 0, terms.get("expiry_months"))
 
 
 def points_to_take_back(
@@ -228,8 +244,8 @@ def discount_for(points: int, reward_points: int, reward_cents: int) -> int:
 
 
 def _extra_of_multipliers(
-    line: Line, earned: Decimal, multipliers: Sequence[RuleTerms]
-) -> Iterator[tuple[RuleTerms, Decimal]]:
+    line: Line, earned: Fraction, multipliers: Sequence[RuleTerms]
+) -> Iterator[tuple[RuleTerms, Fraction]]:
     """(rule, points beyond the base) for one line, by the stacking class of the multipliers that match it.
 
     The class of the first matching rule (by priority) holds for the line.
@@ -261,12 +277,15 @@ def _ticket_meets(ticket: Ticket, conditions: Words) -> bool:
         return False
     if "hours" in conditions:
         start, end = _hours(conditions["hours"])
-        if not start <= ticket.local_time.time() < end:
+        now = ticket.local_time.time()
+        if not (start <= now < end if start < end else now >= start or now < end):
             return False
     return ticket.total_cents >= int(conditions.get("min_total_cents", 0))
 
 
 def _line_meets(line: Line, conditions: Words) -> bool:
+    if line.amount_cents <= 0:  # given away, or brought back since
+        return False
     if "categories" in conditions and line.category not in conditions["categories"]:
         return False
     return "skus" not in conditions or line.sku in conditions["skus"]
@@ -277,21 +296,19 @@ def _hours(value: Any) -> tuple[time, time]:
         start, end = (time.fromisoformat(text) for text in value)
     except (TypeError, ValueError):
         raise InvalidRule("conditions.hours", 'two times such as ["18:00", "20:00"] are expected') from None
+    if start == end or start.tzinfo or end.tzinfo:
+        raise InvalidRule("conditions.hours", "two different times of the store's own clock are expected")
     return start, end
 
 
-def _factor(value: object) -> Decimal:
+def _factor(value: object) -> Fraction:
     try:
         factor = Decimal(str(value))
     except InvalidOperation:
         raise InvalidRule("terms.factor", "a number such as 3 or 1.5 is expected") from None
-    if not factor.is_finite() or factor < 1:
-        raise InvalidRule("terms.factor", "a number of at least 1 is expected")
-    return factor
-
-
-def _rounded(points: Decimal) -> int:
-    return floor(points.to_integral_value(rounding=ROUND_FLOOR))
+    if not factor.is_finite() or not 1 <= factor <= LARGEST_FACTOR:
+        raise InvalidRule("terms.factor", f"a number from 1 to {LARGEST_FACTOR} is expected")
+    return Fraction(factor)
 
 
 def _step(rule: RuleTerms, points: int, why: str) -> Step:

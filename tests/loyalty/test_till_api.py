@@ -84,7 +84,7 @@ def told(response, status: int, code: str, field: str = "") -> dict:
     return body
 
 
-# --- What goes well ----------------------------------------------------------------------------------------------------
+# --- What goes well ---------------------------------------------------------------------------------------------
 
 
 def test_a_stranger_is_unknown_until_taken_in(northern):
@@ -269,7 +269,7 @@ def test_a_member_is_told_to_the_stores_that_know_them(northern, southern):
     assert southern.client.get(f"/api/v1/members/{member}").json()["available"] == 98
 
 
-# --- Bad bodies --------------------------------------------------------------------------------------------------------
+# --- Bad bodies -------------------------------------------------------------------------------------------------
 
 SOUND = {
     IDENTIFY: {"member": CARD},
@@ -488,7 +488,7 @@ def test_without_a_programme_tickets_are_kept_and_points_refused(lille_till, til
     assert northern.done(REFUNDS, returned())["points_taken_back"] == 0
 
 
-# --- Keys, methods, sizes ----------------------------------------------------------------------------------------------
+# --- Keys, methods, sizes ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
