@@ -59,6 +59,7 @@ class SegmentForm(forms.ModelForm):
             if "store" in self.fields:
                 self.fields["store"].required = True
                 self.fields["store"].empty_label = None
+                self.fields["store"].help_text = ""
         elif self.instance.store_id:
             del self.fields["shared"]
 
