@@ -1,0 +1,147 @@
+"""A real Chromium against a live server on the test database, whose rows are really committed and taken away again.
+
+Pytest-django would flush the tables of public after such a test, and brands with them: their rows are kept here, and
+every other row of public and of the brand is removed. Schemas stay as they are.
+"""
+
+import shutil
+from datetime import date
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test import TransactionTestCase
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from campaigns.segments.compiler import brand_today
+from tenants.models import Brand
+from tests.conftest import PASSWORD
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP *.localhost 127.0.0.1, MAP localhost 127.0.0.1",
+]
+PATIENCE_MS = 15_000
+TABLET, PHONE, DESK = (
+    {"width": 820, "height": 1100},
+    {"width": 390, "height": 844},
+    {"width": 1440, "height": 900},
+)
+
+# What migrations wrote, and the brands themselves.
+KEPT = {"django_migrations", "django_content_type", "auth_permission", "tenants_brand", "tenants_domain"}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def committed():
+    """Leave the rows to `emptied`, and let this thread speak to the database while Playwright's loop runs in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda self: None)
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def emptied(db):
+    """No row is left behind, whatever the test did, and no brand but Acme."""
+    assert connection.settings_dict["NAME"].startswith("test_"), "tests never touch a real database"
+    yield
+    connection.set_schema_to_public()
+    for brand in Brand.objects.exclude(schema_name__in=["public", "acme"]):
+        brand.delete(force_drop=True)
+    for schema in ("public", "acme"):
+        _empty(schema)
+    cache.clear()
+
+
+@transaction.atomic
+def _empty(schema: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
+        tables = [f'"{schema}"."{name}"' for (name,) in cursor.fetchall() if name not in KEPT]
+        # The ledger and the audit trail refuse to be emptied: their triggers rest for this transaction.
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(f"TRUNCATE {', '.join(tables)}")
+
+
+@pytest.fixture
+def today(brand) -> date:
+    return brand_today()
+
+
+@pytest.fixture(scope="session")
+def live_server():
+    """The same as pytest-django's, at an address that needs no resolver."""
+    server = LiveServer("127.0.0.1")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def playwright():
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Browser:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: make browser")
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+class Visitor:
+    """A person at a browser: signs in with the form, and remembers everything the browser complained about."""
+
+    def __init__(self, context: BrowserContext, host: str, port: int):
+        self.address = f"http://{host}:{port}"
+        self.complaints: list[str] = []
+        context.set_default_timeout(PATIENCE_MS)
+        self.page: Page = context.new_page()
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"{self.page.url}: {error}"))
+
+    def _hear(self, message) -> None:
+        # Browsers ask for /favicon.ico unbidden; a violated policy arrives as an error as well.
+        if message.type == "error" and not message.location.get("url", "").endswith("/favicon.ico"):
+            self.complaints.append(f"{self.page.url}: {message.text}")
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.address + path)
+        return self.page
+
+    def sign_in(self, email: str, path: str = "/") -> Page:
+        """Ask for a page, be sent to the form, and come back."""
+        page = self.open(path)
+        page.fill("[name=username]", email)
+        page.fill("[name=password]", PASSWORD)
+        page.click("[type=submit]")
+        page.wait_for_url(self.address + path + "**")
+        return page
+
+
+@pytest.fixture
+def visitor(chromium: Browser, live_server):
+    """`visitor(viewport, host)`: somebody at a browser of this size; at the end nothing has gone wrong in any page."""
+    contexts, visitors = [], []
+
+    def come(viewport=DESK, host="acme.localhost") -> Visitor:
+        contexts.append(chromium.new_context(viewport=viewport, locale="en-GB", accept_downloads=True))
+        visitors.append(Visitor(contexts[-1], host, live_server.thread.port))
+        return visitors[-1]
+
+    yield come
+    for context in contexts:
+        context.close()
+    complaints = [complaint for one in visitors for complaint in one.complaints]
+    assert not complaints, "\n".join(complaints)
