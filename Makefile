@@ -18,7 +18,7 @@ WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
 # The same with a second pair, fast and careless about power cuts: what tests and checks need.
 WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
 
-.PHONY: help setup demo run stop test test-slow check format browser lock clean
+.PHONY: help setup demo run stop test test-slow check format messages browser lock clean
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
@@ -61,6 +61,9 @@ check: setup  ## Everything that needs no test: lint, format, import order, type
 format: setup  ## Format the code, and mend what lint can mend itself.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+messages: .venv/stamp  ## Bring the translations up to date with what the code says; list what waits for one.
+	@$(BIN)/python -m tests.catalogue
 
 browser:  ## Install Chromium for the browser tests (root on Debian or Ubuntu; elsewhere install it yourself).
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
