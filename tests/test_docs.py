@@ -1,6 +1,7 @@
 """The documentation says what is: links lead somewhere, commands exist, codes and words are explained, examples hold."""
 
 import ast
+import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,8 +13,8 @@ from django.conf import settings
 
 from campaigns.segments.fields import VOCABULARY
 from cdp.api_errors import RETRY_AFTER_SECONDS, STATUS_OF_CODE, TABLE
-from loyalty import ledger, proof, till
-from loyalty.models import Account, Lot, Posting, Transaction
+from loyalty import ledger, proof, rulebook, starter, till
+from loyalty.models import Account, Lot, Posting, Rule, Transaction
 from profiles.intake import RefundLineStatement, RefundStatement
 from tests.loyalty.conftest import CARD, programme, ticket  # noqa: F401 - a fixture
 
@@ -101,6 +102,43 @@ def test_the_page_for_tills_explains_every_code_with_its_status():
 @pytest.mark.parametrize("word", sorted(VOCABULARY))
 def test_the_page_of_segments_names_every_word(word):
     assert f"`{word}`" in (ROOT / "docs/segments.md").read_text()
+
+
+# --- The examples of the till API ------------------------------------------------------------------------------
+
+EXAMPLE = re.compile(r"^```sh\ntill (\S+)(?: -d '(.*?)')?\n```\n+```json\n(.*?)^```", re.DOTALL | re.MULTILINE)
+MEMBER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@pytest.fixture
+def demonstrated(brand):
+    """The programme of the demonstration: the template, points of half a year, double points for dairy."""
+    starter.open_programme("Europe/Paris", date(2024, 1, 1))
+    base = Rule.objects.get(code="base")
+    start = datetime(2024, 2, 1, tzinfo=UTC)
+    rulebook.publish(base, {}, base.versions.get().terms | {"expiry_months": 6}, effective_from=start)
+    dairy = Rule.objects.create(code="double-dairy", name="Dairy", kind=Rule.Kind.MULTIPLIER, priority=20)
+    rulebook.publish(dairy, {"categories": ["DAIRY"]}, {"factor": "2"}, effective_from=start)
+
+
+def test_the_examples_of_the_till_api(lille_till, demonstrated, till_client):
+    client = till_client(lille_till[1])
+    examples = EXAMPLE.findall((ROOT / "docs/till-api.md").read_text())
+    assert {path.split("/", 1)[0] for path, _body, _answer in examples} == {
+        "identify", "quotes", "purchases", "redemptions", "refunds", "members",
+    }  # fmt: skip
+    documented = actual = ""
+    for path, body, answer in examples:
+        address = "/api/v1/" + path.replace(documented or path, actual or path)
+        more = {"headers": {"accept-language": "en"}}
+        if body:
+            response = client.post(address, body, content_type="application/json", **more)
+        else:
+            response = client.get(address, **more)
+        text = response.content.decode()
+        if not actual and (found := MEMBER.search(text)):
+            documented, actual = MEMBER.search(answer).group(), found.group()
+        assert json.loads(MEMBER.sub("ID", text)) == json.loads(MEMBER.sub("ID", answer)), path
 
 
 # --- The worked example of the ledger --------------------------------------------------------------------------
