@@ -4,7 +4,6 @@ Pytest-django would flush the tables of public after such a test, and brands wit
 every other row of public and of the brand is removed. Schemas stay as they are.
 """
 
-import shutil
 from datetime import date
 
 import pytest
@@ -16,25 +15,10 @@ from pytest_django.live_server_helper import LiveServer
 
 from campaigns.segments.compiler import brand_today
 from tenants.models import Brand
+from tests.browser.chromium import DESK, FLAGS, PROGRAM
 from tests.conftest import PASSWORD
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP *.localhost 127.0.0.1, MAP localhost 127.0.0.1",
-]
 PATIENCE_MS = 15_000
-TABLET, PHONE, DESK = (
-    {"width": 820, "height": 1100},
-    {"width": 390, "height": 844},
-    {"width": 1440, "height": 900},
-)
 
 # What migrations wrote, and the brands themselves.
 KEPT = {"django_migrations", "django_content_type", "auth_permission", "tenants_brand", "tenants_domain"}
@@ -93,9 +77,9 @@ def playwright():
 
 @pytest.fixture(scope="session")
 def chromium(playwright: Playwright) -> Browser:
-    if CHROMIUM is None:
+    if PROGRAM is None:
         pytest.skip("no Chromium on this machine: make browser")
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
     yield browser
     browser.close()
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from profiles.models import Profile
-from tests.browser.conftest import PHONE, TABLET
+from tests.browser.chromium import PHONE, TABLET
 from tests.campaigns.factories import person, ticket
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
