@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from loyalty import rules
 from loyalty.models import Account, Lot, Transaction
-from profiles.models import Merge, Purchase, Refund
+from profiles.models import Merge, Profile, Purchase, Refund
 from tenants.scoping import whole_network
 
 Kind = Transaction.Kind
@@ -136,9 +136,10 @@ def post(facts: Sequence[Fact]) -> dict[str, int]:
 
 
 def accounts_of(profile_ids: Iterable[int]) -> dict[int, MemberAccounts]:
-    """The members' accounts, opened where missing and locked in the order of their ids."""
+    """The members' accounts, opened where missing and locked in the order of their ids; the people before them."""
     ids = sorted(set(profile_ids))
     with whole_network():
+        Profile.hold(ids)
         found = _locked(ids)
         missing = [profile_id for profile_id in ids if profile_id not in found]
         if missing:

@@ -304,7 +304,8 @@ def _redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datet
         raise Problem("invalid_points", _("points are spent in steps of %s") % step, "points")
     if at > timezone.now() + intake.purchases.CLOCK_SKEW:
         raise Problem("future_date", _("the redemption lies in the future"), "redeemed_at")
-    profile = _member(till, shown)
+    found = _member(till, shown)
+    profile = Profile.hold([found.pk])[found.pk]
     ledger.redeem(
         profile.pk, points, store_id=till.store_id, key=f"redeem:{till.pk}:{redemption_id}"[:120],
         at=min(at, timezone.now()), actor=str(till),

@@ -33,6 +33,7 @@ def may_contact(profile: Profile, channel: str) -> bool:
 def _change(profile: Profile, channel: str, *, granted: bool, actor, wording: str) -> ConsentChange:
     if channel not in Channel.values:
         raise ValueError(f"channel: unknown channel «{channel}»")
+    profile = Profile.hold([profile.pk])[profile.pk]
     change = ConsentChange.objects.create(
         profile=profile,
         channel=channel,

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
 
+from django.db import transaction
 from django.db.models import Count, F, Max, Min, Sum
 
 from profiles import consent_history
@@ -23,7 +24,8 @@ def refresh(profile_ids: Iterable[int]) -> None:
     ids = sorted(set(profile_ids))
     if not ids:
         return
-    with whole_network():
+    with whole_network(), transaction.atomic():
+        Profile.hold(ids)
         rows = {profile_id: ProfileFacts(profile_id=profile_id) for profile_id in ids}
         _purchases(rows)
         _home_stores(rows)

@@ -115,6 +115,9 @@ def take_in_records(
             except _Refused as refusal:
                 outcomes[position] = Outcome(statement.line, REJECTED, refusal.column, refusal.reason)
         _attach(source, [item for _position, item in clean])
+        living = Profile.hold(item.profile.pk for _position, item in clean)
+        for _position, item in clean:
+            item.profile = living[item.profile.pk]
         _write(source, [item for _position, item in clean], import_run, now)
         touched = {item.profile.pk for _position, item in clean if item.verdict != UNCHANGED}
         survivorship.refresh(touched)

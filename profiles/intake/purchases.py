@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from profiles import facts, normalise
 from profiles.intake.people import Statement, take_in_records
-from profiles.models import Identifier, Purchase, PurchaseLine, Refund, RefundLine, Source
+from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine, Source
 from tenants.network.models import Till
 from tenants.scoping import whole_network
 
@@ -258,7 +258,8 @@ def _people_of(till: Till, tickets: Sequence[Ticket], now: datetime) -> dict[Sho
             ],
         )
         people |= {s: o.profile_id for s, o in zip(strangers, outcomes, strict=True) if o.profile_id}
-    return people
+    living = Profile.hold(people.values())
+    return {s: living[profile_id].pk for s, profile_id in people.items()}
 
 
 def till_source() -> Source:
@@ -356,6 +357,7 @@ def _sale(till: Till, statement: RefundStatement) -> Purchase:
     if statement.business_day:
         sales = sales.filter(business_day=statement.business_day)
     sale = sales.filter(bought_at__lte=statement.refunded_at + CLOCK_SKEW).order_by("-bought_at")
+    Profile.hold(sale.exclude(profile=None).values_list("profile", flat=True)[:1])
     purchase = sale.select_for_update(of=("self",)).first()
     if purchase is None:
         raise Problem(

@@ -1,6 +1,7 @@
 """Who it is about: one profile a person, who knows them, how records came together, and the facts kept ready."""
 
 import uuid
+from collections.abc import Iterable
 
 from django.db import models
 from django.utils import timezone
@@ -70,6 +71,28 @@ class Profile(StoreScoped):
         while profile.merged_into_id:
             profile = profile.merged_into
         return profile
+
+    @classmethod
+    def hold(cls, profile_ids: Iterable[int]) -> dict[int, "Profile"]:
+        """Lock these people until the transaction ends: id -> the profile it lives on in.
+
+        Whoever adds to a person or sums a person up holds them first, always before rows that hang on them. Of two
+        at once the second then waits, counts what the first wrote, and follows a merge to the survivor.
+        """
+        wanted = set(profile_ids)
+        held: dict[int, Profile] = {}
+        missing = wanted
+        while missing:
+            rows = cls._base_manager.select_for_update(no_key=True).filter(pk__in=missing).order_by("pk")
+            held |= {profile.pk: profile for profile in rows}
+            missing = {profile.merged_into_id for profile in held.values()} - held.keys() - {None}
+        living = {}
+        for profile_id in wanted & held.keys():
+            survivor = held[profile_id]
+            while survivor.merged_into_id:
+                survivor = held[survivor.merged_into_id]
+            living[profile_id] = survivor
+        return living
 
 
 class ProfileStore(StoreScoped):
