@@ -7,20 +7,23 @@ from csp.decorators import csp_replace
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 
 from tenants.network.models import Store
 from tenants.scoping import Scope, scoped_to
 
+View = Callable[..., HttpResponseBase]
+
 # Nothing is evaluated and nothing stands inline on these pages, unlike on the admin's.
 STRICT = {"script-src": ["'self'"], "style-src": ["'self'"]}
 
 
-def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def page(view: View) -> View:
     """A page for whoever may see customers, before a store is chosen."""
 
     @wraps(view)
-    def opened(request: HttpRequest, *args, **kwargs) -> HttpResponse:
+    def opened(request: HttpRequest, *args, **kwargs) -> HttpResponseBase:
         if not request.user.has_perm("profiles.view_profile"):
             raise PermissionDenied
         return view(request, *args, **kwargs)
@@ -28,14 +31,14 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return csp_replace(STRICT)(login_required(opened))
 
 
-def page_of_store(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def page_of_store(view: View) -> View:
     """A page of one store: `view(request, store, …)`. Whoever does not see the store is told that there is none.
 
     Head office sees every store, and here only what the store itself would.
     """
 
     @wraps(view)
-    def opened(request: HttpRequest, store_code: str, **kwargs) -> HttpResponse:
+    def opened(request: HttpRequest, store_code: str, **kwargs) -> HttpResponseBase:
         store = get_object_or_404(Store, code=store_code)
         request.has_several_stores = Store.objects.exclude(pk=store.pk).exists()
         with scoped_to(Scope.of([store.pk])):
