@@ -1,4 +1,4 @@
-"""The documentation says what is: links lead somewhere, commands exist, codes and words are explained, examples hold."""
+"""The documentation tells the truth: links lead somewhere, commands exist, codes and words are told, examples hold."""
 
 import ast
 import json
@@ -106,7 +106,9 @@ def test_the_page_of_segments_names_every_word(word):
 
 # --- The examples of the till API ------------------------------------------------------------------------------
 
-EXAMPLE = re.compile(r"^```sh\ntill (\S+)(?: -d '(.*?)')?\n```\n+```json\n(.*?)^```", re.DOTALL | re.MULTILINE)
+EXAMPLE = re.compile(
+    r"^```sh\ntill (\S+)(?: -d '(.*?)')?\n```\n+```json\n(.*?)^```", re.DOTALL | re.MULTILINE
+)
 MEMBER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
