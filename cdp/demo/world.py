@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from faker import Faker
 
-from cdp.demo.chance import dice
+from cdp.demo.chance import dice, fraction
 from cdp.demo.geography import StoreData, open_stores
 from cdp.demo.journey import Journey, Product, Visit, read_journey
 from cdp.demo.people import Household, Person, Population
@@ -66,6 +66,12 @@ SEATS = (
     BrandSeat("acme", "Marché Vaubrune", "ACM", "2910", first_town=0, overseas=True),
     BrandSeat("belle", "Belle Aubraie", "BEL", "2920", first_town=40, overseas=False),
 )
+# Households that buy food every week never lapse, and marketers live by those who do: a share of the households has
+# its whole year moved a few weeks further back, so that they were last seen then.
+LAPSED_SHARE = 0.25
+LAPSED_WEEKS = (5, 9)
+_LAPSED, _WEEKS = 101, 102  # the numbers of these draws
+
 _EVERY = 10  # the second brand has every tenth store, and a tenth of the households
 
 
@@ -246,14 +252,18 @@ def _build_brand(
     households, purchases = [], []
     for household_id, visits in sorted(visits_of.items()):
         home = _home_store(visits, store_of)
-        first_visit_on = min(visit.wall_time for visit in visits).date() + shift
+        last_visit_on = max(visit.wall_time for visit in visits).date() + shift
+        # Whoever came yesterday stays, so that the year ends where it was told to.
+        seen_yesterday = last_visit_on == today - timedelta(days=1)
+        moved = shift if seen_yesterday else shift - _absence(seed, household_id)
+        first_visit_on = min(visit.wall_time for visit in visits).date() + moved
         household = population.settle(
             household_id, journey.households.get(household_id), home, first_visit_on
         )
         households.append(household)
         for visit in visits:
             store = store_of.get(visit.store_id, home)
-            at = (visit.wall_time + shift).replace(tzinfo=ZoneInfo(store.timezone))
+            at = (visit.wall_time + moved).replace(tzinfo=ZoneInfo(store.timezone))
             purchases.append(Purchase(at.timestamp(), visit.basket_id, store, household))
     people = [person for household in households for person in household.people]
     return BrandData(
@@ -265,6 +275,14 @@ def _build_brand(
         campaigns=_past_campaigns(journey, households, shift=shift, today=today),
         book=TicketBook(journey, purchases, seed=seed, today=today),
     )
+
+
+def _absence(seed: int, household_id: int) -> timedelta:
+    """How long ago the household was last seen, beyond what the real data say: whole weeks, mostly none."""
+    if fraction(seed, _LAPSED, household_id) >= LAPSED_SHARE:
+        return timedelta(0)
+    fewest, most = LAPSED_WEEKS
+    return timedelta(weeks=fewest + int(fraction(seed, _WEEKS, household_id) * (most - fewest)))
 
 
 def _home_store(visits: list[Visit], store_of: dict[int, StoreData]) -> StoreData:

@@ -148,7 +148,7 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
         except Problem as problem:
             answers[position] = Recorded("rejected", problem=problem)
     with whole_network():
-        people = _people_of(till, [tickets[position] for position in sound], now)
+        people = _people_of(till, [tickets[position] for position in sound])
         known = _known_purchases(till, [tickets[position] for position in sound])
         fresh: list[Purchase] = []
         lines: list[PurchaseLine] = []
@@ -162,7 +162,8 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
                 continue
             purchase = Purchase(
                 store=till.store, till=till, business_day=day, receipt_id=ticket.receipt_id,
-                bought_at=ticket.bought_at, received_at=now, profile_id=people.get(ticket.shown) if ticket.shown else None,
+                bought_at=ticket.bought_at, received_at=now,
+                profile_id=people.get(ticket.shown) if ticket.shown else None,
                 identified_by=f"{ticket.shown.kind}:{key_of(ticket.shown, till)}" if ticket.shown else "",
                 total_cents=ticket.total_cents, payment=ticket.payment, content_hash=content,
             )  # fmt: skip
@@ -238,8 +239,14 @@ def _known_purchases(till: Till, tickets: Sequence[Ticket]) -> dict[tuple[date, 
     return {(row.business_day, row.receipt_id): row for row in rows}
 
 
-def _people_of(till: Till, tickets: Sequence[Ticket], now: datetime) -> dict[Shown, int]:
-    shown = list(dict.fromkeys(ticket.shown for ticket in tickets if ticket.shown))
+def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
+    """The profile of everybody who showed something; whoever is not known is known from the first ticket on."""
+    first_seen: dict[Shown, datetime] = {}
+    for ticket in tickets:
+        if ticket.shown:
+            before = first_seen.get(ticket.shown, ticket.bought_at)
+            first_seen[ticket.shown] = min(before, ticket.bought_at)
+    shown = list(first_seen)
     people = find_people(shown, till)
     strangers = [s for s in shown if s not in people]
     if strangers:
@@ -251,7 +258,7 @@ def _people_of(till: Till, tickets: Sequence[Ticket], now: datetime) -> dict[Sho
                     external_id=f"{s.kind}:{key_of(s, till)}"[:80],
                     fields={s.kind: s.value},
                     raw={s.kind: s.value, "shown_at": str(till)},
-                    stated_at=now,
+                    stated_at=first_seen[s],
                     store_code=till.store.code,
                 )
                 for s in strangers
