@@ -9,6 +9,7 @@ import re
 from contextvars import Context
 from datetime import timedelta
 from decimal import Decimal
+from itertools import product
 
 import pytest
 from django.apps import apps
@@ -24,6 +25,7 @@ from campaigns.segments.saving import save
 from loyalty import till
 from profiles.intake import ConsentStatement, Shown, Statement, Ticket, TicketLine, take_in_records
 from profiles.models import Profile, Purchase, Source, SourceRecord
+from tenants.network.models import Store
 from tenants.scoping import NetworkWide, NoScope, StoreScoped, scoped_to, whole_network
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 
@@ -198,21 +200,25 @@ def _paths(resolver: URLResolver, prefix: str = ""):
 
 
 def _addresses_below(root: str):
-    """Every address below a root, with each key of the whole network in the place of its argument."""
-    for path, pattern in _paths(get_resolver("cdp.urls")):
+    """Every address below a root, with each key of the whole network in the place of its arguments."""
+    with whole_network():
+        public_ids = [str(key) for key in Profile._base_manager.values_list("public_id", flat=True)]
+        codes = list(Store._base_manager.values_list("code", flat=True))
+        numbers = {key for model in SCOPED for key in model._base_manager.values_list("pk", flat=True)[:8]}
+    texts = {"code": codes, "store": codes, "store_code": codes}
+    for path, _pattern in _paths(get_resolver("cdp.urls")):
         if not path.startswith(root):
             continue
-        arguments = pattern.pattern.converters
-        if not arguments:
-            yield "/" + path
-            continue
-        with whole_network():
-            keys = [*Profile._base_manager.values_list("public_id", flat=True), *range(1, 4)]
-            for model in SCOPED:
-                keys += model._base_manager.values_list("pk", flat=True)[:8]
-        for key in dict.fromkeys(map(str, keys)):
-            address = re.sub(r"<[^>]+>", key, path)
-            yield "/" + address
+        choices = []
+        for part in re.findall(r"<[^>]+>", path):
+            kind, _colon, name = part.strip("<>").rpartition(":")
+            anything = [*public_ids, *map(str, sorted(numbers))]
+            choices.append(
+                {"uuid": public_ids, "int": map(str, sorted(numbers))}.get(kind, texts.get(name, anything))
+            )
+        for keys in product(*choices):
+            replacement = iter(keys)
+            yield "/" + re.sub(r"<[^>]+>", lambda _part, r=replacement: next(r), path)
 
 
 @pytest.mark.parametrize("root", ["api/v1/", "store/"])
