@@ -1,12 +1,13 @@
 from datetime import date
 
 from django.apps import AppConfig
+from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 
 class CdpConfig(AppConfig):
     name = "cdp"
-    verbose_name = "Platform"
+    verbose_name = _("Platform")
 
     def ready(self):
         # Makes the app that knows the broker the current one, for every @shared_task.
@@ -21,4 +22,6 @@ def open_programme(brand, plan) -> None:
     from loyalty import starter
 
     day = date.fromisoformat(plan.points_from) if plan.points_from else None
-    starter.open_programme(brand.time_zone, day)
+    # The names it gives to tiers and rules are the brand's own from then on.
+    with translation.override(brand.language):
+        starter.open_programme(brand.time_zone, day)

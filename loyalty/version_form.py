@@ -206,5 +206,5 @@ def _conditions_in_words(conditions: dict) -> list[str]:
             shown = ", ".join(str(WEEKDAYS[day]) for day in value)
         else:
             shown = ", ".join(map(str, value))
-        said.append(f"{label}: {shown}")
+        said.append(_t("%(label)s: %(value)s") % {"label": label, "value": shown})
     return said

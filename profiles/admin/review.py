@@ -283,5 +283,5 @@ def _effects(left: Profile, right: Profile) -> list[str]:
         words = [now[channel].granted for now in (ones, others) if channel in now]
         if words:
             word = _("allowed") if all(words) else _("refused")
-            effects.append(f"{channel.label.capitalize()}: {word}")
+            effects.append(_("%(label)s: %(value)s") % {"label": channel.label.capitalize(), "value": word})
     return effects
