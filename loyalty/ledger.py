@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Count
 from django.utils import timezone
 
 from loyalty import rules
-from loyalty.models import Account, Lot, Transaction
+from loyalty.models import Account, Lot, LotUse, Transaction
 from profiles.models import Merge, Profile, Purchase, Refund
 from tenants.scoping import whole_network
 
@@ -314,10 +315,13 @@ def expire_due(today: date, limit: int = 500) -> int:
         members = accounts_of(lot.account.profile_id for lot in due)
         left = dict(Lot.objects.filter(pk__in=[lot.pk for lot in due]).values_list("pk", "remaining"))
         expired = store_accounts(Account.Kind.EXPIRED, {lot.store_id for lot in due})
+        # A lot expires again where points came back to it: each time is a fact of its own.
+        rows = LotUse.objects.filter(lot__in=due).order_by().values_list("lot").annotate(times=Count("pk"))
+        uses = dict(rows)
         post(
             [
                 Fact(
-                    key=f"expire:{lot.pk}:{lot.expires_on}", kind=Kind.EXPIRE, profile_id=lot.account.profile_id,
+                    key=f"expire:{lot.pk}:{uses.get(lot.pk, 0)}", kind=Kind.EXPIRE, profile_id=lot.account.profile_id,
                     store_id=lot.store_id, occurred_at=timezone.now(),
                     points={
                         members[lot.account.profile_id].available_id: -left[lot.pk],
@@ -341,21 +345,29 @@ def transfer(merge: Merge) -> None:
             return
         accounts = accounts_of([winner, loser])
         lots = Lot.objects.filter(account__in=[accounts[loser].available_id, accounts[loser].pending_id])
-        merge.moved["ledger"] = {"transactions": history, "lots": list(lots.values_list("pk", flat=True))}
+        merge.moved["ledger"] = {
+            "transactions": history,
+            "lots": list(lots.values_list("pk", flat=True)),
+            "debt": accounts[loser].debt,
+        }
         _move(accounts[loser], accounts[winner], lots, accounts[loser].debt, key=f"merge:{merge.loser_id}")
         Transaction.objects.filter(pk__in=history).update(profile=winner)
-        _settle_debt(winner)
+        merge.moved["ledger"]["settled"] = _settle_debt(winner)
 
 
 def transfer_back(merge: Merge) -> None:
-    """Hand the points back to a member who was separated: what is left of the own lots, and the later tickets'."""
-    moved = merge.moved.get("ledger", {"transactions": [], "lots": []})
+    """Hand the points back to a member who was separated: what is left of the own lots, and the later tickets'.
+
+    What the merge made one pay of the other's debt is undone first; the debt goes back as far as it still stands.
+    """
+    moved = {"transactions": [], "lots": [], "debt": 0, "settled": None} | merge.moved.get("ledger", {})
     winner, loser = merge.winner_id, merge.loser_id
     with whole_network():
         theirs = Transaction.objects.filter(profile=winner, purchase__profile=loser)
         later = list(theirs.values_list("pk", flat=True))
         if not moved["transactions"] and not later:
             return
+        _unsettle(winner, moved["settled"])
         accounts = accounts_of([winner, loser])
         lots = Lot.objects.filter(
             pk__in=[
@@ -364,10 +376,11 @@ def transfer_back(merge: Merge) -> None:
             ],
             account__in=[accounts[winner].available_id, accounts[winner].pending_id],
         )
-        _move(accounts[winner], accounts[loser], lots, 0, key=f"unmerge:{merge.pk}")
-        Transaction.objects.filter(pk__in=[*moved["transactions"], *later]).exclude(
-            kind=Kind.TRANSFER
-        ).update(profile=loser)
+        debt = max(moved["debt"], accounts[winner].debt)
+        _move(accounts[winner], accounts[loser], lots, debt, key=f"unmerge:{merge.pk}")
+        Transaction.objects.filter(pk__in=[*moved["transactions"], *later]).update(profile=loser)
+        _settle_debt(winner)
+        _settle_debt(loser)
 
 
 def _move(giver: MemberAccounts, taker: MemberAccounts, lots, debt: int, *, key: str) -> None:
@@ -394,18 +407,37 @@ def _move(giver: MemberAccounts, taker: MemberAccounts, lots, debt: int, *, key:
     )  # fmt: skip
 
 
-def _settle_debt(profile_id: int) -> None:
-    """A member who has points and a debt pays it."""
+def _settle_debt(profile_id: int) -> int | None:
+    """A member who has points and a debt pays it. Returns the transaction's id, or None where nothing was due."""
     member = accounts_of([profile_id])[profile_id]
     paid = min(-member.debt, member.available)
+    if not paid:
+        return None
+    number = Transaction.objects.filter(key__startswith=f"settle:{profile_id}:").count() + 1
+    key = f"settle:{profile_id}:{number}"
+    fact = Fact(
+        key=key, kind=Kind.ADJUST, profile_id=profile_id, occurred_at=timezone.now(),
+        points={member.available_id: -paid, member.debt_id: paid},
+        uses=_first_to_expire(member.available_id, paid),
+    )  # fmt: skip
+    return post([fact])[key]
+
+
+def _unsettle(profile_id: int, settled: int | None) -> None:
+    """Undo a payment of debt: the points return to the lots they came from, as far as the member still holds them."""
+    if settled is None:
+        return
+    member = accounts_of([profile_id])[profile_id]
+    uses = LotUse.objects.filter(transaction=settled, lot__account=member.available_id)
+    back = dict(uses.values_list("lot", "points"))
+    paid = sum(back.values())
     if paid:
-        number = Transaction.objects.filter(key__startswith=f"settle:{profile_id}:").count() + 1
         post(
             [
                 Fact(
-                    key=f"settle:{profile_id}:{number}", kind=Kind.ADJUST, profile_id=profile_id,
-                    occurred_at=timezone.now(), points={member.available_id: -paid, member.debt_id: paid},
-                    uses=_first_to_expire(member.available_id, paid),
+                    key=f"unsettle:{settled}", kind=Kind.ADJUST, profile_id=profile_id, reverses_id=settled,
+                    occurred_at=timezone.now(), points={member.available_id: paid, member.debt_id: -paid},
+                    uses={lot: -points for lot, points in back.items()},
                 )
             ]
         )  # fmt: skip

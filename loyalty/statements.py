@@ -77,18 +77,26 @@ def balances_of(profile_ids) -> dict[int, Balance]:
 
 
 def history(profile: Profile, limit: int = 50) -> list[Movement]:
-    """The newest movements first; what the current scope sees of them."""
+    """The newest movements first; what the current scope sees of them.
+
+    Those of customers merged into this one are among them, so that for the network the points sum to the balance.
+    """
     with whole_network():
-        accounts = list(Account.objects.filter(profile=profile).values_list("pk", flat=True))
+        people = {profile.pk}
+        while merged := set(
+            Profile.objects.filter(merged_into__in=people).exclude(pk__in=people).values_list("pk", flat=True)
+        ):
+            people |= merged
+        accounts = list(Account.objects.filter(profile__in=people).values_list("pk", flat=True))
+    postings = Posting.objects.filter(account__in=accounts).order_by()
     transactions = list(
-        Transaction.objects.filter(profile=profile)
+        Transaction.objects.filter(pk__in=postings.values("transaction"))
         .select_related("store", "purchase")
         .order_by("-pk")[:limit]
     )
     moved = dict(
-        Posting.objects.filter(transaction__in=transactions, account__in=accounts)
-        .order_by()
+        postings.filter(transaction__in=transactions)
         .values_list("transaction")
         .annotate(points=Sum("points"))
     )
-    return [Movement(t, moved.get(t.pk, 0)) for t in transactions]
+    return [Movement(t, moved[t.pk]) for t in transactions]

@@ -5,8 +5,8 @@ one. Callers hand over the few people they touched; `rebuild` goes through every
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 
 from django.db import transaction
 from django.db.models import Count, F, Max, Min, Sum
@@ -94,13 +94,21 @@ def _home_stores(rows: dict[int, ProfileFacts]) -> None:
         row.home_region_id = region_of.get(row.home_store_id)
 
 
-def met_at(profile_ids: Iterable[int], store: Store) -> None:
-    """Note that these people were at the store, so that it knows them from now on."""
+def met_at(first_met: Mapping[int, datetime], store: Store) -> None:
+    """Note that these people were at the store (id -> when first), so that it knows them from then on."""
     with whole_network():
         ProfileStore.objects.bulk_create(
-            [ProfileStore(profile_id=profile_id, store=store) for profile_id in sorted(set(profile_ids))],
+            [ProfileStore(profile_id=p, store=store, since=at) for p, at in sorted(first_met.items())],
             ignore_conflicts=True,
         )
+        earlier = [
+            row
+            for row in ProfileStore.objects.filter(store=store, profile__in=first_met)
+            if row.since > first_met[row.profile_id]
+        ]
+        for row in earlier:
+            row.since = first_met[row.profile_id]
+        ProfileStore.objects.bulk_update(earlier, ["since"])
 
 
 def note_stores(profile_ids: Iterable[int]) -> None:

@@ -8,6 +8,7 @@ What people decide binds every later run.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 
 from django.db import transaction
@@ -73,10 +74,11 @@ def merge(
             raise CannotMerge(_("one of the two was merged before"))
         if by is None and _separated(winner, loser):
             raise CannotMerge(_("somebody decided that these are two persons"))
-        moved = {
+        moved: dict[str, list] = {
             model._meta.model_name: _hand_over(model.objects.filter(profile=loser), winner)
             for model in HANGS_ON_A_PROFILE
         }
+        moved["candidates"] = _pass_on_candidates(winner, loser)
         loser.merged_into = winner
         loser.save(update_fields=["merged_into"])
         deed = Merge(
@@ -92,7 +94,6 @@ def merge(
         )
         profiles_merged.send(Merge, merge=deed)
         deed.save()
-        _pass_on_candidates(winner, loser)
         _recompute(winner, loser)
         audit(by or "matching", "merged", winner, other=loser.pk)
     return deed
@@ -117,6 +118,7 @@ def unmerge(deed: Merge, by: Staff | None = None) -> None:
         deed.undone_at, deed.undone_by = timezone.now(), by
         profiles_unmerged.send(Merge, merge=deed)
         deed.save()
+        _hand_back_candidates(deed, winner, loser)
         left, right = sorted((winner, loser), key=lambda profile: profile.pk)
         MatchCandidate.objects.update_or_create(
             left=left,
@@ -285,44 +287,105 @@ def _hand_over(rows, winner: Profile) -> list[int]:
 
 
 def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
-    """What came in after the merge goes to whom it belongs: by the source's id, or by the identifier shown."""
+    """What came in after the merge goes to whom it belongs: by the source's id, or by an identifier that was theirs."""
     of_loser = SourceRecord.objects.filter(profile=loser)
     for source_id, external_id in set(of_loser.values_list("source", "external_id")):
-        newer = SourceRecord.objects.filter(source=source_id, external_id=external_id, profile=winner)
-        ids = list(newer.values_list("pk", flat=True))
-        for model in (Identifier, ConsentChange):
-            model.objects.filter(record__in=ids).update(profile=loser)
-        SourceRecord.objects.filter(pk__in=ids).update(profile=loser)
-    shown = {profile: _identifiers_of(profile) for profile in (winner, loser)}
-    only_of_loser = shown[loser] - shown[winner]
-    later = Purchase.objects.filter(profile=winner, received_at__gt=deed.at, identified_by__in=only_of_loser)
-    ids = list(later.values_list("pk", flat=True))
+        later = SourceRecord.objects.filter(source=source_id, external_id=external_id, profile=winner)
+        _give_records(later, loser)
+    others = (
+        Merge.objects.filter(winner=winner, undone_at=None)
+        .exclude(pk=deed.pk)
+        .values_list("moved", flat=True)
+    )
+    elsewhere = {
+        name: {pk for moved in others for pk in moved.get(name, [])} for name in ("sourcerecord", "purchase")
+    }
+    of_winner = _identifiers_of(winner, record__received_at__lte=deed.at)
+    only_of_loser = _identifiers_of(loser) - of_winner
+    newcomers = SourceRecord.objects.filter(profile=winner, received_at__gt=deed.at)
+    newcomers = newcomers.exclude(pk__in=elsewhere["sourcerecord"]).prefetch_related("identifiers")
+    theirs = [
+        record.pk
+        for record in newcomers
+        if (told := {f"{i.kind}:{i.key}" for i in record.identifiers.all()}) & only_of_loser
+        and not told & of_winner
+    ]
+    _give_records(SourceRecord.objects.filter(pk__in=theirs), loser)
+    bought = Purchase.objects.filter(profile=winner, received_at__gt=deed.at, identified_by__in=only_of_loser)
+    ids = list(bought.exclude(pk__in=elsewhere["purchase"]).values_list("pk", flat=True))
     PurchaseLine.objects.filter(purchase__in=ids).update(profile=loser)
     Purchase.objects.filter(pk__in=ids).update(profile=loser)
 
 
-def _identifiers_of(profile: Profile) -> set[str]:
-    return {f"{kind}:{key}" for kind, key in profile.identifiers.values_list("kind", "key")}
+def _give_records(records, profile: Profile) -> None:
+    """Hand records over with the identifiers and consents that they tell."""
+    ids = list(records.values_list("pk", flat=True))
+    for model in (Identifier, ConsentChange):
+        model.objects.filter(record__in=ids).update(profile=profile)
+    SourceRecord.objects.filter(pk__in=ids).update(profile=profile)
 
 
-def _pass_on_candidates(winner: Profile, loser: Profile) -> None:
-    """Open questions and decisions about the merged profile become the survivor's."""
+def _identifiers_of(profile: Profile, **told) -> set[str]:
+    rows = profile.identifiers.filter(**told).values_list("kind", "key")
+    return {f"{kind}:{key}" for kind, key in rows}
+
+
+def _pass_on_candidates(winner: Profile, loser: Profile) -> list[dict]:
+    """Open questions and decisions about the merged profile become the survivor's. Returns what an unmerge needs."""
+    passed_on = []
     for candidate in MatchCandidate.objects.filter(Q(left=loser) | Q(right=loser)):
         other_id = candidate.right_id if candidate.left_id == loser.pk else candidate.left_id
         if other_id == winner.pk:
             if candidate.status == MatchCandidate.Status.OPEN:
                 _decide(candidate, MatchCandidate.Status.MERGED, None)
             continue
-        left, right = sorted((winner.pk, other_id))
-        standing = MatchCandidate.objects.filter(left=left, right=right).first()
+        standing = _candidate(winner.pk, other_id).first()
+        passed_on.append(
+            {"other": other_id, "standing": standing and standing.status, "told": _told_of(candidate)}
+        )
         if standing is None:
-            candidate.left_id, candidate.right_id = left, right
+            candidate.left_id, candidate.right_id = sorted((winner.pk, other_id))
             candidate.save(update_fields=["left", "right"])
             continue
         if candidate.status == MatchCandidate.Status.NEVER:
             # The stricter of two decisions holds.
             _decide(standing, MatchCandidate.Status.NEVER, candidate.decided_by)
         candidate.delete()
+    return passed_on
+
+
+def _hand_back_candidates(deed: Merge, winner: Profile, loser: Profile) -> None:
+    """The separated person's questions and decisions return as they were; what was decided meanwhile stays too."""
+    for note in deed.moved.get("candidates", []):
+        other = Profile.objects.get(pk=note["other"]).survivor
+        if other.pk in (winner.pk, loser.pk):
+            continue
+        told, standing = note["told"], note["standing"]
+        passed_on = _candidate(winner.pk, other.pk).first()
+        if passed_on and standing is None and passed_on.status == told["status"]:
+            passed_on.delete()
+        elif passed_on and standing and passed_on.status == told["status"]:
+            _candidate(winner.pk, other.pk).update(status=standing)
+        left_id, right_id = sorted((loser.pk, other.pk))
+        dates = {
+            name: told[name] and datetime.fromisoformat(told[name]) for name in ("found_at", "decided_at")
+        }
+        MatchCandidate.objects.get_or_create(left_id=left_id, right_id=right_id, defaults=told | dates)
+
+
+def _candidate(one_id: int, other_id: int):
+    left_id, right_id = sorted((one_id, other_id))
+    return MatchCandidate.objects.filter(left=left_id, right=right_id)
+
+
+def _told_of(candidate: MatchCandidate) -> dict:
+    """All of the candidate but its two profiles, as JSON."""
+    return {
+        "status": candidate.status, "weight": candidate.weight, "probability": candidate.probability,
+        "evidence": candidate.evidence, "model_version": candidate.model_version,
+        "decided_by_id": candidate.decided_by_id, "found_at": candidate.found_at.isoformat(),
+        "decided_at": candidate.decided_at and candidate.decided_at.isoformat(),
+    }  # fmt: skip
 
 
 def _decide(candidate: MatchCandidate, status: str, by: Staff | None) -> None:

@@ -173,7 +173,11 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
             answers[position] = Recorded(RECORDED, purchase)
         Purchase.objects.bulk_create(fresh)
         PurchaseLine.objects.bulk_create(lines, batch_size=5000)
-        met = {purchase.profile_id for purchase in fresh if purchase.profile_id}
+        met: dict[int, datetime] = {}
+        for purchase in fresh:
+            if purchase.profile_id:
+                first = met.get(purchase.profile_id, purchase.bought_at)
+                met[purchase.profile_id] = min(first, purchase.bought_at)
         facts.met_at(met, till.store)
         facts.refresh(met)
     return [answers[position] for position in range(len(tickets))]
