@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
+from django.utils import translation
 
 from tenants.models import Brand, Domain
 from tenants.network.models import Region, Staff, Store, Till
@@ -33,6 +34,12 @@ def django_db_setup(django_db_setup, django_db_blocker):
             Domain.objects.create(tenant=acme, domain=HOST, is_primary=True)
             acme.create_schema(check_if_exists=True, verbosity=0)
         connection.set_schema_to_public()
+
+
+@pytest.fixture(autouse=True)
+def english():
+    """Every test begins in English: the last request left the language of its reader behind in this thread."""
+    translation.activate("en")
 
 
 @pytest.fixture
@@ -60,14 +67,24 @@ def south(brand):
 @pytest.fixture
 def lille(north):
     return Store.objects.create(
-        code="ACM-001", name="Lille Centre", region=north, city="Lille", postcode="59000", legal_name="Lille SARL"
+        code="ACM-001",
+        name="Lille Centre",
+        region=north,
+        city="Lille",
+        postcode="59000",
+        legal_name="Lille SARL",
     )
 
 
 @pytest.fixture
 def lyon(south):
     return Store.objects.create(
-        code="ACM-002", name="Lyon Bellecour", region=south, city="Lyon", postcode="69002", legal_name="Lyon SAS"
+        code="ACM-002",
+        name="Lyon Bellecour",
+        region=south,
+        city="Lyon",
+        postcode="69002",
+        legal_name="Lyon SAS",
     )
 
 

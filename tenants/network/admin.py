@@ -14,6 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from tenants import invitations
+from tenants.network import deeds
 from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till, audit
 from tenants.roles import Role
 
@@ -333,11 +334,40 @@ class JobAdmin(ReadOnly, ModelAdmin):
         )
 
 
+def _told_by(words):
+    """A filter of a column of codes that lists them in words."""
+
+    class Told(admin.AllValuesFieldListFilter):
+        def choices(self, changelist):
+            for choice in super().choices(changelist):
+                yield {**choice, "display": words(str(choice["display"]))}
+
+    return Told
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnly, ModelAdmin):
-    list_display = ("at", "actor", "role", "verb", "object_type", "object_id", "reason")
-    list_filter = ("verb", "object_type", "role")
+    list_display = ("at", "actor", "role_name", "deed", "thing", "object_id", "reason")
+    list_filter = (
+        ("verb", _told_by(deeds.deed)),
+        ("object_type", _told_by(deeds.thing)),
+        ("role", _told_by(deeds.role)),
+    )
     list_per_page = 50
     show_full_result_count = False
     search_fields = ("actor", "object_id__exact", "reason")
     date_hierarchy = "at"
+    fields = ("at", "actor", "role_name", "store", "deed", "thing", "object_id", "reason", "detail")
+    readonly_fields = ("role_name", "deed", "thing")
+
+    @display(description=_("role"))
+    def role_name(self, event):
+        return deeds.role(event.role)
+
+    @display(description=_("did"))
+    def deed(self, event):
+        return deeds.deed(event.verb)
+
+    @display(description=_("what"))
+    def thing(self, event):
+        return deeds.thing(event.object_type)

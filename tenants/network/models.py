@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tenants import roles
+from tenants.network import deeds
 from tenants.scoping import NOTHING, WHOLE_NETWORK, NetworkWide, Scope, StoreScoped
 
 
@@ -265,7 +266,7 @@ class AuditEvent(StoreScoped):
         indexes = [models.Index(fields=["object_type", "object_id"], name="audit_by_object")]
 
     def __str__(self) -> str:
-        return f"{self.actor} {self.verb} {self.object_type} {self.object_id}"
+        return f"{self.actor} · {deeds.deed(self.verb)} · {deeds.thing(self.object_type)} {self.object_id}"
 
     @classmethod
     def visible_from(cls, stores):

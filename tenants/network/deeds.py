@@ -1,0 +1,50 @@
+"""The audit trail in the reader's language. Its rows keep codes: what was written stays as it was written."""
+
+from django.apps import apps
+from django.utils.translation import pgettext_lazy
+
+from tenants.roles import Role
+
+DEEDS = {
+    "accepted invitation": pgettext_lazy("audit trail", "accepted the invitation"),
+    "added": pgettext_lazy("audit trail", "added"),
+    "asked for": pgettext_lazy("audit trail", "asked for"),
+    "changed": pgettext_lazy("audit trail", "changed"),
+    "consent grant": pgettext_lazy("audit trail", "noted an agreement"),
+    "consent withdraw": pgettext_lazy("audit trail", "noted a refusal"),
+    "delete": pgettext_lazy("audit trail", "deleted"),
+    "download": pgettext_lazy("audit trail", "downloaded"),
+    "downloaded": pgettext_lazy("audit trail", "downloaded"),
+    "export": pgettext_lazy("audit trail", "exported"),
+    "freeze": pgettext_lazy("audit trail", "froze the audience"),
+    "imported": pgettext_lazy("audit trail", "imported"),
+    "invited": pgettext_lazy("audit trail", "invited"),
+    "invited anew": pgettext_lazy("audit trail", "invited anew"),
+    "kept apart": pgettext_lazy("audit trail", "kept apart"),
+    "merged": pgettext_lazy("audit trail", "merged"),
+    "published": pgettext_lazy("audit trail", "published"),
+    "renewed key": pgettext_lazy("audit trail", "renewed the key"),
+    "resumed": pgettext_lazy("audit trail", "resumed"),
+    "revoked key": pgettext_lazy("audit trail", "revoked the key"),
+    "save": pgettext_lazy("audit trail", "saved"),
+    "separated": pgettext_lazy("audit trail", "separated"),
+    "viewed": pgettext_lazy("audit trail", "viewed"),
+}
+
+
+def deed(verb: str) -> str:
+    """What was done, in words; an unknown verb as it is."""
+    return str(DEEDS.get(verb, verb))
+
+
+def thing(object_type: str) -> str:
+    """The kind of thing it was done to, by the name of its model."""
+    for model in apps.get_models():
+        if model._meta.model_name == object_type:
+            return str(model._meta.verbose_name)
+    return object_type
+
+
+def role(code: str) -> str:
+    """The role of whoever did it."""
+    return str(dict(Role.choices).get(code, code))
