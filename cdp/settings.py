@@ -186,6 +186,7 @@ LANGUAGES = [("fr", _("French")), ("en", _("English"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 USE_THOUSAND_SEPARATOR = True
+FORMAT_MODULE_PATH = "cdp.formats"
 TIME_ZONE = "Europe/Paris"
 USE_TZ = True
 
@@ -216,7 +217,7 @@ CONTENT_SECURITY_POLICY = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.SessionAuthentication",
-        "rest_framework.authentication.BasicAuthentication",
+        "tenants.network.auth.StaffBasicAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["tenants.network.permissions.RolePermission"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
@@ -265,6 +266,7 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "LANGUAGES": {"action": "cdp.admin_sites.language_address"},
+    "SITE_FAVICONS": [{"href": "cdp.admin_sites.favicon", "rel": "icon", "type": "image/svg+xml"}],
     "STYLES": ["cdp.admin_sites.stylesheet"],
     "BORDER_RADIUS": "8px",
     "COLORS": {

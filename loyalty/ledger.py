@@ -448,7 +448,7 @@ def _first_to_expire(account_id: int, points: int, besides: Iterable[int] = ()) 
     uses: dict[int, int] = {}
     with whole_network():
         lots = Lot.objects.filter(account=account_id, remaining__gt=0).exclude(pk__in=list(besides))
-        for lot in lots.order_by("expires_on", "pk").iterator(chunk_size=50):
+        for lot in lots.order_by("expires_on", "pk"):
             if points <= 0:
                 break
             uses[lot.pk] = min(points, lot.remaining)

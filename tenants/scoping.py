@@ -63,6 +63,12 @@ def scoped_to(scope: Scope) -> Iterator[Scope]:
         _scope.reset(token)
 
 
+def enter(scope: Scope) -> None:
+    """Replace the scope in force until the block around ends: for who is recognised only inside a view."""
+    current_scope()
+    _scope.set(scope)
+
+
 def whole_network():
     """Open the scope that sees every store: head office, and verbs that must find a person wherever known."""
     return scoped_to(WHOLE_NETWORK)

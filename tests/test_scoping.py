@@ -6,6 +6,7 @@ open must hold none of them.
 """
 
 import re
+from base64 import b64encode
 from contextvars import Context
 from datetime import timedelta
 from decimal import Decimal
@@ -27,6 +28,7 @@ from profiles.intake import ConsentStatement, Shown, Statement, Ticket, TicketLi
 from profiles.models import Profile, Purchase, Source, SourceRecord
 from tenants.network.models import Store
 from tenants.scoping import NetworkWide, NoScope, StoreScoped, scoped_to, whole_network
+from tests.conftest import PASSWORD
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 
 OUR_APPS = ("network", "profiles", "loyalty", "campaigns")
@@ -236,6 +238,17 @@ def test_no_path_of_the_api_or_the_store_area_shows_a_store_what_is_another_s(
         shown += canaries
     assert shown == []
     assert answered
+
+
+def test_a_program_that_signs_in_with_each_request_sees_what_its_person_sees(
+    network, alice, bruno, client_of
+):
+    """HTTP Basic is recognised inside the view, after the middleware: the scope must follow."""
+    for staff, names in ((alice, {"Nordmann", "Partagée", "Zyxquist"}), (bruno, {"Nordmann", "Partagée"})):
+        told = b64encode(f"{staff.email}:{PASSWORD}".encode()).decode()
+        response = client_of().get("/api/v1/profiles", headers={"authorization": f"Basic {told}"})
+        assert {profile["last_name"] for profile in response.json()["results"]} == names
+    assert client_of().get("/api/v1/profiles").status_code in (401, 403)
 
 
 def test_a_till_finds_no_member_of_another_store_by_id(network, lille_till, till_client):

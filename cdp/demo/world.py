@@ -68,8 +68,8 @@ SEATS = (
 )
 # Households that buy food every week never lapse, and marketers live by those who do: a share of the households has
 # its whole year moved a few weeks further back, so that they were last seen then.
-LAPSED_SHARE = 0.25
-LAPSED_WEEKS = (5, 9)
+LAPSED_SHARE = 0.4
+LAPSED_WEEKS = (5, 7)
 _LAPSED, _WEEKS = 101, 102  # the numbers of these draws
 
 _EVERY = 10  # the second brand has every tenth store, and a tenth of the households

@@ -1,5 +1,5 @@
 -- What a source said and what a person consented to is never edited. A merge moves a row to another profile
--- (`profile_id`), and erasure empties a record through `profiles/privacy.py`; nothing else may change.
+-- (`profile_id`); nothing else may change.
 CREATE OR REPLACE FUNCTION refuse_change_of_consent() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN

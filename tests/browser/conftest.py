@@ -61,7 +61,7 @@ def today(brand) -> date:
     return brand_today()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live_server():
     """The same as pytest-django's, at an address that needs no resolver."""
     server = LiveServer("127.0.0.1")
@@ -69,13 +69,14 @@ def live_server():
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def playwright():
+@pytest.fixture(scope="package")
+def playwright(committed):
+    """Ends with this package: its event loop would make every later test look asynchronous to Django."""
     with sync_playwright() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium(playwright: Playwright) -> Browser:
     if PROGRAM is None:
         pytest.skip("no Chromium on this machine: make browser")
@@ -96,8 +97,8 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.complaints.append(f"{self.page.url}: {error}"))
 
     def _hear(self, message) -> None:
-        # Browsers ask for /favicon.ico unbidden; a violated policy arrives as an error as well.
-        if message.type == "error" and not message.location.get("url", "").endswith("/favicon.ico"):
+        # What the server refuses and what violates the policy arrive here as errors as well.
+        if message.type == "error":
             self.complaints.append(f"{self.page.url}: {message.text}")
 
     def open(self, path: str) -> Page:

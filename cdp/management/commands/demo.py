@@ -49,7 +49,7 @@ class Command(BaseCommand):
         (FOLDER / "summary.json").write_text(json.dumps(summary, indent=2, default=str) + "\n")
         self._print(summary)
         if not no_serve:
-            self._print_logins()
+            self._print_logins(bind.rpartition(":")[2])
             call_command("serve", bind=bind)
 
     # --- The job ---------------------------------------------------------------------------------------------------
@@ -129,12 +129,11 @@ class Command(BaseCommand):
         self.console.print(table)
         self.console.print(f"Figures: {(FOLDER / 'summary.json').relative_to(settings.BASE_DIR)}")
 
-    def _print_logins(self) -> None:
+    def _print_logins(self, port: str) -> None:
         table = Table(title="Four people to be (password: " + main_job.PASSWORD + ")", title_justify="left")
         table.add_column("who")
-        table.add_column("signs in at")
+        table.add_column("signs in at", overflow="fold", no_wrap=False, min_width=34)
         table.add_column("as")
-        port = "8000"
         brand = f"http://acme.{settings.BASE_DOMAIN}:{port}/"
         table.add_row("Head-office marketer", brand, "marketing@acme.example")
         table.add_row("Store manager", brand + "store/", "store@acme.example")
