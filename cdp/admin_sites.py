@@ -125,6 +125,11 @@ class PlatformAdminSite(Site):
     index_template = "cdp/platform_home.html"
     index_title = _("Platform")
 
+    def index(self, request, extra_context=None):
+        from cdp import home
+
+        return super().index(request, {"home": home.platform_home(), **(extra_context or {})})
+
 
 platform_site = PlatformAdminSite(name="platform")
 
@@ -160,6 +165,11 @@ def site_subheader(request) -> str:
 def stylesheet(request) -> str:
     """Our own screens' styles, on top of Unfold's."""
     return static("cdp/admin.css")
+
+
+def favicon(request) -> str:
+    """The sign of both sites in a browser's tab."""
+    return static("cdp/icon.svg")
 
 
 def language_address(request) -> str:

@@ -1,4 +1,4 @@
-"""The first page: the figures of the brand, or of a manager's own stores, each with the list that shows it.
+"""The first page: the figures of the brand, of a manager's own stores, or of the platform, each with its list.
 
 The numbers are counted inside the scope in force, so a manager's page cannot tell more than the manager's lists. They
 are kept for a minute, and the page says when they were computed.
@@ -14,12 +14,14 @@ from django.db.models.functions import TruncMonth
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django_tenants.utils import get_public_schema_name
 
 from campaigns.models import Campaign
 from loyalty.models import Account
 from profiles.admin.filters import RECENT_DAYS, first_known_since
 from profiles.models import ImportRun, MatchCandidate, Profile, ProfileFacts, Purchase
-from tenants.network.models import Staff
+from tenants.models import Brand, Domain
+from tenants.network.models import Job, Staff
 from tenants.roles import Role
 from tenants.scoping import current_scope
 
@@ -71,6 +73,37 @@ def home_for(staff: Staff) -> dict:
         "may_import": staff.has_perm("profiles.add_importrun") and site.is_registered(ImportRun),
         "may_see_tills": staff.has_perm("network.view_till"),
         "is_empty": not numbers.customers and not numbers.tickets,
+    }
+
+
+def platform_home() -> dict:
+    """What the template of the platform's first page reads: rows of the public schema, nothing of any brand's."""
+    brands = reverse("platform:tenants_brand_changelist")
+    jobs = reverse("platform:network_job_changelist")
+    since = timezone.now() - timedelta(days=RECENT_DAYS)
+    counted = Job.objects.aggregate(
+        running=Count("pk", filter=Q(state__in=[Job.State.WAITING, Job.State.RUNNING])),
+        failed=Count("pk", filter=Q(state=Job.State.FAILED, created_at__gte=since)),
+    )
+    listed = Brand.objects.exclude(schema_name=get_public_schema_name())
+    cards = [
+        Card(_("Brands"), listed.count(), _("each with a schema of its own"), "sell", brands),
+        Card(
+            _("Host names"), Domain.objects.filter(tenant__in=listed).count(), _("by which the brands are reached"),
+            "language", reverse("platform:tenants_domain_changelist"),
+        ),
+        Card(_("Jobs under way"), counted["running"], _("waiting or running now"), "progress_activity", jobs),
+        Card(
+            _("Failed jobs"), counted["failed"], _("in the last %(days)s days") % {"days": RECENT_DAYS},
+            "error", f"{jobs}?state__exact=failed",
+        ),
+    ]  # fmt: skip
+    return {
+        "cards": cards,
+        "brands": listed.prefetch_related("domains").order_by("-created_at")[:LATEST],
+        "brands_url": brands,
+        "jobs": Job.objects.select_related("asked_by")[:LATEST],
+        "jobs_url": jobs,
     }
 
 

@@ -4,10 +4,13 @@ Head office comes last, because an admin site answers every address below its ro
 """
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerView
 
 urlpatterns = [
+    path("favicon.ico", RedirectView.as_view(url=static("cdp/icon.svg"))),
     path("api/v1/", include("cdp.api_v1")),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="api:schema"), name="api_docs"),
     path("store/", include("cdp.store_area.urls")),

@@ -21,7 +21,7 @@ GROUPS = (
     ("street", "postcode", "city"),
 )
 ONLY = gettext_noop("the only source that says it")
-TRUSTED = gettext_noop("the most trusted source")
+TRUSTED = gettext_noop("the most trusted of those that say it")
 NEWEST = gettext_noop("the newest of equally trusted sources")
 
 

@@ -26,6 +26,11 @@ VERDICTS = {
 
 
 class CampaignForm(forms.ModelForm):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if "store" in self.fields:
+            self.fields["store"].help_text = _("Empty: the whole network.")
+
     def clean_goal_uplift(self):
         uplift = self.cleaned_data["goal_uplift"]
         if uplift is not None and uplift <= 0:
@@ -48,15 +53,25 @@ class CampaignAdmin(ModelAdmin):
     search_fields = ("name", "segment__name")
     actions = None
     fieldsets = (
-        (_lazy("Goal"), {"fields": ("name", ("goal", "goal_uplift", "goal_days"))}),
-        (_lazy("Audience"), {"fields": (("segment", "segment_version"), ("channel", "store"))}),
+        (_lazy("Goal"), {"fields": ("name", "goal", "goal_uplift", "goal_days")}),
+        (_lazy("Audience"), {"fields": ("segment", "segment_version", "channel", "store")}),
         (_lazy("Control group"), {"fields": ("control_percent",)}),
     )
     change_form_outer_after_template = "campaigns/campaign_panels.html"
 
+    def get_fieldsets(self, request, obj=None):
+        """The version is chosen when the audience is frozen: before, there is none to show."""
+        hidden = () if obj is not None and obj.segment_version_id else ("segment_version",)
+        return [
+            (title, {**options, "fields": tuple(name for name in options["fields"] if name not in hidden)})
+            for title, options in self.fieldsets
+        ]
+
     def get_readonly_fields(self, request, obj=None):
         if obj is not None and obj.state == Campaign.State.FROZEN:
-            return tuple(name for name in _all_fields(self.fieldsets) if name != "name")
+            return tuple(
+                name for _title, options in self.fieldsets for name in options["fields"] if name != "name"
+            )
         return ("segment_version",)
 
     def get_changeform_initial_data(self, request):
@@ -89,7 +104,17 @@ class CampaignAdmin(ModelAdmin):
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         campaign = self.get_object(request, object_id) if object_id else None
         panels = _panels(request, campaign) if campaign else {}
-        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **panels})
+        # After saving there is one way on, the campaign's own page.
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), **buttons, **panels}
+        )
+
+    def response_post_save_add(self, request, obj):
+        return redirect("admin:campaigns_campaign_change", obj.pk)
+
+    def response_post_save_change(self, request, obj):
+        return redirect("admin:campaigns_campaign_change", obj.pk)
 
     def freeze_view(self, request, pk):
         campaign = _posted_about(request, pk, "campaigns.change_campaign")
@@ -117,14 +142,6 @@ class CampaignAdmin(ModelAdmin):
                 request, _("The file is being written: «%(purpose)s».") % {"purpose": asked.purpose}
             )
         return redirect("admin:campaigns_campaign_change", pk)
-
-
-def _all_fields(fieldsets) -> list[str]:
-    names: list[str] = []
-    for _title, options in fieldsets:
-        for row in options["fields"]:
-            names += row if isinstance(row, tuple) else [row]
-    return names
 
 
 def _posted_about(request, pk, permission) -> Campaign:

@@ -140,7 +140,8 @@ class SegmentAdmin(ModelAdmin):
         may_save = segment is None or self.has_change_permission(request, segment)
         if request.method == "POST" and not may_save:
             raise PermissionDenied
-        form = SegmentForm(request.POST or None, instance=segment) if may_save else None
+        data = request.POST if request.method == "POST" else None
+        form = SegmentForm(data, instance=segment) if may_save else None
         wrong: SegmentError | None = None
         if request.method == "POST" and form.is_valid():
             try:

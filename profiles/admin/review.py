@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
@@ -64,6 +64,7 @@ class MatchCandidateAdmin(ModelAdmin):
     list_filter = ("status",)
     list_per_page = 50
     list_select_related = ("left", "right")
+    list_before_template = "profiles/undo.html"
     ordering = ("-probability", "id")
     actions = None
 
@@ -82,7 +83,7 @@ class MatchCandidateAdmin(ModelAdmin):
 
     @display(description=gettext_lazy("likelihood"), ordering="probability")
     def likelihood(self, candidate):
-        return f"{number_format(100 * candidate.probability, decimal_pos=0)} %"
+        return f"{round(100 * candidate.probability)} %"
 
     @display(description=gettext_lazy("reasons"))
     def reasons(self, candidate):
@@ -109,6 +110,14 @@ class MatchCandidateAdmin(ModelAdmin):
             *super().get_urls(),
         ]
 
+    def changelist_view(self, request, extra_context=None):
+        """The queue; after its last pair was merged, with the way back."""
+        undo = _undoable(request)
+        # The list would take a word that is none of its filters for a mistake.
+        request.GET = request.GET.copy()
+        request.GET.pop("undo", None)
+        return super().changelist_view(request, {**(extra_context or {}), "undo": undo})
+
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """Both persons side by side."""
         if not self.has_view_permission(request):
@@ -122,7 +131,6 @@ class MatchCandidateAdmin(ModelAdmin):
             **self.admin_site.each_context(request),
             "title": f"{left} ~ {right}",
             "opts": self.opts,
-            "original": f"{left} ~ {right}",
             "candidate": candidate,
             "percent": round(100 * candidate.probability),
             "rows": _rows(candidate),
@@ -175,8 +183,8 @@ class MatchCandidateAdmin(ModelAdmin):
             messages.error(request, _("Not separated: %(reason)s.") % {"reason": refused})
         else:
             say_separated(request, deed)
-        back = MatchCandidate.objects.filter(pk=request.POST.get("back") or 0).first()
-        return _to(back)
+        back = request.POST.get("back", "")
+        return _to(MatchCandidate.objects.filter(pk=back).first() if back.isdecimal() else None)
 
 
 def say_separated(request, deed: Merge) -> None:
@@ -204,11 +212,14 @@ def before(candidate: MatchCandidate, queue) -> MatchCandidate | None:
 
 def _to(candidate: MatchCandidate | None, undo: int | None = None) -> HttpResponse:
     """To a pair, or to the list when nothing waits any more; with the merge that may be undone from there."""
+    query = {"undo": undo} if undo else {}
     if candidate is None:
-        address = reverse("admin:profiles_matchcandidate_changelist")
-        return redirect(f"{address}?status__exact=open")
-    address = reverse("admin:profiles_matchcandidate_change", args=[candidate.pk])
-    return redirect(f"{address}?undo={undo}" if undo else address)
+        address = reverse(
+            "admin:profiles_matchcandidate_changelist", query={"status__exact": "open", **query}
+        )
+    else:
+        address = reverse("admin:profiles_matchcandidate_change", args=[candidate.pk], query=query)
+    return redirect(address)
 
 
 def _undoable(request) -> Merge | None:

@@ -142,7 +142,7 @@ class TestCustomers:
             "Head-office CRM",
             "Web shop",
             "Contest",
-            "the most trusted source",
+            "the most trusted of those that say it",
             "Why merged",
             "Dupond",
         ):

@@ -1,0 +1,1 @@
+"""English as Great Britain writes it: Django's `en` is American."""
