@@ -5,7 +5,7 @@ told apart by the method.
 """
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.routers import SimpleRouter
 
 import campaigns.api
@@ -41,5 +41,5 @@ urlpatterns = [
     path("redemptions", till.redemption, name="redemption"),
     path("members/<uuid:public_id>", till.member, name="member"),
     *router.urls,
-    path("openapi.json", SpectacularAPIView.as_view(), name="schema"),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
 ]

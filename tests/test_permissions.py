@@ -1,0 +1,296 @@
+"""The table of roles is the test: what each may do over HTTP equals `roles.PERMISSIONS`, row by row.
+
+Models, paths and roles are enumerated, so a new one is tested as soon as it stands; a model that is registered for
+the admin needs a row in `rows` below.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+
+import campaigns.api
+import profiles.api
+from campaigns.models import Campaign, Export, Segment
+from campaigns.segments.saving import save
+from cdp.admin_sites import platform_site
+from loyalty import till
+from loyalty.models import Account, Lot, Programme, Rule, Tier, Transaction
+from profiles import resolution
+from profiles.intake import Statement, take_in_records
+from profiles.models import ImportRun, MatchCandidate, Merge, Profile, Purchase, Source
+from tenants.models import Brand, Domain
+from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till
+from tenants.roles import PERMISSIONS, Role
+from tests.conftest import PASSWORD
+from tests.loyalty.conftest import programme, ticket  # noqa: F401 - a fixture
+
+ROLES = [Role.BRAND_ADMIN, Role.MARKETER, Role.ANALYST, Role.STORE_MANAGER]
+REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
+VIEWSETS = [*profiles.api.viewsets, *campaigns.api.viewsets]
+
+
+def label(model) -> str:
+    return model._meta.label
+
+
+def may(role: str, deed: str, model) -> bool:
+    meta = model._meta
+    return f"{meta.app_label}.{deed}_{meta.model_name}" in PERMISSIONS[role]
+
+
+@pytest.fixture
+def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
+    """One row of each registered model, known in Lille."""
+    till.record_purchase(lille_till[0], ticket("R1", 15000))
+    one = Profile.objects.get()
+    source = Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
+    told = [
+        Statement(n, {"first_name": "Marie"}, raw={"n": n}, store_code=lille.code) for n in ("1", "2", "3")
+    ]
+    two, three, four = (
+        Profile.objects.get(pk=outcome.profile_id) for outcome in take_in_records(source, told)
+    )
+    resolution.merge(three, four, ground=Merge.Ground.PERSON, by=diane)
+    asked = {"weight": 1, "probability": 0.5, "model_version": "1"}
+    everyone = {"all": [{"field": "purchases", "op": ">=", "value": 1}]}
+    segment, unused = Segment(name="Own", store=lille), Segment(name="Unused", store=lille)
+    save(segment, everyone, diane)
+    save(unused, everyone, diane)
+    campaign = Campaign.objects.create(
+        name="C", segment=segment, goal="visit", goal_days=30, goal_uplift=Decimal(1), store=lille
+    )
+    run = ImportRun.objects.create(
+        source=source, file_name="a.csv", charset="utf-8", delimiter=";", finished_at=datetime.now(UTC)
+    )
+    return {
+        Profile: one,
+        MatchCandidate: MatchCandidate.objects.create(left=one, right=two, **asked),
+        Purchase: Purchase.objects.get(),
+        Source: source,
+        ImportRun: run,
+        Programme: programme,
+        Tier: Tier.objects.first(),
+        Rule: Rule.objects.first(),
+        Account: Account.objects.filter(kind="issued").get(),
+        Transaction: Transaction.objects.get(kind="earn"),
+        Lot: Lot.objects.get(),
+        Segment: unused,
+        Campaign: campaign,
+        Export: Export.objects.create(
+            campaign=campaign,
+            segment_version=segment.versions.get(),
+            format="emailing",
+            columns=[],
+            purpose="p",
+            store=lille,
+        ),
+        Region: lille.region,
+        Store: lille,
+        Staff: Staff.objects.create_user(
+            "eve@acme.example", PASSWORD, full_name="Eve", role=Role.ANALYST, language="en"
+        ),
+        Till: lille_till[0],
+        Job: Job.objects.create(kind="k", title="t", store=lille, asked_by=diane),
+        AuditEvent: AuditEvent.objects.create(actor="Eve", verb="viewed", object_type="profile", store=lille),
+    }
+
+
+@pytest.fixture
+def client(client_of, lille):
+    """`client(role)`: signed in as somebody of the role; a store manager manages Lille."""
+
+    def make(role):
+        staff = Staff.objects.create_user(
+            f"{role}@acme.example", PASSWORD, full_name=str(role), role=role, language="en"
+        )
+        if role == Role.STORE_MANAGER:
+            staff.stores.set([lille])
+        return client_of(staff)
+
+    return make
+
+
+def test_every_registered_model_has_a_row_here_or_is_nobodys(rows):
+    for model in set(REGISTERED) - set(rows):
+        meta = model._meta
+        granted = {
+            deed for deeds in PERMISSIONS.values() for deed in deeds if deed.startswith(f"{meta.app_label}.")
+        }
+        assert granted == set(), label(model)
+
+
+def test_every_role_has_rows_in_the_table():
+    assert set(PERMISSIONS) == set(Role)
+
+
+# --- Head office's pages ----------------------------------------------------------------------------------------
+
+FINE = {200}
+REFUSED = {403}
+
+
+def address(model, deed, row) -> str:
+    meta = model._meta
+    page = {"view": "changelist", "add": "add", "change": "change", "delete": "delete"}[deed]
+    arguments = [] if deed in ("view", "add") else [row.pk if row else 1]
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=arguments)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_lists_and_forms_open_to_whom_the_table_says(rows, client, role):
+    browser, wrong = client(role), []
+    for model in REGISTERED:
+        for deed in ("view", "add", "delete"):
+            expected = FINE if may(role, deed, model) else REFUSED
+            found = browser.get(address(model, deed, rows.get(model))).status_code
+            if found not in expected:
+                wrong.append((label(model), deed, found, expected))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_row_is_read_and_changed_by_whom_the_table_says(rows, client, role):
+    browser, wrong = client(role), []
+    for model in REGISTERED:
+        page = address(model, "change", rows.get(model))
+        seen = browser.get(page)
+        # Rows of the whole network are not there for a store: the page says so and leads home.
+        expected = {200, 302} if may(role, "view", model) else REFUSED
+        if seen.status_code not in expected:
+            wrong.append((label(model), "read", seen.status_code, expected))
+        if seen.status_code == 302 and role != Role.STORE_MANAGER:
+            wrong.append((label(model), "read", 302, seen.headers["Location"]))
+        saved = browser.post(page, {}).status_code
+        if not may(role, "change", model) and saved == 302 and seen.status_code == 200:
+            wrong.append((label(model), "saved", saved, REFUSED))
+        if not may(role, "view", model) and not may(role, "change", model) and saved not in REFUSED:
+            wrong.append((label(model), "post", saved, REFUSED))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_is_changed_by_who_may_not(rows, client, role):
+    """Every form is posted empty and full of a stranger's values: no row is another one afterwards."""
+    browser = client(role)
+    before = {model: model._base_manager.filter(pk=row.pk).values().get() for model, row in rows.items()}
+    for model in REGISTERED:
+        if not may(role, "change", model):
+            browser.post(
+                address(model, "change", rows.get(model)), {"name": "Stolen", "code": "stolen", "trust": 1}
+            )
+        if not may(role, "delete", model):
+            browser.post(address(model, "delete", rows.get(model)), {"post": "yes"})
+        if not may(role, "add", model):
+            browser.post(
+                address(model, "add", None), {"name": "Stolen", "code": "stolen", "full_name": "Stolen"}
+            )
+    after = {model: model._base_manager.filter(pk=row.pk).values().get() for model, row in rows.items()}
+    assert after == before
+    for model in (Source, Rule, Tier, Region, Store, Segment, Campaign):
+        if not may(role, "add", model):
+            assert not model._base_manager.filter(name="Stolen").exists()
+
+
+# --- Deeds of their own -----------------------------------------------------------------------------------------
+
+
+def deeds(rows) -> list[tuple[str, str, dict, str]]:
+    """(name, address, form, permission) of every deed that is neither add, change nor delete."""
+    merge = Merge.objects.get()
+    return [
+        ("decide", reverse("admin:profiles_matchcandidate_decide", args=[rows[MatchCandidate].pk]),
+         {"decision": "never"}, "profiles.decide_matchcandidate"),
+        ("undo", reverse("admin:profiles_matchcandidate_undo", args=[merge.pk]), {}, "profiles.decide_matchcandidate"),
+        ("separate", reverse("admin:profiles_profile_separate", args=[merge.winner_id, merge.pk]), {},
+         "profiles.merge_profile"),
+        ("consent", reverse("admin:profiles_profile_consent", args=[rows[Profile].pk]),
+         {"channel": "email", "granted": "no"}, "profiles.change_profile"),
+        ("freeze", reverse("admin:campaigns_campaign_freeze", args=[rows[Campaign].pk]), {},
+         "campaigns.change_campaign"),
+        ("export", reverse("admin:campaigns_campaign_export", args=[rows[Campaign].pk]), {"format": "emailing"},
+         "campaigns.export_campaign"),
+        ("renew", reverse("admin:network_till_renew", args=[rows[Till].pk]), {}, "network.change_till"),
+        ("revoke", reverse("admin:network_till_revoke", args=[rows[Till].pk]), {}, "network.change_till"),
+        ("invite", reverse("admin:network_staff_invite", args=[rows[Staff].pk]), {}, "network.change_staff"),
+        ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_deeds_are_done_by_whom_the_table_says(rows, client, role):
+    browser, wrong = client(role), []
+    for name, page, form, permission in deeds(rows):
+        found = browser.post(page, form).status_code
+        if (found == 403) == (permission in PERMISSIONS[role]):
+            wrong.append((name, found, permission))
+    download = browser.get(reverse("admin:campaigns_export_download", args=[rows[Export].pk])).status_code
+    if (download == 403) == ("campaigns.download_export" in PERMISSIONS[role]):
+        wrong.append(("download", download, "campaigns.download_export"))
+    assert wrong == []
+
+
+def test_deeds_are_never_done_by_a_link(rows, client):
+    browser = client(Role.BRAND_ADMIN)
+    for name, page, _form, _permission in deeds(rows):
+        if name != "new version":
+            assert browser.get(page).status_code in (403, 405), name
+
+
+# --- API --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_api_answers_whom_the_table_says(rows, client, role):
+    browser, wrong = client(role), []
+    for prefix, viewset in VIEWSETS:
+        found = browser.get(f"/api/v1/{prefix}").status_code
+        if found != (200 if may(role, "view", viewset.queryset.model) else 403):
+            wrong.append((prefix, found))
+        for method in ("post", "put", "patch", "delete"):
+            answer = getattr(browser, method)(f"/api/v1/{prefix}", {}, content_type="application/json")
+            if answer.status_code not in (401, 403, 405):
+                wrong.append((prefix, method, answer.status_code))
+    assert wrong == []
+
+
+# --- Nobody, and the platform -----------------------------------------------------------------------------------
+
+
+def test_who_did_not_sign_in_gets_the_login_page_or_a_refusal(rows, client_of):
+    browser = client_of()
+    for model in REGISTERED:
+        for deed in ("view", "add", "change", "delete"):
+            answer = browser.get(address(model, deed, rows.get(model)))
+            assert answer.status_code == 302
+            assert answer.headers["Location"].startswith("/login/")
+    for _name, page, form, _permission in deeds(rows):
+        assert browser.post(page, form).status_code == 302
+    for prefix, _viewset in VIEWSETS:
+        assert browser.get(f"/api/v1/{prefix}").status_code in (401, 403)
+
+
+def test_who_was_made_inactive_is_nobody(rows, client, client_of):
+    browser = client(Role.BRAND_ADMIN)
+    assert browser.get(reverse("admin:index")).status_code == 200
+    Staff.objects.filter(role=Role.BRAND_ADMIN).update(is_active=False)
+    assert browser.get(reverse("admin:index")).status_code == 302
+    assert browser.get("/api/v1/profiles").status_code in (401, 403)
+
+
+def test_the_platforms_models_stand_on_no_brands_site(client):
+    assert not {Brand, Domain} & set(REGISTERED)
+    assert {Brand, Domain} <= set(platform_site._registry)
+    browser = client(Role.PLATFORM_ADMIN)
+    for path in ("/tenants/brand/", "/tenants/domain/", "/tenants/brand/add/"):
+        assert browser.get(path).status_code == 404
+
+
+def test_a_brand_gives_nobody_the_platforms_role(client):
+    browser = client(Role.BRAND_ADMIN)
+    page = reverse("admin:network_staff_add")
+    form = {"full_name": "Mallory", "email": "m@acme.example", "role": Role.PLATFORM_ADMIN, "language": "en"}
+    assert browser.post(page, form).status_code == 200
+    assert not Staff.objects.filter(full_name="Mallory").exists()
