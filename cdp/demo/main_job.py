@@ -362,34 +362,43 @@ def _those_who_spend(one: Played) -> Iterator[tuple[Till, Shown, int]]:
 
 
 def market(one: Played, today: date) -> dict:
-    """A segment, a campaign with a goal and a control group, and the file that leaves."""
+    """Two segments, each with a campaign that has a goal and a control group, and the files that leave.
+
+    The first is the question of the story, asked once more in plain SQL; the second is broad enough to be measured.
+    """
     with inside(one.brand):
         marketer = Staff.objects.get(role=Role.MARKETER)
-        segment = Segment(name="Crèmerie, à réveiller (Nord)", shared=True, created_by=marketer)
-        version = save(segment, DAIRY_LOVERS, marketer, "demonstration")
-        counts = audience.count(version)
-        figures = {
-            "count": counts.matching,
-            "sql_recount": recount_in_sql(today),
-            "reachable": counts.reachable,
-            "per_store": {share.code: share.people for share in counts.per_store},
-        }
-        if not counts.reachable["email"]:
-            return figures
-        campaign = Campaign.objects.create(
-            name="Retour en crèmerie", segment=segment, goal=Campaign.Goal.VISIT, goal_days=30, goal_uplift=2,
-            control_percent=20, created_by=marketer,
-        )  # fmt: skip
-        campaign = freeze(campaign, marketer)
-        asked = export(campaign, "brevo", marketer, "dairy reactivation by e-mail")
-        wait_for(asked.job)
-        asked.refresh_from_db()
-        arms = Counter(Recipient.objects.filter(campaign=campaign).values_list("arm", flat=True))
-        figures["export"] = {
-            "treated": arms[Recipient.Arm.TREATED], "control": arms[Recipient.Arm.CONTROL],
-            "rows": asked.rows, "file": asked.file_name, "sha256": asked.sha256,
-        }  # fmt: skip
+        figures = _campaign("Crèmerie, à réveiller (Nord)", DAIRY_LOVERS, "Retour en crèmerie", marketer)
+        figures["sql_recount"] = recount_in_sql(today)
+        regulars = {"all": [DAIRY_LOVERS["all"][0], DAIRY_LOVERS["all"][2]]}
+        figures["broader"] = _campaign("Fidèles de la crèmerie", regulars, "Merci à nos fidèles", marketer)
     return figures
+
+
+def _campaign(segment_name: str, definition: dict, campaign_name: str, marketer: Staff) -> dict:
+    """Save the segment, count it, freeze a campaign on it and have its file written."""
+    segment = Segment(name=segment_name, shared=True, created_by=marketer)
+    counts = audience.count(save(segment, definition, marketer, "demonstration"))
+    figures = {
+        "count": counts.matching,
+        "reachable": counts.reachable,
+        "per_store": {share.code: share.people for share in counts.per_store},
+    }
+    if not counts.reachable["email"]:
+        return figures
+    campaign = Campaign.objects.create(
+        name=campaign_name, segment=segment, goal=Campaign.Goal.VISIT, goal_days=30, goal_uplift=2,
+        control_percent=20, created_by=marketer,
+    )  # fmt: skip
+    campaign = freeze(campaign, marketer)
+    asked = export(campaign, "brevo", marketer, campaign_name)
+    wait_for(asked.job)
+    asked.refresh_from_db()
+    arms = Counter(Recipient.objects.filter(campaign=campaign).values_list("arm", flat=True))
+    return figures | {
+        "treated": arms[Recipient.Arm.TREATED], "control": arms[Recipient.Arm.CONTROL],
+        "rows": asked.rows, "file": asked.file_name, "sha256": asked.sha256,
+    }  # fmt: skip
 
 
 def recount_in_sql(today: date) -> int:

@@ -182,7 +182,9 @@ def _rows(brands: dict) -> dict[str, list]:
         "ledger differences": each("ledger", "differences"),
         "segment": each("segment", "count"),
         "… counted in plain SQL": each("segment", "sql_recount"),
-        "… exported": each("segment", "export", "rows"),
+        "… exported": each("segment", "rows"),
+        "broader segment": each("segment", "broader", "count"),
+        "… exported, control group held back": each("segment", "broader", "rows"),
     }
 
 
