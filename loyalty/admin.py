@@ -20,7 +20,7 @@ from loyalty.models import Account, Lot, Posting, Programme, Rule, RuleVersion, 
 from loyalty.version_form import VersionForm, said_by
 from profiles.admin.customers import PANELS, Panel
 from profiles.admin.review import EFFECTS
-from tenants.network.admin import Audited, ReadOnly
+from tenants.network.admin import Audited, ReadOnly, StaysOnPage
 from tenants.templatetags.money import money
 
 HISTORY_SHOWN = 10
@@ -71,7 +71,7 @@ class VersionInline(ReadOnly, TabularInline):
 
 
 @admin.register(Rule)
-class RuleAdmin(Audited, ModelAdmin):
+class RuleAdmin(StaysOnPage, Audited, ModelAdmin):
     list_display = ("priority", "name", "kind", "in_force")
     list_display_links = ("name",)
     list_filter = ("kind",)

@@ -1,5 +1,6 @@
 """What a rule says, in words; and the form that asks for it, one field a word of `loyalty/rules.py`."""
 
+from datetime import time
 from decimal import Decimal
 
 from django import forms
@@ -36,30 +37,33 @@ class Words(forms.CharField):
             raise forms.ValidationError(self.error_messages["required"], code="required")
 
 
-def _whole(label, *, required=False, minimum=0, help_text=""):
+def _whole(word, label, *, required=False, minimum=0, help_text=""):
     return forms.IntegerField(
         label=label,
         required=required,
         min_value=minimum,
+        max_value=rules.LARGEST[word],
         help_text=help_text,
         widget=UnfoldAdminTextInputWidget,
     )
 
 
 TERMS = {
-    "points": lambda: _whole(_("Points"), required=True),
+    "points": lambda: _whole("points", _("Points"), required=True),
     "per_cents": lambda: _whole(
-        _("for each … cents paid"), required=True, minimum=1, help_text=_("100: for each euro.")
+        "per_cents", _("for each … cents paid"), required=True, minimum=1, help_text=_("100: for each euro.")
     ),
     "rounding": lambda: forms.ChoiceField(
         label=_("Rounded down"), required=False, widget=UnfoldAdminSelectWidget,
         choices=[(rules.ROUND_TICKET, _("once a ticket")), (rules.ROUND_LINE, _("on each line"))],
     ),
-    "cap_per_ticket": lambda: _whole(_("At most … points a ticket")),
-    "pending_days": lambda: _whole(_("Spendable after … days")),
-    "expiry_months": lambda: _whole(_("Expire after … months"), help_text=_("Empty: never.")),
+    "cap_per_ticket": lambda: _whole("cap_per_ticket", _("At most … points a ticket")),
+    "pending_days": lambda: _whole("pending_days", _("Spendable after … days")),
+    "expiry_months": lambda: _whole(
+        "expiry_months", _("Expire after … months"), help_text=_("Empty: never.")
+    ),
     "factor": lambda: forms.DecimalField(
-        label=_("Factor"), min_value=1, widget=UnfoldAdminTextInputWidget,
+        label=_("Factor"), min_value=1, max_value=rules.LARGEST_FACTOR, widget=UnfoldAdminTextInputWidget,
         help_text=_("3 gives three times the points."),
     ),
     "stacking": lambda: forms.ChoiceField(
@@ -124,6 +128,17 @@ class VersionForm(forms.Form):
     def condition_fields(self):
         return [self[name] for name in self.fields if name.startswith("conditions_")]
 
+    def clean_conditions_hours(self):
+        """Said here in the words of the page; `rules.validate` speaks of its own notation."""
+        hours = self.cleaned_data["conditions_hours"]
+        try:
+            moments = {time.fromisoformat(hour) for hour in hours}
+        except ValueError:
+            moments = set()
+        if hours and (len(hours), len(moments)) != (2, 2):
+            raise forms.ValidationError(_("Two different times are expected, such as 18:00 20:00."))
+        return hours
+
     def clean(self):
         cleaned = super().clean()
         terms = self._words("terms_", cleaned)
@@ -148,7 +163,10 @@ class VersionForm(forms.Form):
     def refuse(self, refused: rules.InvalidRule) -> None:
         """Put the refusal beside the word it names."""
         field = refused.path.replace(".", "_", 1)
-        self.add_error(field if field in self.fields else None, f"{refused.path}: {refused.message}")
+        if field in self.fields:
+            self.add_error(field, refused.message)
+        else:
+            self.add_error(None, f"{refused.path}: {refused.message}")
 
     def _words(self, prefix: str, cleaned: dict) -> dict:
         return {

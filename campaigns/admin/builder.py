@@ -93,7 +93,7 @@ def _said() -> Mapping[str, str]:
         "ever": _("ever"), "lastDays": _("in the last … days"), "month": _("the month before this one"),
         "dates": _("between two days"), "days": _("Days"), "orMissing": _("or unknown"),
         "addCondition": _("Add a condition"), "addGroup": _("Add a group"), "remove": _("Remove"),
-        "up": _("Move up"), "down": _("Move down"), "yes": _("yes"), "no": _("no"), "anyOf": _("any"),
+        "up": _("Move up"), "down": _("Move down"), "yes": _("yes"), "no": _("no"), "anyOf": _("any"), "colon": _(":"),
         "chosen": _("chosen"), "choose": _("Choose…"), "manyHint": _("Several: separate them by commas."),
         "everybody": _("No condition yet: everybody is in."), "counting": _("Counting…"),
         "noCount": _("The count did not come back. Change a condition to try again."),

@@ -15,6 +15,7 @@ from campaigns.exports import FORMATS, ordering
 from campaigns.launching import CampaignNotReady, freeze, missing
 from campaigns.models import Campaign, Recipient
 from campaigns.segments.language import SegmentError
+from tenants.network.admin import StaysOnPage
 from tenants.network.models import audit
 
 VERDICTS = {
@@ -45,7 +46,7 @@ class CampaignForm(forms.ModelForm):
 
 
 @admin.register(Campaign)
-class CampaignAdmin(ModelAdmin):
+class CampaignAdmin(StaysOnPage, ModelAdmin):
     form = CampaignForm
     list_display = ("name", "segment", "channel", "goal", "control_percent", "state", "frozen_at", "store")
     list_filter = ("state", "channel", ("store", admin.RelatedOnlyFieldListFilter))
@@ -104,17 +105,7 @@ class CampaignAdmin(ModelAdmin):
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         campaign = self.get_object(request, object_id) if object_id else None
         panels = _panels(request, campaign) if campaign else {}
-        # After saving there is one way on, the campaign's own page.
-        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
-        return super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **buttons, **panels}
-        )
-
-    def response_post_save_add(self, request, obj):
-        return redirect("admin:campaigns_campaign_change", obj.pk)
-
-    def response_post_save_change(self, request, obj):
-        return redirect("admin:campaigns_campaign_change", obj.pk)
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **panels})
 
     def freeze_view(self, request, pk):
         campaign = _posted_about(request, pk, "campaigns.change_campaign")

@@ -54,7 +54,7 @@
     const summary = element("summary", { class: "segment-input", "aria-label": label });
     const name = () => {
       const names = [...chosen].map((code) => list[code] ?? code);
-      summary.textContent = names.length === 0 ? `${label} : ${said.anyOf}` : names.length <= 2 ? names.join(", ") : `${names.length} ${said.chosen}`;
+      summary.textContent = names.length === 0 ? `${label}${said.colon} ${said.anyOf}` : names.length <= 2 ? names.join(", ") : `${names.length} ${said.chosen}`;
     };
     const box = element("div");
     for (const code of new Set([...Object.keys(list), ...chosen])) {

@@ -45,6 +45,24 @@ class Audited:
         audit(request.user, "changed" if change else "added", obj, fields=sorted(form.changed_data))
 
 
+class StaysOnPage:
+    """For pages that go on below their form: a single button saves, and leads to the page of what was saved."""
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **buttons})
+
+    def response_post_save_add(self, request, obj):
+        return self._to_page_of(obj)
+
+    def response_post_save_change(self, request, obj):
+        return self._to_page_of(obj)
+
+    def _to_page_of(self, obj):
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return redirect(reverse(name, args=[obj.pk], current_app=self.admin_site.name))
+
+
 @admin.register(Region)
 class RegionAdmin(Audited, ModelAdmin):
     list_display = ("name", "code")
@@ -96,7 +114,7 @@ class StaffForm(forms.ModelForm):
 
 
 @admin.register(Staff)
-class StaffAdmin(Audited, ModelAdmin):
+class StaffAdmin(StaysOnPage, Audited, ModelAdmin):
     form = StaffForm
     list_display = ["full_name", "email", "role", "own_stores", "is_active", "last_login"]
     list_filter = ("role", "is_active")
@@ -135,7 +153,7 @@ class StaffAdmin(Audited, ModelAdmin):
         messages.success(
             request, _t("%(person)s may come in: hand over the invitation below.") % {"person": obj}
         )
-        return redirect(self._page_of(obj))
+        return self._to_page_of(obj)
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         extra = dict(extra_context or {})
@@ -161,10 +179,7 @@ class StaffAdmin(Audited, ModelAdmin):
         staff.invited_at = timezone.now()
         staff.save(update_fields=["password", "invited_at"])
         audit(request.user, "invited anew", staff)
-        return redirect(self._page_of(staff))
-
-    def _page_of(self, staff) -> str:
-        return reverse("admin:network_staff_change", args=[staff.pk], current_app=self.admin_site.name)
+        return self._to_page_of(staff)
 
 
 class PlatformStaffForm(StaffForm):
@@ -190,7 +205,7 @@ class PlatformStaffAdmin(StaffAdmin):
 
 
 @admin.register(Till)
-class TillAdmin(ModelAdmin):
+class TillAdmin(StaysOnPage, ModelAdmin):
     """Tills and their keys. A key is shown once, in the answer to the request that made it, and never stored."""
 
     list_display = ("code", "store", "key_prefix", "last_used_at", "state")
