@@ -66,6 +66,15 @@ def merge(
     by: Staff | None = None,
 ) -> Merge:
     """Make two profiles one; the older survives. Raises `CannotMerge`."""
+    deed = _join(one, other, ground=ground, match=match, by=by)
+    _recompute(deed.winner_id, deed.loser_id)
+    return deed
+
+
+def _join(
+    one: Profile, other: Profile, *, ground: str, match: Match | None, by: Staff | None = None
+) -> Merge:
+    """A merge but for the values and facts of the two, which the caller recomputes in the same transaction."""
     with whole_network():
         winner, loser = _locked(one, other)
         if winner == loser:
@@ -94,7 +103,6 @@ def merge(
         )
         profiles_merged.send(Merge, merge=deed)
         deed.save()
-        _recompute(winner, loser)
         audit(by or "matching", "merged", winner, other=loser.pk)
     return deed
 
@@ -133,7 +141,7 @@ def unmerge(deed: Merge, by: Staff | None = None) -> None:
                 "model_version": deed.model_version,
             },
         )
-        _recompute(winner, loser)
+        _recompute(winner.pk, loser.pk)
         audit(by or "system", "separated", winner, other=loser.pk)
 
 
@@ -164,7 +172,8 @@ def decide_never(candidate: MatchCandidate, by: Staff) -> None:
 def match_records(record_ids: Iterable[int]) -> Matched:
     """Compare these records with all that share a blocking key: merge what is certain, queue what is not.
 
-    Each merge is its own transaction, so a killed run keeps what it did; the records count as matched at the end.
+    All merges into one profile are a transaction, so a killed run keeps what it did; the records count as matched at
+    the end.
     """
     ids = sorted(set(record_ids))
     with whole_network():
@@ -181,28 +190,38 @@ def match_records(record_ids: Iterable[int]) -> Matched:
         by_id = {record.record_id: record for record in records}
         merged = queued = 0
         for cluster in resolution.clusters:
-            profiles = sorted({owner[record_id] for record_id in cluster})
-            for loser in profiles[1:]:
-                best = _best_match(together[profiles[0]], together[loser], by_id, frequency, model)
-                try:
-                    merge(
-                        Profile(pk=profiles[0]),
-                        Profile(pk=loser),
-                        ground=Merge.Ground.IDENTIFIER
-                        if best.rule.startswith("same_")
-                        else Merge.Ground.MATCH,
-                        match=best,
-                    )
-                except CannotMerge:
-                    continue
+            winner, *losers = sorted({owner[record_id] for record_id in cluster})
+            # Of the whole cluster: what ties a profile in may be another one that is merged with it.
+            best = {}
+            for loser in losers:
+                others = [r for p in (winner, *losers) if p != loser for r in together[p]]
+                best[loser] = _best_match(others, together[loser], by_id, frequency, model)
+            for loser in _join_all(winner, best):
                 merged += 1
-                together[profiles[0]] += together[loser]
-                for record_id in together.pop(loser):
-                    owner[record_id] = profiles[0]
+                for record_id in together[loser]:
+                    owner[record_id] = winner
         for left, right, match in resolution.review:
             queued += _queue(owner[left], owner[right], match)
         SourceRecord.objects.filter(pk__in=ids).update(matched_at=timezone.now())
     return Matched(len(ids), merged, queued)
+
+
+@transaction.atomic
+def _join_all(winner: int, matches: dict[int, Match]) -> list[int]:
+    """Merge several profiles into one, and recompute it once; returns those that could be merged."""
+    joined = []
+    for loser, match in matches.items():
+        by_identifier = match.rule.startswith("same_")
+        ground = Merge.Ground.IDENTIFIER if by_identifier else Merge.Ground.MATCH
+        try:
+            with transaction.atomic():
+                _join(Profile(pk=winner), Profile(pk=loser), ground=ground, match=match)
+        except CannotMerge:
+            continue
+        joined.append(loser)
+    if joined:
+        _recompute(winner, *joined)
+    return joined
 
 
 def comparable(record: SourceRecord) -> Comparable:
@@ -393,8 +412,7 @@ def _decide(candidate: MatchCandidate, status: str, by: Staff | None) -> None:
     candidate.save(update_fields=["status", "decided_by", "decided_at"])
 
 
-def _recompute(*profiles: Profile) -> None:
-    ids = [profile.pk for profile in profiles]
+def _recompute(*ids: int) -> None:
     survivorship.refresh(ids)
     facts.note_stores(ids)
     facts.refresh(ids)
