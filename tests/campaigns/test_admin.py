@@ -48,6 +48,18 @@ def segment(people, alice):
     return made
 
 
+# On the customer page -----------------------------------------------------------------------------------------------
+
+
+def test_the_customer_page_names_the_segments_of_the_person(client_of, alice, segment, people):
+    page = reverse("admin:profiles_profile_change", args=[people[0].pk], urlconf="cdp.urls")
+    why = at("segment_explain", segment.pk) + f"?customer={people[0].pk}"
+    assert why in content(client_of(alice).get(page))
+    stranger = factories.person(first_name="Nobody", last_name="Yet")
+    page = reverse("admin:profiles_profile_change", args=[stranger.pk], urlconf="cdp.urls")
+    assert "In none of the segments now" in content(client_of(alice).get(page))
+
+
 # Building ------------------------------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,13 @@
 """The first page: the brand's figures for head office, a manager's own store's for a manager."""
 
-from datetime import timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format, time_format
+from django.utils.translation import override
 
 from cdp import home
 from loyalty import starter, till
@@ -53,6 +55,42 @@ def trade(crm, lille_till, lyon_till):
 
 def figures(response) -> dict[str, int]:
     return {card.url: card.value for card in response.context["home"]["cards"]}
+
+
+def test_customers_who_bought_last_come_first_and_a_store_goes_by_names(client_of, alice, bruno, crm, trade):
+    people = [
+        {"first_name": "Anne", "last_name": "Zola", "email": "anne@zola.fr"},
+        {"email": "nobody@zola.fr"},
+    ]
+    take_in_records(
+        crm,
+        [Statement(f"N{i}", fields, {}, store_code="ACM-001") for i, fields in enumerate(people)],
+    )
+    listed = client_of(alice).get(reverse("admin:profiles_profile_changelist")).context["cl"].result_list
+    assert {str(person) for person in listed[:2]} == {"Paul Dupont", CANARY}
+    listed = client_of(bruno).get(reverse("admin:profiles_profile_changelist")).context["cl"].result_list
+    assert [str(person) for person in listed] == ["Paul Dupont", "Anne Zola", "nobody@zola.fr"]
+
+
+@pytest.mark.parametrize(("language", "day"), [("en", "21/11/2026"), ("fr", "21/11/2026")])
+def test_the_day_stands_before_the_month_in_both_languages(language, day):
+    with override(language):
+        assert date_format(date(2026, 11, 21), "SHORT_DATE_FORMAT") == day
+        assert time_format(time(17, 5)) == "17:05"
+
+
+def test_both_sites_have_a_sign(client_of, alice):
+    client = client_of(alice)
+    assert client.get("/favicon.ico").url.endswith("/cdp/icon.svg")
+    assert "cdp/icon.svg" in client.get("/").text
+
+
+def test_what_a_role_may_not_open_says_so(client_of, bruno):
+    response = client_of(bruno).get(reverse("admin:campaigns_campaign_changelist"))
+    assert response.status_code == 403
+    assert "Not for your role" in response.text
+    response = client_of(bruno).get(reverse("admin:profiles_profile_change", args=["x"]), follow=True)
+    assert response.status_code == 200
 
 
 def test_head_office_sees_the_whole_network(client_of, alice, trade):

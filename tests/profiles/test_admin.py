@@ -227,6 +227,35 @@ class TestReview:
         deed.refresh_from_db()
         assert deed.undone_at
 
+    def test_the_last_merge_can_be_undone_from_the_list(self, client_of, alice, pair):
+        client = client_of(alice)
+        self.decide(client, pair[0], "never")
+        answer = self.decide(client, pair[1], "merge")
+        deed = Merge.objects.get()
+        queue = reverse("admin:profiles_matchcandidate_changelist") + "?status__exact=open"
+        assert answer.url == f"{queue}&undo={deed.pk}"
+        page = client.get(answer.url)
+        assert page.status_code == 200
+        assert 'id="undo"' in page.text
+        undo = reverse("admin:profiles_matchcandidate_undo", args=[deed.pk])
+        assert client.post(undo, {"back": ""}).url == queue
+        deed.refresh_from_db()
+        assert deed.undone_at
+        assert 'id="undo"' not in client.get(answer.url).text
+
+    @pytest.mark.parametrize("back", ["1,234", "x", "-1", "999999"])
+    def test_a_way_back_that_leads_nowhere_ends_at_the_list(self, client_of, alice, pair, back):
+        client = client_of(alice)
+        self.decide(client, pair[0], "merge")
+        undo = reverse("admin:profiles_matchcandidate_undo", args=[Merge.objects.get().pk])
+        assert "status__exact=open" in client.post(undo, {"back": back}).url
+
+    def test_the_head_of_the_page_names_the_pair(self, client_of, alice, pair):
+        answer = client_of(alice).get(reverse("admin:profiles_matchcandidate_change", args=[pair[0].pk]))
+        head = answer.text.split("<h1")[1].split("</h1>")[0]
+        assert f"{pair[0].left} ~ {pair[0].right}" in head
+        assert head.count("Possible duplicates") == 1
+
     def test_not_the_same_is_kept_and_the_end_of_the_queue_is_the_list(self, client_of, alice, pair):
         client = client_of(alice)
         self.decide(client, pair[0], "never")

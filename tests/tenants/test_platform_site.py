@@ -71,6 +71,18 @@ def test_an_administrator_of_the_platform_opens_its_pages(olga, page):
     assert client_of(olga).get(page).status_code == 200
 
 
+def test_the_first_page_counts_brands_and_jobs(olga):
+    Brand.objects.create(schema_name="boree", slug="boree", name="Maison Borée")
+    for state in (Job.State.RUNNING, Job.State.WAITING, Job.State.FAILED, Job.State.DONE):
+        Job.objects.create(kind="onboarding", title="Open", state=state, asked_by=olga)
+    page = client_of(olga).get("/")
+    told = {card.url: card.value for card in page.context["home"]["cards"]}
+    brands = Brand.objects.exclude(schema_name="public").count()
+    assert told["/tenants/brand/"] == brands
+    assert (told["/network/job/"], told["/network/job/?state__exact=failed"]) == (2, 1)
+    assert "Maison Borée" in page.content.decode()
+
+
 @pytest.mark.parametrize("page", PLATFORM_PAGES)
 def test_nobody_else_does(platform, page):
     assert client_of().get(page).status_code == 302
