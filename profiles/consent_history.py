@@ -1,6 +1,7 @@
 """What a history of consent changes comes to: who may be contacted on which channel now.
 
-A change told by a source stays with its record; where two records of one person disagree, the strictest wins. A
+A change told by a source stays with its record. What a source says of the same customer later stands in place of what
+it said before; where two sources, or two customers of one source, disagree about one person, the strictest wins. A
 change that the person told us directly (no record) settles the channel for all that was said before it.
 """
 
@@ -26,7 +27,17 @@ def of_profiles(profile_ids: Iterable[int]) -> dict[int, dict[str, ConsentNow]]:
     """What holds now for many people: profile id -> channel -> consent."""
     told: dict[tuple[int, str], list[ConsentChange]] = defaultdict(list)
     changes = ConsentChange.objects.filter(profile__in=list(profile_ids)).order_by("at", "id")
-    for change in changes.only("profile_id", "record_id", "channel", "granted", "at", "wording", "actor"):
+    needed = (
+        "profile_id",
+        "channel",
+        "granted",
+        "at",
+        "wording",
+        "actor",
+        "record__source_id",
+        "record__external_id",
+    )
+    for change in changes.select_related("record").only(*needed):
         told[change.profile_id, change.channel].append(change)
     result: dict[int, dict[str, ConsentNow]] = defaultdict(dict)
     for (profile_id, channel), history in told.items():
@@ -42,6 +53,11 @@ def settle(history: Sequence[ConsentChange]) -> ConsentChange:
     direct = [change for change in history if change.record_id is None]
     if direct:
         history = [direct[-1], *[c for c in history if c.record_id and c.at > direct[-1].at]]
-    newest_of_stream = {change.record_id: change for change in history}
+    newest_of_stream = {_stream(change): change for change in history}
     # The strictest wins: a refusal before a grant, and among equals the newest.
     return min(newest_of_stream.values(), key=lambda change: (change.granted, -change.at.timestamp()))
+
+
+def _stream(change: ConsentChange) -> tuple[int, str] | None:
+    """Whose word it is: a customer of a source, or the person directly."""
+    return (change.record.source_id, change.record.external_id) if change.record else None

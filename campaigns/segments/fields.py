@@ -178,8 +178,9 @@ def _known_since(question: Question) -> Measure:
 def may_contact(channel: str) -> Q:
     """Whom we may contact on the channel now, whether or not we have the address.
 
-    Head office reads the facts. A store reads the history, by the rule of `profiles/consent.py`: of each record the
-    newest word counts, what the person told us directly settles all before it, and the strictest wins.
+    Head office reads the facts. A store reads the history, by the rule of `profiles/consent_history.py`: of each
+    customer of a source the newest word counts, what the person told us directly settles all before it, and the
+    strictest wins.
     """
     if current_scope().is_whole_network:
         return Q(pk__in=ProfileFacts.objects.filter(**{f"{channel}_allowed": True}).order_by().values("pk"))
@@ -197,9 +198,10 @@ def _standing(channel: str, *, granted: bool) -> QuerySet:
     changes = ConsentChange.objects.filter(
         profile=OuterRef("pk"), channel=channel, granted=granted
     ).order_by()
-    from_record = (
-        Q(record__isnull=False) & ~Exists(later.filter(record=OuterRef("record"))) & ~Exists(direct_since)
+    same_customer = later.filter(
+        record__source=OuterRef("record__source"), record__external_id=OuterRef("record__external_id")
     )
+    from_record = Q(record__isnull=False) & ~Exists(same_customer) & ~Exists(direct_since)
     told_directly = Q(record=None) & ~Exists(later.filter(record=None))
     return changes.filter(from_record | told_directly)
 

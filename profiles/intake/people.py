@@ -282,11 +282,13 @@ def _identifiers(item: _Clean) -> list[Identifier]:
 
 
 def _consents(item: _Clean, source: Source) -> list[ConsentChange]:
+    # Of a yes and a no in one statement the no is kept: it comes first, and a channel is told once a record and time.
+    told = sorted(item.statement.consents, key=lambda consent: consent.granted)
     return [
         ConsentChange(
             profile=item.profile, record=item.record, channel=consent.channel, granted=consent.granted,
             at=consent.at or item.stated_at, wording=consent.wording[:500], actor=source.name,
         )
-        for consent in item.statement.consents
+        for consent in told
         if consent.channel in Channel.values
     ]  # fmt: skip
