@@ -1,0 +1,292 @@
+"""Tills, nights and merges in any order, beside a model on paper: every balance agrees and the proof finds nothing."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from loyalty import ledger, proof, rules, statements, till
+from loyalty.ledger import NotEnoughPoints
+from loyalty.models import Programme, Rule
+from loyalty.rulebook import publish
+from profiles import resolution
+from profiles.intake import RefundLineStatement, RefundStatement, Shown, Statement, take_in_records
+from profiles.models import Merge, Profile, Source
+from tests.loyalty.conftest import LONG_AGO, ticket
+
+FIRST_DAY = date(2025, 1, 1)
+PEOPLE = range(3)
+people = st.sampled_from(PEOPLE)
+
+
+@dataclass
+class PaperLot:
+    card: int
+    receipt: str
+    left: int
+    spendable: date
+    expires: date
+    pending: bool
+
+
+@dataclass
+class PaperMerge:
+    deed: Merge
+    winner: int
+    loser: int
+    debt: int
+    settled: dict[int, int] = field(default_factory=dict)
+
+
+class Paper:
+    """The ledger as one would keep it by hand: lots in the order they were earned, a debt for each person."""
+
+    def __init__(self):
+        self.lots: list[PaperLot] = []
+        self.debt = dict.fromkeys(PEOPLE, 0)
+        self.parent = {person: person for person in PEOPLE}
+
+    def living(self, person: int) -> int:
+        while self.parent[person] != person:
+            person = self.parent[person]
+        return person
+
+    def lots_of(self, person: int, *, pending: bool) -> list[PaperLot]:
+        mine = [lot for lot in self.lots if self.living(lot.card) == person and lot.pending == pending]
+        return sorted(mine, key=lambda lot: lot.expires)
+
+    def points(self, person: int, *, pending: bool = False) -> int:
+        return sum(lot.left for lot in self.lots_of(person, pending=pending))
+
+    def take(self, person: int, points: int) -> dict[int, int]:
+        """The earliest expiry first; what was taken of each lot."""
+        taken = {}
+        for lot in self.lots_of(person, pending=False):
+            part = min(points, lot.left)
+            if part:
+                taken[self.lots.index(lot)] = part
+                lot.left -= part
+                points -= part
+        assert points == 0
+        return taken
+
+    def settle(self, person: int) -> dict[int, int]:
+        paid = min(self.debt[person], self.points(person))
+        self.debt[person] -= paid
+        return self.take(person, paid)
+
+
+class TillsAndNights(RuleBasedStateMachine):
+    """Each example plays in a savepoint of its own."""
+
+    @initialize(pending_days=st.sampled_from([0, 0, 14]))
+    def open_programme(self, pending_days):
+        self.undo = ExitStack()
+        self.undo.enter_context(transaction.atomic())
+        self.paper, self.pending_days = Paper(), pending_days
+        self.tickets: dict[str, tuple[int, list[int], date]] = {}
+        self.returned: dict[str, set[int]] = {}
+        self.merges: list[PaperMerge] = []
+        self.number = 0
+        Programme.objects.create(name="Club", reward_points=10, reward_cents=50)
+        base = Rule.objects.create(code="only", name="Only", kind="base", priority=1)
+        terms = {"points": 1, "per_cents": 100, "pending_days": pending_days, "expiry_months": 12}
+        publish(base, {}, terms, effective_from=LONG_AGO)
+        source = Source.objects.create(code="crm", name="CRM", kind="crm")
+        told = [Statement(str(n), {"card": self.card(n).value}, raw={"n": n}) for n in PEOPLE]
+        self.ids = [outcome.profile_id for outcome in take_in_records(source, told)]
+
+    @staticmethod
+    def card(person: int) -> Shown:
+        return Shown("card", f"29900000{person:05d}")
+
+    def name(self) -> str:
+        self.number += 1
+        return f"N{self.number}"
+
+    @rule(person=people, cents=st.lists(st.integers(1, 9000), min_size=1, max_size=2), day=st.integers(0, 60))
+    def buy(self, person, cents, day):
+        on, receipt = FIRST_DAY + timedelta(days=day), self.name()
+        at = datetime(on.year, on.month, on.day, 12, tzinfo=UTC)
+        sold = ticket(receipt, *cents, shown=self.card(person), at=at)
+        answer = till.record_purchase(self.machine, sold)
+        points = sum(cents) // 100
+        assert answer.body["points"] == points
+        self.tickets[receipt] = (person, cents, on)
+        self.returned[receipt] = set()
+        self.last = sold, answer.body
+        if points:
+            owner, waits = self.paper.living(person), self.pending_days > 0
+            paid = 0 if waits else min(points, self.paper.debt[owner])
+            self.paper.debt[owner] -= paid
+            spendable = rules.spendable_on(on, self.pending_days)
+            lot = PaperLot(person, receipt, points - paid, spendable, rules.last_day(on, 12), waits)
+            self.paper.lots.append(lot)
+
+    @precondition(lambda self: self.tickets)
+    @rule()
+    def send_again(self):
+        sold, body = self.last
+        answer = till.record_purchase(self.machine, sold)
+        assert answer.replayed
+        assert answer.body == body
+
+    @rule(person=people, steps=st.integers(1, 9))
+    def redeem(self, person, steps):
+        owner, points = self.paper.living(person), steps * 10
+        missing = points - self.paper.points(owner)
+        at = datetime(2025, 6, 1, tzinfo=UTC)
+        if missing > 0:
+            with pytest.raises(NotEnoughPoints) as refused:
+                till.redeem(self.machine, self.card(person), points, self.name(), at)
+            assert refused.value.missing == missing
+        else:
+            till.redeem(self.machine, self.card(person), points, self.name(), at)
+            self.paper.take(owner, points)
+
+    @precondition(lambda self: any(len(self.returned[r]) < len(t[1]) for r, t in self.tickets.items()))
+    @rule(data=st.data())
+    def bring_back(self, data):
+        open_lines = [
+            (receipt, number)
+            for receipt, (_person, cents, _on) in self.tickets.items()
+            for number in range(len(cents))
+            if number not in self.returned[receipt]
+        ]
+        receipt, number = data.draw(st.sampled_from(open_lines))
+        person, cents, on = self.tickets[receipt]
+        kept = sum(c for n, c in enumerate(cents) if n not in self.returned[receipt])
+        points = kept // 100 - (kept - cents[number]) // 100
+        at = datetime(2025, 6, 2, tzinfo=UTC)
+        line = [RefundLineStatement(number + 1, Decimal(1))]
+        answer = till.refund(self.machine, RefundStatement(self.name(), at, receipt, line, on))
+        assert answer.body["points_taken_back"] == points
+        self.returned[receipt].add(number)
+        owner = self.paper.living(person)
+        for lot in self.paper.lots:
+            if lot.receipt == receipt:
+                part = min(points, lot.left)
+                lot.left -= part
+                points -= part
+        from_others = min(points, self.paper.points(owner))
+        self.paper.take(owner, from_others)
+        self.paper.debt[owner] += points - from_others
+
+    @rule(day=st.integers(0, 100))
+    def night_of_release(self, day):
+        today = FIRST_DAY + timedelta(days=day)
+        ledger.release_due(today)
+        for lot in self.paper.lots:
+            if lot.pending and lot.left and lot.spendable <= today:
+                owner = self.paper.living(lot.card)
+                paid = min(lot.left, self.paper.debt[owner])
+                self.paper.debt[owner] -= paid
+                lot.left -= paid
+                lot.pending = False
+
+    @rule(day=st.integers(360, 430))
+    def night_of_expiry(self, day):
+        today = FIRST_DAY + timedelta(days=day)
+        ledger.expire_due(today)
+        for lot in self.paper.lots:
+            if not lot.pending and lot.expires < today:
+                lot.left = 0
+
+    @rule(one=people, other=people)
+    def merge(self, one, other):
+        pair = [Profile.objects.get(pk=self.ids[person]) for person in (one, other)]
+        if one == other or one != self.paper.living(one) or other != self.paper.living(other):
+            with pytest.raises(resolution.CannotMerge):
+                resolution.merge(*pair, ground=Merge.Ground.PERSON, by=self.diane)
+            return
+        winner, loser = sorted((one, other))
+        deed = resolution.merge(*pair, ground=Merge.Ground.PERSON, by=self.diane)
+        noted = PaperMerge(deed, winner, loser, self.paper.debt[loser])
+        self.paper.debt[winner] += self.paper.debt[loser]
+        self.paper.debt[loser] = 0
+        self.paper.parent[loser] = winner
+        noted.settled = self.paper.settle(winner)
+        self.merges.append(noted)
+
+    @precondition(lambda self: self.merges)
+    @rule(data=st.data())
+    def unmerge(self, data):
+        noted = data.draw(st.sampled_from(self.merges))
+        winner, loser = noted.winner, noted.loser
+        if self.paper.living(winner) != winner:
+            with pytest.raises(resolution.CannotSeparate):
+                resolution.unmerge(noted.deed, self.diane)
+            return
+        resolution.unmerge(noted.deed, self.diane)
+        self.merges.remove(noted)
+        for index, points in noted.settled.items():
+            lot = self.paper.lots[index]
+            if self.paper.living(lot.card) == winner:
+                lot.left += points
+                self.paper.debt[winner] += points
+        back = min(noted.debt, self.paper.debt[winner])
+        self.paper.debt[winner] -= back
+        self.paper.debt[loser] += back
+        self.paper.parent[loser] = loser
+        self.paper.settle(winner)
+        self.paper.settle(loser)
+
+    @invariant()
+    def the_ledger_is_what_stands_on_paper(self):
+        if not hasattr(self, "ids"):
+            return
+        balances = statements.balances_of(self.ids)
+        for person in PEOPLE:
+            found = balances[self.ids[person]]
+            alive = self.paper.living(person) == person
+            expected = (
+                (self.paper.points(person), self.paper.points(person, pending=True), self.paper.debt[person])
+                if alive
+                else (0, 0, 0)
+            )
+            assert (found.available, found.pending, found.debt) == expected
+
+    def teardown(self):
+        if not hasattr(self, "undo"):
+            return
+        found = proof.prove().differences
+        histories = {
+            person: sum(moved.points for moved in statements.history(Profile.objects.get(pk=pk), 1000))
+            for person, pk in enumerate(self.ids)
+            if self.paper.living(person) == person
+        }
+        transaction.set_rollback(True)
+        self.undo.close()
+        assert found == []
+        for person, moved in histories.items():
+            paper = self.paper
+            held = paper.points(person) + paper.points(person, pending=True) - paper.debt[person]
+            assert moved == held
+
+
+def play(lille_till, diane, **how) -> None:
+    machine = type("Machine", (TillsAndNights,), {"machine": lille_till[0], "diane": diane})
+    quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), **how)
+    run_state_machine_as_test(machine, settings=quiet)
+
+
+def test_a_few_days_of_a_programme(lille_till, diane):
+    play(lille_till, diane, max_examples=15, stateful_step_count=15, derandomize=True, database=None)
+
+
+@pytest.mark.slow
+def test_many_days_of_a_programme(lille_till, diane):
+    play(lille_till, diane, max_examples=60, stateful_step_count=30)
