@@ -34,6 +34,7 @@ from tenants.scoping import whole_network
 CREATED, CORRECTED, UNCHANGED, REJECTED = "created", "corrected", "unchanged", "rejected"
 DIFFERENT_FIRST_NAME = "other"
 LONGEST_ID = 80
+LONGEST_CARD = 40
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,18 @@ def _cleaned(statement: Statement, source: Source, stores: dict[str, Store], now
         raise _Refused("external_id", _("an id has at most %s characters") % LONGEST_ID)
     if statement.store_code and statement.store_code not in stores:
         raise _Refused("store_code", _("unknown store «%s»") % statement.store_code)
+    for column, value in [*fields.items(), *statement.raw.items()]:
+        if "\x00" in str(value):
+            raise _Refused(column, _("the character U+0000 is no text"))
+    correction = None
+    card = normalise.card(fields.get("card", "")) or ""
+    for column, told, longest in (
+        ("customer_id", fields.get("customer_id", ""), LONGEST_ID),
+        ("card", card, LONGEST_CARD),
+    ):
+        if len(told) > longest:
+            correction = (column, _("an id has at most %s characters") % longest)
+            fields = fields | {column: ""}
     store = stores.get(statement.store_code)
     region = store.phone_region if store else "FR"
     comparable = Comparable.from_fields(fields, record_id=0, source=source.code, region=region)
@@ -164,7 +177,7 @@ def _cleaned(statement: Statement, source: Source, stores: dict[str, Store], now
         comparable=comparable,
         values=values,
         email=email,
-        correction=_correction(fields, values),
+        correction=correction or _correction(fields, values),
     )
 
 
@@ -287,7 +300,8 @@ def _consents(item: _Clean, source: Source) -> list[ConsentChange]:
     return [
         ConsentChange(
             profile=item.profile, record=item.record, channel=consent.channel, granted=consent.granted,
-            at=consent.at or item.stated_at, wording=consent.wording[:500], actor=source.name,
+            at=min(consent.at or item.stated_at, item.record.received_at), wording=consent.wording[:500],
+            actor=source.name,
         )
         for consent in told
         if consent.channel in Channel.values

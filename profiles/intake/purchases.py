@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from profiles import facts, normalise
-from profiles.intake.people import Statement, take_in_records
+from profiles.intake.people import LONGEST_CARD, Statement, take_in_records
 from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine, Source
 from tenants.network.models import Till
 from tenants.scoping import whole_network
@@ -22,6 +22,8 @@ RECORDED, DUPLICATE = "recorded", "duplicate"
 
 # A till's clock may be wrong by a day or two; a ticket beyond that would fall into the wrong rules and windows.
 CLOCK_SKEW = timedelta(hours=48)
+# A till that lost its clock says 1970 or 2000: no ticket is that old.
+OLDEST = timedelta(days=3653)
 
 
 class Problem(ValueError):
@@ -122,7 +124,8 @@ def find_people(shown: Iterable[Shown], till: Till) -> dict[Shown, int]:
 def key_of(shown: Shown, till: Till) -> str:
     """The comparable form of what was shown; "" where it is unusable."""
     if shown.kind == Identifier.Kind.CARD:
-        return normalise.card(shown.value) or ""
+        card = normalise.card(shown.value) or ""
+        return card if len(card) <= LONGEST_CARD else ""
     if shown.kind == Identifier.Kind.PHONE:
         phone = normalise.phone(shown.value, till.store.phone_region)
         return phone.e164 if phone else ""
@@ -191,6 +194,8 @@ def check(ticket: Ticket, till: Till, now: datetime) -> None:
         raise Problem("time_without_zone", _("the time needs a zone, e.g. +02:00"), "bought_at")
     if ticket.bought_at > now + CLOCK_SKEW:
         raise Problem("future_date", _("the ticket lies in the future"), "bought_at")
+    if ticket.bought_at < now - OLDEST:
+        raise Problem("past_date", _("the ticket lies more than ten years back"), "bought_at")
     if not ticket.lines:
         raise Problem("no_lines", _("a ticket has at least one line"), "lines")
     for number, line in enumerate(ticket.lines):
@@ -252,9 +257,12 @@ def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
             first_seen[ticket.shown] = min(before, ticket.bought_at)
     shown = list(first_seen)
     people = find_people(shown, till)
+    if len(people) < len(shown):
+        # Of two tills that are shown the same new card at once, the second waits here and then finds the first's.
+        source = till_source()
+        people = find_people(shown, till)
     strangers = [s for s in shown if s not in people]
     if strangers:
-        source = till_source()
         outcomes = take_in_records(
             source,
             [
@@ -274,10 +282,12 @@ def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
 
 
 def till_source() -> Source:
-    """The source that stands for the tills themselves."""
-    return Source.objects.get_or_create(
+    """The source that stands for the tills themselves, held until the transaction ends: who makes a customer of an
+    identifier asks again, once it is held, whether somebody else has."""
+    source, _new = Source.objects.get_or_create(
         code="till-api", defaults={"name": "Till", "kind": Source.Kind.TILL, "trust": 40}
-    )[0]
+    )
+    return Source.objects.select_for_update(no_key=True).get(pk=source.pk)
 
 
 @transaction.atomic
@@ -332,7 +342,7 @@ def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
                 raise Problem(
                     "quantity_exceeded",
                     _("%(left)s of line %(number)s can still be brought back")
-                    % {"left": (line.quantity - already).normalize(), "number": back.number},
+                    % {"left": f"{(line.quantity - already).normalize():f}", "number": back.number},
                     f"lines[{position}].quantity",
                 )
             if back.number in {line.number for line, _quantity, _cents in lines}:
@@ -344,10 +354,16 @@ def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
             due = int(line.amount_cents * returned[back.number] / line.quantity)
             lines.append((line, back.quantity, due - paid_back.get(back.number, 0)))
             paid_back[back.number] = due
+        total = sum(cents for _line, _quantity, cents in lines)
+        if total < 0 or sum(paid_back.values()) > purchase.total_cents:
+            # A ticket's discount may stand on a line of its own: the goods are worth what was paid for the ticket.
+            raise Problem(
+                "amount_exceeded", _("no more than what was paid for the ticket can be brought back"), "lines"
+            )
         refund = Refund.objects.create(
             purchase=purchase, store=till.store, till=till, business_day=day, refund_id=statement.refund_id,
             refunded_at=statement.refunded_at, received_at=now, content_hash=content,
-            total_cents=sum(cents for _line, _quantity, cents in lines),
+            total_cents=total,
         )  # fmt: skip
         RefundLine.objects.bulk_create(
             [

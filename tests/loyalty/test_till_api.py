@@ -369,6 +369,7 @@ BAD_SALES = [
     ({"member": {"card": "1", "phone": "2"}}, 422, "invalid_identifier", "member"),
     ({"member": {"email": "nobody"}}, 422, "invalid_identifier", "member"),
     ({"member": {"phone": "12"}}, 422, "invalid_identifier", "member"),
+    ({"member": {"card": "9" * 41}}, 422, "invalid_identifier", "member"),
     ({"member": {"loyalty": "12"}}, 400, "invalid_body", "member"),
 ]  # fmt: skip
 
