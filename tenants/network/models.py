@@ -107,6 +107,10 @@ class Staff(NetworkWide, AbstractBaseUser):
     def __str__(self) -> str:
         return self.full_name
 
+    def get_full_name(self) -> str:
+        """The name by which the admin's own pages call a person."""
+        return self.full_name
+
     @property
     def is_staff(self) -> bool:
         """Everybody here may open the admin site; what it shows depends on the role."""

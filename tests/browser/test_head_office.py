@@ -77,9 +77,11 @@ def test_pairs_are_decided_with_a_key_and_a_merge_is_undone(visitor, alice, pair
     page = visitor().sign_in(alice.email, "/profiles/matchcandidate/")
     page.locator("#result_list tbody a").first.click()
     expect(page.locator("#review")).to_contain_text("likely one person")
+    page.wait_for_load_state()  # the keys come with a script that runs at the end
     page.keyboard.press("m")
     expect(page.locator("#undo")).to_be_visible()  # on the page of the next pair
     expect(page.locator("#review")).to_contain_text("1 pair waits")
+    page.wait_for_load_state()
     assert Profile.objects.filter(merged_into=None).count() == 3
 
     page.keyboard.press("u")
@@ -108,7 +110,7 @@ def test_a_segment_counts_while_it_changes_then_a_campaign_leaves(visitor, alice
     page.fill("[name=name]", "Spring letter")
     page.fill("[name=goal_uplift]", "2")
     page.fill("[name=control_percent]", "0")
-    page.locator("[name=_continue]").click()
+    page.locator("[name=_save]").click()
     page.get_by_role("button", name="Freeze the audience").click()
     expect(page.get_by_text("4 addressed")).to_be_visible()
     page.fill("#purpose", "spring letter by e-mail")
