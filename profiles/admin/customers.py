@@ -120,6 +120,9 @@ class ProfileAdmin(ModelAdmin):
         return super().get_queryset(request).annotate(bought_last=Subquery(last[:1]), **allowed)
 
     def get_search_results(self, request, queryset, search_term):
+        if current_scope().is_whole_network:
+            # Everybody has facts. Said aloud, the database may begin with them, in whose order the list stands.
+            queryset = queryset.filter(facts__isnull=False)
         for word in searched_words(search_term):
             queryset = queryset.filter(search_text__contains=word)
         return queryset, False
