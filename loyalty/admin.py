@@ -12,7 +12,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from loyalty import rulebook, rules, statements
@@ -20,7 +20,7 @@ from loyalty.models import Account, Lot, Posting, Programme, Rule, RuleVersion, 
 from loyalty.version_form import VersionForm, said_by
 from profiles.admin.customers import PANELS, Panel
 from profiles.admin.review import EFFECTS
-from tenants.network.admin import Audited, ReadOnly, StaysOnPage
+from tenants.network.admin import Audited, ReadOnly, ScopedModelAdmin, StaysOnPage
 from tenants.templatetags.money import money
 
 HISTORY_SHOWN = 10
@@ -30,7 +30,7 @@ HISTORY_SHOWN = 10
 
 
 @admin.register(Programme)
-class ProgrammeAdmin(Audited, ModelAdmin):
+class ProgrammeAdmin(Audited, ScopedModelAdmin):
     list_display = ("name", "reward")
     actions = None
 
@@ -47,7 +47,7 @@ class ProgrammeAdmin(Audited, ModelAdmin):
 
 
 @admin.register(Tier)
-class TierAdmin(Audited, ModelAdmin):
+class TierAdmin(Audited, ScopedModelAdmin):
     list_display = ("name", "code", "threshold")
     search_fields = ("name", "code")
     actions = None
@@ -71,7 +71,7 @@ class VersionInline(ReadOnly, TabularInline):
 
 
 @admin.register(Rule)
-class RuleAdmin(StaysOnPage, Audited, ModelAdmin):
+class RuleAdmin(StaysOnPage, Audited, ScopedModelAdmin):
     list_display = ("priority", "name", "kind", "in_force")
     list_display_links = ("name",)
     list_filter = ("kind",)
@@ -154,7 +154,7 @@ class BalanceFilter(admin.SimpleListFilter):
 
 
 @admin.register(Account)
-class AccountAdmin(ReadOnly, ModelAdmin):
+class AccountAdmin(ReadOnly, ScopedModelAdmin):
     list_display = ("kind", "holder", "balance")
     list_filter = ("kind", BalanceFilter)
     list_select_related = ("profile", "store")
@@ -184,7 +184,7 @@ class PostingInline(ReadOnly, TabularInline):
 
 
 @admin.register(Transaction)
-class TransactionAdmin(ReadOnly, ModelAdmin):
+class TransactionAdmin(ReadOnly, ScopedModelAdmin):
     list_display = ("occurred_at", "kind", "profile", "store", "moved", "actor")
     list_display_links = ("occurred_at",)
     list_filter = ("kind", "store")
@@ -224,7 +224,7 @@ class TransactionAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Lot)
-class LotAdmin(ReadOnly, ModelAdmin):
+class LotAdmin(ReadOnly, ScopedModelAdmin):
     list_display = ("expires_on", "holder", "remaining", "points", "available_on", "store")
     list_display_links = ("expires_on", "holder")
     list_filter = ("store",)

@@ -189,6 +189,51 @@ def test_the_first_page_and_the_search_of_a_store_stay_inside(network, bruno, cl
         assert "Ysoline" not in response.content.decode()
 
 
+@pytest.mark.parametrize(
+    "model", [model for model in OUR_MODELS if admin.site.is_registered(model)], ids=lambda m: m._meta.label
+)
+def test_no_list_answers_a_store_s_question_about_what_hangs_on_a_row(model, bruno, rf):
+    """A join is not scoped: `?purchases=7` would tell whose ticket of Lyon that is."""
+    request = rf.get("/")
+    request.user = bruno
+    page = admin.site._registry[model]
+    with scoped_to(bruno.scope):
+        filters = [entry[0] if isinstance(entry, tuple) else entry for entry in page.get_list_filter(request)]
+    listed = {entry for entry in filters if isinstance(entry, str)}
+    relations = [field for field in model._meta.get_fields(include_hidden=True) if field.is_relation]
+    hanging = [field.name for field in relations if field.auto_created]
+    beside = [
+        field.name
+        for field in relations
+        if field.name not in listed and issubclass(field.related_model, StoreScoped)
+    ]
+    with scoped_to(bruno.scope):
+        for name in [*hanging, *beside]:
+            for lookup in (name, f"{name}__gte", f"{name}__isnull", f"{name}__pk", f"{name}__store"):
+                assert not page.lookup_allowed(lookup, "1", request), lookup
+        for field in relations:
+            if field.name in listed:
+                for further in field.related_model._meta.get_fields(include_hidden=True):
+                    if further.is_relation:
+                        lookup = f"{field.name}__{further.name}__gte"
+                        assert not page.lookup_allowed(lookup, "1", request), lookup
+
+
+def test_a_store_cannot_ask_who_bought_a_ticket_of_another(network, bruno, alice, client_of):
+    with whole_network():
+        ticket = Purchase.objects.get(receipt_id="REC-LYON-S")
+    people = reverse("admin:profiles_profile_changelist")
+    for words in (f"purchases={ticket.pk}", "accounts__isnull=0", "provenance__email__source=CRM"):
+        answer = client_of(bruno).get(f"{people}?{words}")
+        assert answer.status_code != 200
+        assert client_of(alice).get(f"{people}?purchases={ticket.pk}").status_code == 200
+    # The list's own filters still answer.
+    assert client_of(bruno).get(f"{people}?known=recent").status_code == 200
+    tickets = reverse("admin:profiles_purchase_changelist")
+    address = f"{tickets}?store__id__exact={network['lille'].pk}&period=recent"
+    assert client_of(bruno).get(address).status_code == 200
+
+
 # --- API and store area --------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from campaigns import attribution, audience, lift
@@ -15,7 +14,7 @@ from campaigns.exports import FORMATS, ordering
 from campaigns.launching import CampaignNotReady, freeze, missing
 from campaigns.models import Campaign, Recipient
 from campaigns.segments.language import SegmentError
-from tenants.network.admin import StaysOnPage
+from tenants.network.admin import ScopedModelAdmin, StaysOnPage
 from tenants.network.models import audit
 
 VERDICTS = {
@@ -46,7 +45,7 @@ class CampaignForm(forms.ModelForm):
 
 
 @admin.register(Campaign)
-class CampaignAdmin(StaysOnPage, ModelAdmin):
+class CampaignAdmin(StaysOnPage, ScopedModelAdmin):
     form = CampaignForm
     list_display = ("name", "segment", "channel", "goal", "control_percent", "state", "frozen_at", "store")
     list_filter = ("state", "channel", ("store", admin.RelatedOnlyFieldListFilter))

@@ -8,17 +8,16 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from campaigns.exports import FORMATS, writer
 from campaigns.models import Export
-from tenants.network.admin import ReadOnly
+from tenants.network.admin import ReadOnly, ScopedModelAdmin
 from tenants.network.models import audit
 
 
 @admin.register(Export)
-class ExportAdmin(ReadOnly, ModelAdmin):
+class ExportAdmin(ReadOnly, ScopedModelAdmin):
     list_display = ("asked_at", "campaign", "destination", "rows", "state", "asked_by", "purpose", "file")
     list_display_links = ("asked_at",)
     list_filter = ("format", "campaign")

@@ -17,7 +17,6 @@ from django.urls import path
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from campaigns import audience
@@ -28,6 +27,7 @@ from campaigns.segments.fields import VOCABULARY
 from campaigns.segments.language import Group, SegmentError, leaves, tell_leaf
 from profiles.admin.customers import searched_words
 from profiles.models import Channel, Profile
+from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import Store
 from tenants.scoping import current_scope
 
@@ -82,7 +82,7 @@ class SegmentForm(forms.ModelForm):
 
 
 @admin.register(Segment)
-class SegmentAdmin(ModelAdmin):
+class SegmentAdmin(ScopedModelAdmin):
     list_display = ("name", "owner", "shared", "last_version", "last_saved", "last_reason")
     list_filter = ("shared", ("store", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("store",)

@@ -22,7 +22,6 @@ from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from profiles import consent, normalise, resolution
@@ -41,6 +40,7 @@ from profiles.models import (
 )
 from profiles.models.profile import FIELDS_OF_A_PERSON
 from profiles.survivorship import current_statements
+from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import audit
 from tenants.scoping import current_scope
 
@@ -79,7 +79,7 @@ class Row:
 
 
 @admin.register(Profile)
-class ProfileAdmin(ModelAdmin):
+class ProfileAdmin(ScopedModelAdmin):
     list_display = ("name", "email", "phone", "city", "last_purchase", "reach")
     list_display_links = ("name",)
     list_per_page = 50

@@ -19,13 +19,13 @@ from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from profiles import consent, resolution
 from profiles.matching import sentence
 from profiles.models import Channel, Identifier, MatchCandidate, Merge, Profile, Purchase
 from profiles.models.profile import FIELDS_OF_A_PERSON
+from tenants.network.admin import ScopedModelAdmin
 
 ADDRESS = ("street", "postcode", "city")
 
@@ -58,7 +58,7 @@ LEVEL_VERDICTS = {
 
 
 @admin.register(MatchCandidate)
-class MatchCandidateAdmin(ModelAdmin):
+class MatchCandidateAdmin(ScopedModelAdmin):
     list_display = ("pair", "likelihood", "reasons", "state", "found_on")
     list_display_links = ("pair",)
     list_filter = ("status",)

@@ -1,13 +1,13 @@
 """The systems that tell us about people, and how much each is trusted."""
 
 from django.contrib import admin
-from unfold.admin import ModelAdmin
 
 from profiles.models import Source
+from tenants.network.admin import ScopedModelAdmin
 
 
 @admin.register(Source)
-class SourceAdmin(ModelAdmin):
+class SourceAdmin(ScopedModelAdmin):
     list_display = ("name", "code", "kind", "trust")
     list_filter = ("kind",)
     search_fields = ("name", "code")

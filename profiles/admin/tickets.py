@@ -3,12 +3,12 @@
 from django.contrib import admin
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from profiles.admin.filters import CustomerFilter, PeriodFilter
 from profiles.models import Purchase, PurchaseLine, Refund
-from tenants.network.admin import ReadOnly
+from tenants.network.admin import ReadOnly, ScopedModelAdmin
 from tenants.templatetags.money import money
 
 
@@ -45,7 +45,7 @@ class RefundInline(ReadOnly, TabularInline):
 
 
 @admin.register(Purchase)
-class PurchaseAdmin(ReadOnly, ModelAdmin):
+class PurchaseAdmin(ReadOnly, ScopedModelAdmin):
     list_display = ("receipt_id", "business_day", "store", "profile", "total")
     list_filter = (PeriodFilter, CustomerFilter, "store")
     list_per_page = 50

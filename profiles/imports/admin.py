@@ -23,7 +23,6 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
 
@@ -31,6 +30,7 @@ from profiles.imports import mapping as columns
 from profiles.imports import run
 from profiles.imports.detect import CHARSETS, DELIMITERS, Unreadable
 from profiles.models import ImportRun, Source
+from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import Job, audit
 
 UPLOAD_SALT = "profiles.imports.upload"
@@ -171,7 +171,7 @@ class MappingForm(forms.Form):
 
 
 @admin.register(ImportRun)
-class ImportRunAdmin(ModelAdmin):
+class ImportRunAdmin(ScopedModelAdmin):
     list_display = (
         "file_name", "source", "state_label", "received", "created", "corrected", "unchanged", "rejected", "started_at",
     )  # fmt: skip

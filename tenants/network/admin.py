@@ -17,9 +17,33 @@ from tenants import invitations
 from tenants.network import deeds
 from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till, audit
 from tenants.roles import Role
+from tenants.scoping import current_scope
 
 # Whom a brand's administrator invites. Administrators themselves are made when the brand is opened.
 BELOW_BRAND_ADMIN = (Role.MARKETER, Role.ANALYST, Role.STORE_MANAGER)
+
+
+class ScopedModelAdmin(ModelAdmin):
+    """Base of every page of a brand's site: inside a part of the network, a list is asked by its own filters alone.
+
+    Django lets an address filter a list by any field of its model and by any relation one step away. A join is not
+    scoped, and a column may hold what head office knows: `?purchases=7` would tell whose ticket that is.
+    """
+
+    def lookup_allowed(self, lookup, value, request):
+        if not current_scope().is_whole_network and not self._offers(lookup, request):
+            return False
+        return super().lookup_allowed(lookup, value, request)
+
+    def _offers(self, lookup: str, request) -> bool:
+        """Whether one of the list's filters, or its days, may write this word into an address."""
+        offered = {self.date_hierarchy} if self.date_hierarchy else set()
+        for entry in self.get_list_filter(request):
+            if isinstance(entry, type):
+                offered.add(entry.parameter_name)
+            else:
+                offered.add(entry[0] if isinstance(entry, list | tuple) else entry)
+        return any(lookup == name or lookup.startswith(f"{name}__") for name in offered)
 
 
 class ReadOnly:
@@ -64,13 +88,13 @@ class StaysOnPage:
 
 
 @admin.register(Region)
-class RegionAdmin(Audited, ModelAdmin):
+class RegionAdmin(Audited, ScopedModelAdmin):
     list_display = ("name", "code")
     search_fields = ("name", "code")
 
 
 @admin.register(Store)
-class StoreAdmin(Audited, ModelAdmin):
+class StoreAdmin(Audited, ScopedModelAdmin):
     list_display = ("code", "name", "region", "city", "legal_name", "is_open")
     list_display_links = ("code", "name")
     list_filter = ("region",)
@@ -114,7 +138,7 @@ class StaffForm(forms.ModelForm):
 
 
 @admin.register(Staff)
-class StaffAdmin(StaysOnPage, Audited, ModelAdmin):
+class StaffAdmin(StaysOnPage, Audited, ScopedModelAdmin):
     form = StaffForm
     list_display = ["full_name", "email", "role", "own_stores", "is_active", "last_login"]
     list_filter = ("role", "is_active")
@@ -205,7 +229,7 @@ class PlatformStaffAdmin(StaffAdmin):
 
 
 @admin.register(Till)
-class TillAdmin(StaysOnPage, ModelAdmin):
+class TillAdmin(StaysOnPage, ScopedModelAdmin):
     """Tills and their keys. A key is shown once, in the answer to the request that made it, and never stored."""
 
     list_display = ("code", "store", "key_prefix", "last_used_at", "state")
@@ -291,7 +315,7 @@ class TillAdmin(StaysOnPage, ModelAdmin):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnly, ModelAdmin):
+class JobAdmin(ReadOnly, ScopedModelAdmin):
     """Long work. The page of a job asks each second how far it got, until it is over."""
 
     list_display = ("title", "kind", "state_label", "progress", "asked_by", "created_at", "finished_at")
@@ -361,7 +385,7 @@ def _told_by(words):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnly, ModelAdmin):
+class AuditEventAdmin(ReadOnly, ScopedModelAdmin):
     list_display = ("at", "actor", "role_name", "deed", "thing", "object_id", "reason")
     list_filter = (
         ("verb", _told_by(deeds.deed)),
