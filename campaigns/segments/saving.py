@@ -2,8 +2,9 @@
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from campaigns.models import Campaign, Export, Segment, SegmentVersion
+from campaigns.models import Campaign, Segment, SegmentVersion
 from campaigns.segments.compiler import check_codes, read, to_queryset
 from campaigns.segments.language import to_json
 from tenants.network.models import audit
@@ -50,11 +51,15 @@ def save(segment: Segment, definition: object, by, reason: str = "") -> SegmentV
 
 
 def used_by(segment: Segment) -> list[str]:
-    """The campaigns and exports that rest on the segment, by name, over the whole network."""
+    """What rests on the segment: the campaigns in scope by name, and how many there are beside them."""
+    names = sorted(Campaign.objects.filter(segment=segment).values_list("name", flat=True))
     with whole_network():
-        campaigns = Campaign.objects.filter(segment=segment).values_list("name", flat=True)
-        exports = Export.objects.filter(segment_version__segment=segment, campaign=None)
-        return [*sorted(campaigns), *(str(export) for export in exports)]
+        others = Campaign.objects.filter(segment=segment).count() - len(names)
+    if others:
+        # A store may know that its segment is in use, not what head office or another store calls its campaign.
+        said = ngettext("%(count)s campaign elsewhere", "%(count)s campaigns elsewhere", others)
+        names.append(said % {"count": others})
+    return names
 
 
 @transaction.atomic

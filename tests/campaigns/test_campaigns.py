@@ -96,6 +96,15 @@ def test_a_segment_in_use_is_not_removed(segment, campaign, alice):
     assert not Segment.objects.exists()
 
 
+def test_a_store_reads_that_its_segment_is_used_elsewhere_and_not_by_what(segment, campaign, lille):
+    with scoped_to(Scope.of([lille.pk])):
+        assert used_by(segment) == ["1 campaign elsewhere"]
+    campaign.store = lille
+    campaign.save()
+    with scoped_to(Scope.of([lille.pk])):
+        assert used_by(segment) == ["Été 2026"]
+
+
 # Counts --------------------------------------------------------------------------------------------------------------
 
 
