@@ -153,9 +153,10 @@ def _growth(people) -> list[tuple[date, int]]:
         months.append((months[-1] - timedelta(days=1)).replace(day=1))
     counted = {
         moment.date(): count
-        for moment, count in people.filter(created_at__date__gte=months[-1])
+        for moment, count in people.annotate(first_met=Profile.known_since())
+        .filter(first_met__date__gte=months[-1])
         .order_by()
-        .annotate(month=TruncMonth("created_at"))
+        .annotate(month=TruncMonth("first_met"))
         .values("month")
         .annotate(count=Count("pk"))
         .values_list("month", "count")

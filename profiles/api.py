@@ -79,7 +79,7 @@ class ProfileSerializer(serializers.ModelSerializer):
     )
     consents = serializers.SerializerMethodField()
     merged_into = serializers.CharField(source="survivor_id", allow_null=True)
-    known_since = serializers.DateTimeField(source="created_at")
+    known_since = serializers.DateTimeField(help_text="When the network, or your stores, first met them.")
 
     class Meta:
         model = Profile
@@ -99,7 +99,7 @@ class ProfileSerializer(serializers.ModelSerializer):
 
 class ProfileFilter(StrictFilterSet):
     email = filters.CharFilter(method="by_email", label="Exact address, compared as mailboxes are.")
-    known_since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    known_since = filters.IsoDateTimeFilter(field_name="known_since", lookup_expr="gte")
     updated_since = filters.IsoDateTimeFilter(
         method="by_news", label="Told of, bought, changed a consent or merged since then."
     )
@@ -133,7 +133,7 @@ class ProfileFilter(StrictFilterSet):
         bought = Purchase.objects.filter(received_at__gte=moment, profile__isnull=False).values("profile")
         decided = ConsentChange.objects.filter(at__gte=moment).values("profile")
         return queryset.filter(
-            Q(created_at__gte=moment) | Q(pk__in=told) | Q(pk__in=bought) | Q(pk__in=decided)
+            Q(known_since__gte=moment) | Q(pk__in=told) | Q(pk__in=bought) | Q(pk__in=decided)
         )
 
     def by_store(self, queryset, name, store):
@@ -155,6 +155,9 @@ class ProfileViewSet(rest.ReadOnlyModelViewSet):
     lookup_field = "public_id"
     lookup_value_converter = "uuid"
     _people: Sequence[Profile] = ()  # of the page being answered: their consents are read at once
+
+    def get_queryset(self):
+        return super().get_queryset().annotate(known_since=Profile.known_since())
 
     def paginate_queryset(self, queryset):
         page = super().paginate_queryset(queryset)

@@ -117,7 +117,11 @@ class ProfileAdmin(ScopedModelAdmin):
         allowed = {
             f"{channel}_reach": Subquery(facts.values(f"{channel}_allowed")[:1]) for channel in Channel.values
         }
-        return super().get_queryset(request).annotate(bought_last=Subquery(last[:1]), **allowed)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(bought_last=Subquery(last[:1]), known_since=Profile.known_since(), **allowed)
+        )
 
     def get_search_results(self, request, queryset, search_term):
         if current_scope().is_whole_network:

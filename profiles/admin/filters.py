@@ -7,15 +7,15 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from profiles.models import Channel, ProfileFacts
+from profiles.models import Channel, Profile, ProfileFacts
 from tenants.network.models import Region
 
 RECENT_DAYS = 30
 
 
 def first_known_since(people: QuerySet, day: date) -> QuerySet:
-    """People whom the network first met after that day."""
-    return people.filter(created_at__date__gt=day)
+    """People whom the network, or inside a store's scope that store, first met after that day."""
+    return people.annotate(first_met=Profile.known_since()).filter(first_met__date__gt=day)
 
 
 def _recently() -> date:
@@ -86,7 +86,7 @@ class HomeRegionFilter(SimpleListFilter):
         return [(str(pk), name) for pk, name in Region.objects.values_list("pk", "name")]
 
     def queryset(self, request, queryset):
-        if not (self.value() or "").isdigit():
+        if not (self.value() or "").isdecimal():
             return queryset
         return queryset.filter(pk__in=ProfileFacts.objects.filter(home_region=int(self.value())).values("pk"))
 

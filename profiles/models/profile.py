@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tenants.network.models import Region, Staff, Store
-from tenants.scoping import StoreScoped
+from tenants.scoping import StoreScoped, current_scope
 
 FIELDS_OF_A_PERSON = (
     "first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city",
@@ -71,6 +71,17 @@ class Profile(StoreScoped):
         while profile.merged_into_id:
             profile = profile.merged_into
         return profile
+
+    @classmethod
+    def known_since(cls) -> models.F | models.Subquery:
+        """Since when who asks knows the person: the network since it first met them, a store since it did itself.
+
+        An expression on profiles, made for the scope in force.
+        """
+        if current_scope().is_whole_network:
+            return models.F("created_at")
+        own = ProfileStore.objects.filter(profile=models.OuterRef("pk")).order_by().values("profile")
+        return models.Subquery(own.annotate(first=models.Min("since")).values("first"))
 
     @classmethod
     def hold(cls, profile_ids: Iterable[int]) -> dict[int, "Profile"]:

@@ -1,11 +1,16 @@
 """What the back office reads by API: who sees whom, filters that refuse what they do not know, ids that survive."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from django.urls import reverse
+from django.utils import timezone
 
+from cdp import home
 from profiles import consent, facts
-from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Source, SourceRecord
+from profiles.admin.filters import first_known_since
+from profiles.models import Identifier, Profile, ProfileStore, Purchase, PurchaseLine, Source, SourceRecord
+from tenants.scoping import WHOLE_NETWORK, scoped_to
 
 JUNE = datetime(2026, 6, 1, 10, tzinfo=UTC)
 JULY = datetime(2026, 7, 1, 10, tzinfo=UTC)
@@ -119,6 +124,33 @@ def test_a_customer_in_full(as_alice, as_bruno, alice, paul):
     }
     # The home store is a fact of the whole network, which a store does not read.
     assert as_bruno.get(f"/api/v1/profiles/{paul.public_id}").json()["home_store"] is None
+
+
+def test_a_store_reads_since_when_it_knows_a_person_not_since_when_others_do(
+    as_alice, as_bruno, paul, zoe, lille
+):
+    """Lyon met Zoe in July 2026; she came to Lille in September."""
+    september = datetime(2026, 9, 1, 10, tzinfo=UTC)
+    ProfileStore.objects.create(profile=zoe, store=lille, since=september)
+    path = f"/api/v1/profiles/{zoe.public_id}"
+    assert as_alice.get(path).json()["known_since"] == "2026-07-01T12:00:00+02:00"
+    assert as_bruno.get(path).json()["known_since"] == "2026-09-01T12:00:00+02:00"
+    for word in ("known_since", "updated_since"):
+        since = {word: "2026-08-15T00:00:00Z"}
+        assert "Zoe" in names(as_bruno.get("/api/v1/profiles", since))
+        assert "Zoe" not in names(as_alice.get("/api/v1/profiles", since))
+    page = as_bruno.get(reverse("admin:profiles_profile_change", args=[zoe.pk]))
+    assert page.context["profile"].known_since == september
+
+
+def test_a_store_s_new_customers_are_those_new_to_it(bruno, zoe, lille):
+    ProfileStore.objects.create(profile=zoe, store=lille, since=timezone.now())
+    week_ago = timezone.localdate() - timedelta(days=7)
+    for scope, found in ((bruno.scope, ["Zoe Martin"]), (WHOLE_NETWORK, [])):
+        with scoped_to(scope):
+            people = Profile.objects.all()
+            assert [str(person) for person in first_known_since(people, week_ago)] == found
+            assert home._growth(people)[-1][1] == len(found)
 
 
 def test_filters_of_customers(as_alice, alice, paul, zoe):
