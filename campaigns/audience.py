@@ -15,7 +15,6 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign, Segment, SegmentVersion
 from campaigns.segments.compiler import (
-    brand_today,
     condition,
     live_profiles,
     measure_of,
@@ -25,6 +24,7 @@ from campaigns.segments.compiler import (
 from campaigns.segments.fields import VOCABULARY, Field, codes, has_address, may_contact
 from campaigns.segments.language import Group, Leaf, tell, tell_leaf
 from profiles.models import Channel, Profile, ProfileFacts, ProfileStore
+from tenants.calendar import brand_today
 from tenants.network.models import Store
 from tenants.scoping import NOTHING, Scope, current_scope, scoped_to
 from tenants.templatetags.money import money

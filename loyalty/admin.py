@@ -85,7 +85,13 @@ class RuleAdmin(StaysOnPage, Audited, ScopedModelAdmin):
 
     def get_readonly_fields(self, request, obj=None):
         # What a version says can be read only as the kind it was written for.
-        return ("code", "kind") if obj else ()
+        return ("code", "kind", "priority") if obj else ()
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        order = _(
+            "Small numbers come first. Never changed later: a refund computes its ticket anew, in the order of its day."
+        )
+        return super().get_form(request, obj, change, help_texts={"priority": order}, **kwargs)
 
     def has_delete_permission(self, request, obj=None):
         return False

@@ -18,6 +18,7 @@ from django.utils import timezone
 from loyalty import rules
 from loyalty.models import Account, Lot, LotUse, Transaction
 from profiles.models import Merge, Profile, Purchase, Refund
+from tenants.calendar import brand_today
 from tenants.scoping import whole_network
 
 Kind = Transaction.Kind
@@ -218,6 +219,9 @@ def redeem(profile_id: int, points: int, *, store_id: int, key: str, at: datetim
     Raises `NotEnoughPoints`, and `AlreadyPosted` for a key that was used before.
     """
     member = accounts_of([profile_id])[profile_id]
+    # The nightly job may not have come by yet: what expired yesterday is not spent today.
+    if expire_due(brand_today(), account_id=member.available_id):
+        member = accounts_of([profile_id])[profile_id]
     if member.available < points:
         raise NotEnoughPoints(points - member.available)
     redeemed = store_accounts(Account.Kind.REDEEMED, [store_id])[store_id]
@@ -304,11 +308,15 @@ def release_due(today: date, limit: int = 500) -> int:
 
 
 @transaction.atomic
-def expire_due(today: date, limit: int = 500) -> int:
-    """Expire what is left of lots whose last day has passed; returns how many lots. Safe to run twice or killed."""
+def expire_due(today: date, limit: int = 500, account_id: int | None = None) -> int:
+    """Expire what is left of lots whose last day has passed, of one account or of all; returns how many lots.
+
+    Safe to run twice or killed.
+    """
     with whole_network():
+        lots = Lot.objects.filter(remaining__gt=0, account__kind=AVAILABLE, expires_on__lt=today)
         due = list(
-            Lot.objects.filter(remaining__gt=0, account__kind=AVAILABLE, expires_on__lt=today)
+            (lots.filter(account=account_id) if account_id else lots)
             .select_related("account")
             .order_by("pk")[:limit]
         )

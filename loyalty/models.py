@@ -18,6 +18,7 @@ SQL function, `ledger_post` (`migrations/0002_ledger_invariants.sql`), called fr
 constraints' names are domain words which that module turns into exceptions.
 """
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -32,13 +33,21 @@ class Programme(NetworkWide):
 
     name = models.CharField(_("name"), max_length=80)
     reward_points = models.PositiveIntegerField(
-        _("points of a reward step"), default=100, help_text=_("Points are spent in multiples of this.")
+        _("points of a reward step"), default=100, validators=[MinValueValidator(1)],
+        help_text=_("Points are spent in multiples of this."),
+    )  # fmt: skip
+    reward_cents = models.PositiveIntegerField(
+        _("worth in cents"), default=500, validators=[MinValueValidator(1)]
     )
-    reward_cents = models.PositiveIntegerField(_("worth in cents"), default=500)
 
     class Meta:
         verbose_name = _("programme")
         verbose_name_plural = _("programme")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(reward_points__gte=1, reward_cents__gte=1), name="reward_step_is_positive"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -7,6 +7,7 @@ from django.db.models import Sum
 
 from loyalty.models import Account, Lot, Membership, Posting, Transaction
 from profiles.models import Profile
+from tenants.calendar import brand_today
 from tenants.scoping import whole_network
 
 
@@ -49,6 +50,7 @@ def balances_of(profile_ids) -> dict[int, Balance]:
                 "profile", "tier__name"
             )
         )
+        today = brand_today()
         expiring: dict[int, tuple[date, int]] = {}
         lots = (
             Lot.objects.filter(
@@ -62,7 +64,11 @@ def balances_of(profile_ids) -> dict[int, Balance]:
             .annotate(points=Sum("remaining"))
         )
         for profile_id, expires_on, remaining in lots:
-            expiring[profile_id] = (expires_on, remaining)
+            if expires_on < today:
+                # Waits for the nightly job, and can be spent no more.
+                points[profile_id][Account.Kind.AVAILABLE] -= remaining
+            else:
+                expiring[profile_id] = (expires_on, remaining)
     return {
         profile_id: Balance(
             available=kinds.get(Account.Kind.AVAILABLE, 0),

@@ -4,9 +4,11 @@ import logging
 
 from celery import shared_task
 from django.db import connection
-from django.utils import timezone
 
-from loyalty import ledger, proof
+from loyalty import ledger, members, proof
+from loyalty.models import Membership
+from tenants.calendar import brand_today
+from tenants.scoping import whole_network
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,16 @@ def expire_due() -> int:
 
 
 @shared_task
+def review_tiers(chunk: int = 1000) -> int:
+    """Give every member the tier that the last twelve months are worth; returns how many were looked at."""
+    with whole_network():
+        ids = list(Membership.objects.values_list("profile", flat=True))
+    for start in range(0, len(ids), chunk):
+        members.refresh(ids[start : start + chunk])
+    return len(ids)
+
+
+@shared_task
 def prove_ledger() -> int:
     """Recount the ledger; a difference is an alarm in the log. Returns how many there are."""
     found = proof.prove().differences
@@ -34,7 +46,7 @@ def prove_ledger() -> int:
 
 def _all_due(deed) -> int:
     """Repeat a deed that takes a limited number, each time in its own transaction, until nothing is due."""
-    today, done = timezone.localdate(), 0
+    today, done = brand_today(), 0
     while count := deed(today):
         done += count
     return done

@@ -116,7 +116,7 @@ def note_stores(profile_ids: Iterable[int]) -> None:
     ids = sorted(set(profile_ids))
     with whole_network():
         known: dict[tuple[int, int], object] = {}
-        for model, when in ((Purchase, "bought_at"), (SourceRecord, "received_at")):
+        for model, when in ((Purchase, "bought_at"), (SourceRecord, "stated_at")):
             met = (
                 model.objects.filter(profile__in=ids, store__isnull=False)
                 .order_by()

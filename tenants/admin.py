@@ -25,6 +25,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from tenants import invitations, onboarding
 from tenants.forms import BrandForm
 from tenants.models import Brand, Domain
+from tenants.network.admin import Audited
 from tenants.network.models import Job, Staff, Till
 from tenants.plan import SAMPLE_CSV, BadPlan, default_domain
 from tenants.scoping import whole_network
@@ -43,7 +44,7 @@ class DomainInline(TabularInline):
     extra = 0
 
 
-class DomainAdmin(ModelAdmin):
+class DomainAdmin(Audited, ModelAdmin):
     """The host names of all brands."""
 
     list_display = ["domain", "tenant", "is_primary"]
@@ -56,7 +57,7 @@ class DomainAdmin(ModelAdmin):
         return super().get_queryset(request).exclude(tenant__schema_name=get_public_schema_name())
 
 
-class BrandAdmin(ModelAdmin):
+class BrandAdmin(Audited, ModelAdmin):
     """A brand is opened by an onboarding job, so "add" asks for a whole plan instead of a row."""
 
     list_display = ["name", "slug", "site", "language", "currency", "created_at", "onboarding_state"]

@@ -1,7 +1,8 @@
 """What a request may see is settled here, before any view runs: the brand by host name, the stores by person."""
 
 from django.conf import settings
-from django.http import HttpResponse
+from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse, JsonResponse
 from django.utils import translation
 from django_tenants.middleware.main import TenantMainMiddleware
 
@@ -10,6 +11,19 @@ from tenants.scoping import NOTHING, scoped_to
 
 class BrandMiddleware(TenantMainMiddleware):
     """Host name -> brand -> schema. An unknown host gets a plain answer that names it, not a stack trace."""
+
+    def process_request(self, request):
+        """The first query of each request: where the database is away, it is told to come back."""
+        try:
+            return super().process_request(request)
+        except (InterfaceError, OperationalError):
+            body = {
+                "type": "/problems/unavailable", "title": "The database cannot be reached: try again", "status": 503,
+                "code": "unavailable", "detail": "The database cannot be reached: try again",
+            }  # fmt: skip
+            return JsonResponse(
+                body, status=503, headers={"Retry-After": "5"}, content_type="application/problem+json"
+            )
 
     def no_tenant_found(self, request, hostname):
         return HttpResponse(

@@ -26,7 +26,9 @@ def _headers_with_scope(headers: dict | None) -> dict:
 
 
 def _scope_in(request) -> Scope:
-    stores = (request.headers or {}).get(SCOPE_HEADER) or request.get(SCOPE_HEADER)
+    headers = request.headers or {}
+    # An empty text is a scope that sees nothing, not a scope that is missing.
+    stores = headers[SCOPE_HEADER] if SCOPE_HEADER in headers else request.get(SCOPE_HEADER)
     if stores is None or stores == EVERY_STORE:
         return WHOLE_NETWORK
     return Scope.of(int(store) for store in stores.split(",") if store)

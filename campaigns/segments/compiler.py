@@ -6,28 +6,16 @@ runs. Run elsewhere it shows less, never more: a store that runs head office's q
 
 from collections.abc import Iterator
 from datetime import date
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
-from django.db import connection
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from campaigns.segments.fields import CODE_LISTS, VOCABULARY, AtStore, Field, Question, codes
 from campaigns.segments.language import Group, Leaf, SegmentError, parse
 from campaigns.segments.language.parsing import near
 from campaigns.segments.measures import Measure
 from profiles.models import Profile
+from tenants.calendar import brand_today, brand_zone
 from tenants.scoping import current_scope
-
-
-def brand_zone() -> ZoneInfo:
-    """The zone whose midnight separates the brand's days."""
-    return ZoneInfo(getattr(connection.tenant, "time_zone", None) or settings.TIME_ZONE)
-
-
-def brand_today() -> date:
-    return timezone.now().astimezone(brand_zone()).date()
 
 
 def read(definition: object) -> Group:

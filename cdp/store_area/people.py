@@ -12,10 +12,11 @@ from django.db.models.functions import ExtractDay, ExtractMonth
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from campaigns.segments.compiler import brand_today, live_profiles, read, to_queryset
+from campaigns.segments.compiler import live_profiles, read, to_queryset
 from profiles import consent
 from profiles.admin.customers import searched_words
 from profiles.models import Channel, Profile, Purchase, PurchaseLine, Refund
+from tenants.calendar import brand_today
 
 TIMES_OF_A_REGULAR = 3
 DAYS_OF_ABSENCE = 30

@@ -16,12 +16,13 @@ from django.views.decorators.http import require_POST
 from campaigns import audience
 from campaigns.models import Segment, SegmentVersion
 from campaigns.segments import saving
-from campaigns.segments.compiler import brand_today, read
+from campaigns.segments.compiler import read
 from campaigns.segments.language import Group, SegmentError
 from cdp.store_area import figures, people
 from cdp.store_area.entrance import page, page_of_store, show
 from cdp.store_area.segment_templates import TEMPLATES
 from profiles.models import Profile
+from tenants.calendar import brand_today
 from tenants.network.models import Store, audit
 
 SHOWN_TODAY = 5

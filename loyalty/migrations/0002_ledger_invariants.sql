@@ -31,6 +31,12 @@ CREATE OR REPLACE TRIGGER ledger_is_never_emptied BEFORE TRUNCATE ON loyalty_pos
 CREATE OR REPLACE TRIGGER ledger_is_never_emptied BEFORE TRUNCATE ON loyalty_lotuse
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change()
 -- next
+CREATE OR REPLACE TRIGGER lot_is_never_emptied BEFORE TRUNCATE ON loyalty_lot
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change()
+-- next
+CREATE OR REPLACE TRIGGER rule_version_is_never_emptied BEFORE TRUNCATE ON loyalty_ruleversion
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change()
+-- next
 CREATE OR REPLACE FUNCTION ledger_refuse_change_of_lot() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN

@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TextIO
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -27,8 +26,10 @@ from profiles.imports import mapping as columns
 from profiles.imports import reading
 from profiles.imports.detect import Dialect, Unreadable, detect
 from profiles.imports.mapping import Problem
+from profiles.imports.spreadsheet import guarded
 from profiles.imports.statements import Reading
 from profiles.models import ImportRun, MatchCandidate, Merge, RejectedRow, Source, SourceRecord
+from tenants.calendar import brand_zone
 from tenants.network.models import Job, audit
 from tenants.scoping import whole_network
 
@@ -250,7 +251,7 @@ def _carry_on(
     watch: Watch | None = None,
     limit: int | None = None,
 ) -> ImportRun:
-    reader = Reading.of(import_run.mapping, _zone())
+    reader = Reading.of(import_run.mapping, brand_zone())
     rest = islice(reading.rows(path, dialect), import_run.received, limit)
     for chunk in _chunks(rest, CHUNK):
         import_run, verdicts = _take_in(import_run, chunk, reader)
@@ -343,7 +344,8 @@ def _header_of(import_run: ImportRun) -> list[str]:
 
 def _harmless(text: str) -> str:
     number = text.lstrip("+-").replace(" ", "").replace(".", "").replace(",", "").isdigit()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not number else text
+    # A number computes nothing, and a telephone number must come back as it left.
+    return text if number else guarded(text)
 
 
 # --- Files ------------------------------------------------------------------------------------------------------
@@ -394,10 +396,6 @@ def _chunks(items: Iterable, size: int) -> Iterator[list]:
     items = iter(items)
     while chunk := list(islice(items, size)):
         yield chunk
-
-
-def _zone() -> ZoneInfo:
-    return ZoneInfo(getattr(connection.tenant, "time_zone", settings.TIME_ZONE))
 
 
 def _language() -> str:

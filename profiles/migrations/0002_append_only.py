@@ -8,5 +8,6 @@ from tenants.brand_sql import operations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("profiles", "0001_initial")]
+    # refuse_change() stands in the network's file.
+    dependencies = [("profiles", "0001_initial"), ("network", "0002_append_only")]
     operations = operations(Path(__file__).with_suffix(".sql"))

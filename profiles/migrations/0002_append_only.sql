@@ -28,3 +28,9 @@ END $$
 CREATE OR REPLACE TRIGGER record_is_never_edited
     BEFORE UPDATE ON profiles_sourcerecord
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_record()
+-- next
+CREATE OR REPLACE TRIGGER consent_is_never_emptied BEFORE TRUNCATE ON profiles_consentchange
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('consent_is_append_only')
+-- next
+CREATE OR REPLACE TRIGGER record_is_never_emptied BEFORE TRUNCATE ON profiles_sourcerecord
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('record_is_never_edited')

@@ -101,6 +101,16 @@ class StoreAdmin(Audited, ScopedModelAdmin):
     list_select_related = ("region",)
     search_fields = ("code", "name", "city", "legal_name")
 
+    def get_readonly_fields(self, request, obj=None):
+        return ("code", "time_zone") if obj else ()
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        said = {
+            "code": _("Never changed later: tills, files and segments name the store by it."),
+            "time_zone": _("Never changed later: past tickets have their day by it."),
+        }
+        return super().get_form(request, obj, change, help_texts=said, **kwargs)
+
     @display(description=_("open"), boolean=True)
     def is_open(self, store):
         return store.closed_on is None

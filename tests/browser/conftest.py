@@ -13,7 +13,7 @@ from django.test import TransactionTestCase
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-from campaigns.segments.compiler import brand_today
+from tenants.calendar import brand_today
 from tenants.models import Brand
 from tests.browser.chromium import DESK, FLAGS, PROGRAM
 from tests.conftest import PASSWORD

@@ -4,10 +4,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 from django.utils import timezone
 
-from loyalty import ledger, proof, statements, till
-from loyalty.models import Account, Lot, Transaction
+from loyalty import ledger, proof, statements, tasks, till
+from loyalty.models import Account, Lot, TillRequest, Transaction
 from profiles.intake import Conflict, Problem, RefundLineStatement, RefundStatement, Shown
 from profiles.models import Profile, Purchase
 from tenants.scoping import scoped_to
@@ -168,3 +169,45 @@ def test_the_proof_finds_what_was_tampered_with(lille_t1):
     Account.objects.filter(kind="available").update(balance=60)
     checks = {difference.check for difference in proof.prove().differences}
     assert checks == {"balance_is_sum_of_postings", "balance_is_sum_of_lots"}
+
+
+def test_a_discount_on_a_line_of_its_own_is_not_paid_back_as_goods(lille_t1):
+    till.record_purchase(lille_t1, ticket("R1", 1000, -500))
+    for lines in ((1,), (2,)):
+        with pytest.raises(Problem) as refused:
+            till.refund(lille_t1, back("B1", "R1", *lines))
+        assert refused.value.code == "amount_exceeded"
+    assert till.refund(lille_t1, back("B1", "R1", 1, 2)).body["refunded_cents"] == 500
+    assert sound_ledger()
+
+
+def test_what_expired_yesterday_is_not_spent_today_though_no_job_has_run(lille_t1):
+    long_ago = timezone.now() - timedelta(days=400)
+    till.record_purchase(lille_t1, ticket("R1", 9900, at=long_ago))
+    assert statements.balance_of(member()).available == 0
+    with pytest.raises(ledger.NotEnoughPoints):
+        till.redeem(lille_t1, CARD, 100, "P1", timezone.now())
+    assert sound_ledger()
+
+
+def test_a_ticket_of_another_age_is_refused(lille_t1):
+    with pytest.raises(Problem) as refused:
+        till.record_purchase(lille_t1, ticket("R1", 900, at=datetime(1971, 1, 1, tzinfo=UTC)))
+    assert refused.value.code == "past_date"
+
+
+def test_a_ticket_whose_kept_answer_is_gone_is_told_again_from_the_ledger(lille_t1):
+    first = till.record_purchase(lille_t1, ticket("R1", 5000))
+    TillRequest.objects.all().delete()
+    again = till.record_purchase(lille_t1, ticket("R1", 5000))
+    assert again.replayed
+    assert again.body == first.body
+
+
+def test_tiers_are_reviewed_when_the_year_has_passed(lille_t1):
+    bought = timezone.now() - timedelta(days=360)
+    till.record_purchase(lille_t1, ticket("R1", 90000, at=bought))
+    assert statements.balance_of(member()).tier == "Silver"
+    with time_machine.travel(timezone.now() + timedelta(days=10), tick=False):
+        assert tasks.review_tiers() == 1
+        assert statements.balance_of(member()).tier == ""

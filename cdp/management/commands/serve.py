@@ -33,6 +33,8 @@ STOP_SECONDS = 40.0  # longer than a request or a task that is nearly done
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.2
 LAST_LINES = 15
+# Without the query and the path's tail: search words and invitation links stay out of the log.
+ACCESS_LOG = "%(h)s %(t)s %(m)s %(s)s %(b)s %(M)sms"
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - recognised, not bound
 
 
@@ -91,7 +93,8 @@ class Command(BaseCommand):
             Programme(
                 "web",
                 ["gunicorn", "cdp.wsgi", f"--bind={bind}", "--worker-class=gthread", f"--workers={workers}",
-                 f"--threads={threads}", "--access-logfile=-", "--timeout=60", "--max-requests=5000",
+                 f"--threads={threads}", "--access-logfile=-", f"--access-logformat={ACCESS_LOG}",
+                 "--timeout=60", "--max-requests=5000",
                  "--max-requests-jitter=500", "--no-control-socket"],
             ),
             Programme(
