@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from uuid import UUID
 
 from django.utils.functional import Promise
 
-# A spreadsheet runs a cell that begins so as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+from profiles.imports.spreadsheet import guarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +16,6 @@ class Row:
     public_id: UUID
     first_name: str
     last_name: str
-    birth_date: date | None
     email: str
     phone: str  # E.164, with +
     street: str
@@ -51,8 +48,3 @@ class Format:
         """The row as it stands in the file."""
         written = [column.value(row) for column in self.columns]
         return [guarded(cell) for cell in written] if self.for_people else written
-
-
-def guarded(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe before = + - @, tab or return."""
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

@@ -126,7 +126,6 @@ def _row(person: Profile, allowed: set[str], store_code: str) -> Row:
         public_id=person.public_id,
         first_name=person.first_name,
         last_name=person.last_name,
-        birth_date=person.birth_date,
         email=person.email if Channel.EMAIL in allowed else "",
         phone=person.phone if Channel.SMS in allowed else "",
         street=person.street if by_post else "",

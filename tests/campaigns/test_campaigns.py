@@ -12,12 +12,12 @@ from django.utils import timezone
 from campaigns import attribution, audience, lift
 from campaigns.control import arm_of, people_of
 from campaigns.exports import FORMATS, writer
-from campaigns.exports.columns import guarded
 from campaigns.exports.ordering import ExportRefused, export
 from campaigns.launching import CampaignNotReady, freeze
 from campaigns.models import Campaign, Recipient, Segment
 from campaigns.segments.language import SegmentError
 from campaigns.segments.saving import SegmentInUse, remove, save, used_by
+from profiles.imports.spreadsheet import guarded
 from profiles.models import Profile
 from tenants.network.models import AuditEvent, Job
 from tenants.scoping import Scope, scoped_to
@@ -331,7 +331,10 @@ def test_a_failure_is_told_and_leaves_no_file(frozen, alice, media, monkeypatch)
     assert not list(writer.folder().iterdir())
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+33612345678", "-2", "@SUM(A1)", "\tx", "\rx"])
+@pytest.mark.parametrize(
+    "cell",
+    ["=1+1", "+33612345678", "-2", "@SUM(A1)", "\tx", "\rx", "\nx", "\0=1", "＝1+1", "＋1", "－1", "＠A1"],
+)
 def test_a_cell_for_people_is_never_a_formula(cell):
     assert guarded(cell) == f"'{cell}"
 
