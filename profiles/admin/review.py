@@ -225,7 +225,7 @@ def _to(candidate: MatchCandidate | None, undo: int | None = None) -> HttpRespon
 def _undoable(request) -> Merge | None:
     """The merge named in the address, if this person made it and it still stands."""
     named = request.GET.get("undo", "")
-    if not named.isdigit():
+    if not named.isdecimal():
         return None
     standing = Merge.objects.filter(pk=named, by=request.user, undone_at=None)
     return standing.select_related("winner", "loser").first()

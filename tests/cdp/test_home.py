@@ -154,3 +154,11 @@ def test_the_language_chosen_is_remembered(client_of, alice):
     alice.refresh_from_db()
     assert alice.language == "fr"
     assert '<html lang="fr"' in client.get("/").text
+
+
+def test_a_language_that_the_pages_do_not_speak_is_refused(client_of, alice):
+    before = alice.language
+    answer = client_of(alice).post(reverse("admin:language"), {"language": "de", "next": "/"})
+    assert answer.status_code == 400
+    alice.refresh_from_db()
+    assert alice.language == before
