@@ -1,10 +1,11 @@
 """What workers do for people's data."""
 
 from celery import shared_task
+from django.db import transaction
 
-from profiles import resolution
+from profiles import resolution, survivorship
 from profiles.imports import run
-from profiles.models import ImportRun, SourceRecord
+from profiles.models import ImportRun, Profile, SourceRecord
 from tenants.scoping import whole_network
 
 
@@ -30,3 +31,23 @@ def match_new_records(chunk: int = 2000) -> dict:
             for name in done:
                 done[name] += getattr(matched, name)
     return done
+
+
+@shared_task
+def recompute_source(source_id: int, chunk: int = 500) -> int:
+    """Settle anew which values win for everybody the source speaks of, since its trust changed: how many they are.
+
+    A chunk is one transaction, and settling twice tells the same, so a second delivery does no harm.
+    """
+    last = settled = 0
+    with whole_network():
+        told = (
+            SourceRecord.objects.filter(source=source_id)
+            .order_by("profile")
+            .values_list("profile", flat=True)
+        )
+        while ids := list(told.filter(profile__gt=last).distinct()[:chunk]):
+            with transaction.atomic():
+                survivorship.refresh(profile.pk for profile in Profile.hold(ids).values())
+            last, settled = ids[-1], settled + len(ids)
+    return settled

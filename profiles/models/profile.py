@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Iterable
 
 from django.db import models
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -237,3 +239,11 @@ class ProfileFacts(StoreScoped):
     @classmethod
     def visible_from(cls, stores):
         return models.Q(pk__in=[])
+
+
+@receiver(post_save, sender=Store)
+def follow_the_store(instance: Store, created: bool, **_sent) -> None:
+    """A store that moves to another region takes along whom it is home to, in the transaction that moves it."""
+    if not created:
+        at_home = ProfileFacts._base_manager.filter(home_store=instance)
+        at_home.exclude(home_region=instance.region_id).update(home_region=instance.region_id)

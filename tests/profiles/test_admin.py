@@ -6,17 +6,19 @@ from decimal import Decimal
 
 import pytest
 from django.contrib import admin
+from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
 from loyalty import starter, till
-from loyalty.models import Rule
+from loyalty.models import Programme, Rule
 from profiles import consent, resolution
 from profiles.admin.customers import searched_words
 from profiles.intake import ConsentStatement, Shown, Statement, Ticket, TicketLine, take_in_records
-from profiles.models import MatchCandidate, Merge, Profile, Source
-from tenants.network.models import AuditEvent, Job, Staff, Till
+from profiles.models import MatchCandidate, Merge, Profile, ProfileFacts, Source
+from tenants.network.models import AuditEvent, Job, Region, Staff, Till
 from tenants.roles import Role
+from tenants.scoping import whole_network
 
 pytestmark = pytest.mark.django_db
 
@@ -397,3 +399,58 @@ class TestRules:
     def test_an_analyst_publishes_nothing(self, client_of, analyst, base):
         answer = self.publish(client_of(analyst), base, terms_points=9, terms_per_cents=100)
         assert answer.status_code == 403
+
+
+def test_a_way_back_that_is_no_number_is_no_way_back(client_of, alice):
+    address = reverse("admin:profiles_matchcandidate_changelist")
+    assert client_of(alice).get(address, {"undo": "²"}).status_code == 200
+
+
+def test_a_reward_step_without_points_or_worth_is_refused(client_of, diane, brand):
+    starter.open_programme("Europe/Paris")
+    programme = Programme.objects.get()
+    page = reverse("admin:loyalty_programme_change", args=[programme.pk])
+    words = {"name": "Club", "reward_points": "0", "reward_cents": "0"}
+    answer = client_of(diane).post(page, words)
+    assert set(answer.context["adminform"].form.errors) == {"reward_points", "reward_cents"}
+    with pytest.raises(IntegrityError, match="reward_step_is_positive"), transaction.atomic():
+        Programme.objects.update(reward_points=0)
+
+
+def test_what_past_tickets_rest_on_stays_as_it_was_made(client_of, diane, lille, brand):
+    starter.open_programme("Europe/Paris")
+    client = client_of(diane)
+    rule = Rule.objects.first()
+    page = client.get(reverse("admin:loyalty_rule_change", args=[rule.pk]))
+    assert "priority" not in page.context["adminform"].form.fields
+    assert "priority" in client.get(reverse("admin:loyalty_rule_add")).context["adminform"].form.fields
+    page = client.get(reverse("admin:network_store_change", args=[lille.pk]))
+    assert not {"code", "time_zone"} & set(page.context["adminform"].form.fields)
+    assert {"code", "time_zone"} <= set(
+        client.get(reverse("admin:network_store_add")).context["adminform"].form.fields
+    )
+
+
+def test_a_change_of_trust_is_written_down_and_settles_people_anew(
+    client_of, diane, sources, paul, django_capture_on_commit_callbacks
+):
+    with whole_network():
+        assert Profile.objects.get(pk=paul.pk).last_name == "Dupont"
+    page = reverse("admin:profiles_source_change", args=[sources["web"].pk])
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = client_of(diane).post(page, {"name": "Web shop", "kind": "other", "trust": "95"})
+    assert answer.status_code == 302
+    with whole_network():
+        assert Profile.objects.get(pk=paul.pk).last_name == "Dupond"
+    event = AuditEvent.objects.filter(object_type="source").first()
+    assert (event.verb, event.detail["fields"]) == ("changed", ["trust"])
+
+
+def test_whom_a_store_is_home_to_moves_region_with_it(client_of, diane, paul, lille):
+    region = Region.objects.create(code="elsewhere", name="Elsewhere")
+    page = reverse("admin:network_store_change", args=[lille.pk])
+    words = {"name": lille.name, "region": region.pk, "phone_region": "FR"}
+    assert client_of(diane).post(page, words).status_code == 302
+    with whole_network():
+        facts = ProfileFacts.objects.get(pk=paul.pk)
+    assert (facts.home_store, facts.home_region) == (lille, region)

@@ -12,7 +12,7 @@ from django_tenants.utils import tenant_context
 
 from tenants import onboarding
 from tenants.models import Brand
-from tenants.network.models import Job, Staff
+from tenants.network.models import AuditEvent, Job, Staff
 from tenants.plan import SAMPLE_CSV
 from tenants.roles import PERMISSIONS, Role
 from tenants.scoping import whole_network
@@ -195,6 +195,14 @@ def test_the_page_says_whether_names_are_free(olga):
     assert "acme is taken" in ask.get("?slug=acme")
     assert "acme.localhost is taken" in ask.get("?slug=boree&domain=ACME.localhost")
     assert ask.get("?slug=").strip() == ""
+
+
+def test_a_host_name_given_or_taken_is_written_down(olga):
+    brand = Brand.objects.create(schema_name="boree", slug="boree", name="Maison Borée")
+    words = {"domain": "boree.example.com", "tenant": brand.pk, "is_primary": "on"}
+    assert client_of(olga).post("/tenants/domain/add/", words).status_code == 302
+    event = AuditEvent.objects.get(object_type="domain")
+    assert (event.actor, event.verb) == (str(olga), "added")
 
 
 def test_the_platform_itself_is_no_brand_in_the_list(olga):
