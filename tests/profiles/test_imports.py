@@ -670,3 +670,8 @@ def test_a_store_manager_sees_no_import(client_of, bruno, write, crm):
     client = client_of(bruno)
     for address in ("", "add/", "add/mapping/", f"{done.pk}/change/", f"{done.pk}/errors.csv"):
         assert client.get(f"/profiles/importrun/{address}").status_code == 403
+
+
+def test_a_cell_of_the_file_of_errors_is_no_formula_and_a_number_stays_one():
+    assert [run._harmless(cell) for cell in ("＝1+1", "\nx", "=A1")] == ["'＝1+1", "'\nx", "'=A1"]
+    assert [run._harmless(cell) for cell in ("+33 6 12 34 56 78", "-12,50")] == ["+33 6 12 34 56 78", "-12,50"]
