@@ -21,7 +21,6 @@ environ.Env.read_env(BASE_DIR / ".env")
 TESTING = "pytest" in sys.modules
 
 DEBUG = env.bool("DEBUG", default=False)
-DEMO = env.bool("DEMO", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.local_secret(VAR_DIR)
 BASE_DOMAIN = env.str("BASE_DOMAIN", default="localhost")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[BASE_DOMAIN, f".{BASE_DOMAIN}", "127.0.0.1"])
@@ -44,7 +43,6 @@ SHARED_APPS = [
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "django.contrib.staticfiles",
-    "django.contrib.humanize",
     "rest_framework",
     "django_filters",
     "drf_spectacular",
