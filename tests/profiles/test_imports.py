@@ -674,4 +674,7 @@ def test_a_store_manager_sees_no_import(client_of, bruno, write, crm):
 
 def test_a_cell_of_the_file_of_errors_is_no_formula_and_a_number_stays_one():
     assert [run._harmless(cell) for cell in ("＝1+1", "\nx", "=A1")] == ["'＝1+1", "'\nx", "'=A1"]
-    assert [run._harmless(cell) for cell in ("+33 6 12 34 56 78", "-12,50")] == ["+33 6 12 34 56 78", "-12,50"]
+    assert [run._harmless(cell) for cell in ("+33 6 12 34 56 78", "-12,50")] == [
+        "+33 6 12 34 56 78",
+        "-12,50",
+    ]
