@@ -309,9 +309,11 @@ def test_an_own_segment_is_removed_and_a_national_one_is_not(client_of, bruno, l
 def test_a_segment_in_use_stays_and_says_by_what(client_of, bruno, lille):
     own = Segment(name="Mine", store=lille)
     save(own, {"all": []}, bruno)
-    Campaign.objects.create(name="Spring", segment=own, goal="visit", goal_uplift=1)
+    Campaign.objects.create(name="Spring", segment=own, goal="visit", goal_uplift=1, store=lille)
+    Campaign.objects.create(name="Head office's plan", segment=own, goal="visit", goal_uplift=1)
     page = client_of(bruno).post(f"/store/ACM-001/segments/{own.pk}/remove/", follow=True)
-    assert "used by: Spring" in text_of(page)
+    assert "used by: Spring, 1 campaign elsewhere" in text_of(page)
+    assert "plan" not in text_of(page)
     assert Segment.objects.filter(pk=own.pk).exists()
 
 
