@@ -191,13 +191,13 @@ def import_files(one: Played) -> dict:
 
 
 def send_tickets(one: Played, advance: Advance) -> dict:
-    """Send a year of tickets in batches of each till's quarter, then the ones that must not pass."""
+    """Send a year of tickets in batches of each till's half-year, then the ones that must not pass."""
     figures: Counter = Counter()
     reasons: Counter = Counter()
     total = len(one.data.book)
     with inside(one.brand):
         batches: dict[Till, list[Ticket]] = defaultdict(list)
-        quarter = None
+        half_year = None
 
         def flush() -> None:
             for machine, batch in batches.items():
@@ -208,7 +208,7 @@ def send_tickets(one: Played, advance: Advance) -> dict:
             advance(figures["in"], total)
 
         for ticket in one.data.tickets():
-            if quarter != (quarter := (ticket.bought_at.year, (ticket.bought_at.month - 1) // 3)):
+            if half_year != (half_year := (ticket.bought_at.year, (ticket.bought_at.month - 1) // 6)):
                 flush()
             batches[one.tills[ticket.store_code, ticket.till_code]].append(as_sent(ticket))
         flush()
