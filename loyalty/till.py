@@ -23,7 +23,6 @@ from profiles.models import Profile, Purchase, Refund, RefundLine
 from tenants.network.models import Till
 from tenants.scoping import whole_network
 
-LARGEST_BATCH = 500
 ID_OF_REQUEST = {"purchase": "receipt_id", "refund": "refund_id", "redemption": "redemption_id"}
 
 

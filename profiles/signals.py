@@ -1,4 +1,4 @@
-"""The only signals of the product: what happens to a person, for the apps above that keep things about people.
+"""The signals our apps send each other: what happens to a person, for the apps above that keep things about people.
 
 Sent inside the transaction of the merge; a receiver that raises undoes it all. Receivers write what they moved into
 `merge.moved`, which the sender saves, and read it again to undo.
