@@ -538,3 +538,13 @@ def test_a_merge_into_an_older_customer_during_a_ticket_loses_nothing(arena):
     assert not isinstance(bought, Exception), bought
     assert Purchase.objects.get(till=arena.till, receipt_id=arena.receipt("R2")).profile_id == deed.winner_id
     assert statements.balance_of(deed.winner).available == 90
+
+
+def test_a_new_card_shown_at_two_tills_at_once_is_one_customer(arena):
+    other = Till(store=arena.store, code=f"{arena.till.code}-b"[:20])
+    arena.run(other.issue_key)
+    sent = ticket(arena.receipt("R2"), 3000, shown=arena.card)
+    first, second = arena.overtaken(lambda: buy(arena), lambda: till.record_purchase(other, sent))
+    assert not isinstance(second, Exception), second
+    assert second.body["member"] == first.body["member"]
+    assert Profile.objects.filter(identifiers__key=arena.card.value).distinct().count() == 1
