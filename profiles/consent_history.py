@@ -13,6 +13,10 @@ from datetime import datetime
 from profiles.models import ConsentChange
 
 
+# Of two answers of one moment the refusal counts as the later one, whichever came in first.
+IN_ORDER = ("at", "-granted", "id")
+
+
 @dataclass(frozen=True)
 class ConsentNow:
     """What holds for one channel: whether granted, since when, who told it and with which wording."""
@@ -26,7 +30,7 @@ class ConsentNow:
 def of_profiles(profile_ids: Iterable[int]) -> dict[int, dict[str, ConsentNow]]:
     """What holds now for many people: profile id -> channel -> consent."""
     told: dict[tuple[int, str], list[ConsentChange]] = defaultdict(list)
-    changes = ConsentChange.objects.filter(profile__in=list(profile_ids)).order_by("at", "id")
+    changes = ConsentChange.objects.filter(profile__in=list(profile_ids)).order_by(*IN_ORDER)
     needed = (
         "profile_id",
         "channel",

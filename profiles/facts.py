@@ -17,6 +17,17 @@ from tenants.network.models import Store
 from tenants.scoping import whole_network
 
 MAINTAINED = [field.name for field in ProfileFacts._meta.concrete_fields if not field.primary_key]
+COLUMNS = [field.column for field in ProfileFacts._meta.concrete_fields]
+
+
+def of_stranger(
+    profile_id: int, signed_up_at: int | None, region_id: int | None, allowed: Mapping[str, bool]
+) -> list:
+    """The row, in the order of `COLUMNS`, of somebody who has bought nothing yet."""
+    row = ProfileFacts(profile_id=profile_id, home_store_id=signed_up_at, home_region_id=region_id)
+    for channel, granted in allowed.items():
+        setattr(row, f"{channel}_allowed", granted)
+    return [getattr(row, field.attname) for field in ProfileFacts._meta.concrete_fields]
 
 
 def refresh(profile_ids: Iterable[int]) -> None:
@@ -82,7 +93,7 @@ def _home_stores(rows: dict[int, ProfileFacts]) -> None:
         visits[visit["profile"]].append((visit["n"], visit["last"], -visit["store"]))
     signed_up = dict(
         SourceRecord.objects.filter(profile__in=rows, store__isnull=False)
-        .order_by("-stated_at", "-pk")
+        .order_by("-stated_at", "-content_hash")
         .values_list("profile", "store")
     )
     region_of = dict(Store.objects.values_list("pk", "region"))

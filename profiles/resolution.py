@@ -17,7 +17,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from profiles import facts, survivorship
-from profiles.matching import MODEL, Comparable, Match, blocking, compare, resolve, weights
+from profiles.intake.writing import write
+from profiles.matching import MODEL, Comparable, Match, blocking, blocking_keys, compare, resolve, weights
 from profiles.models import (
     BlockingKey,
     ConsentChange,
@@ -33,6 +34,7 @@ from profiles.signals import profiles_merged, profiles_unmerged
 from tenants.network.models import Staff, audit
 from tenants.scoping import whole_network
 
+LONGEST_KEY = BlockingKey._meta.get_field("key").max_length
 HANGS_ON_A_PROFILE = (SourceRecord, Identifier, ConsentChange, Purchase, PurchaseLine)
 
 
@@ -177,6 +179,7 @@ def match_records(record_ids: Iterable[int]) -> Matched:
     """
     ids = sorted(set(record_ids))
     with whole_network():
+        _index(ids)
         records = _neighbourhood(ids)
         owner = {record.record_id: record.profile_id for record in records}
         together = defaultdict(list)
@@ -238,6 +241,22 @@ def comparable(record: SourceRecord) -> Comparable:
         profile_id=record.profile_id,
         source=record.source.code,
         region=record.store.phone_region if record.store else "FR",
+    )
+
+
+@transaction.atomic
+def _index(ids: Sequence[int]) -> None:
+    """Write the blocking keys of the records that have none yet."""
+    bare = SourceRecord.objects.filter(pk__in=ids).exclude(pk__in=BlockingKey.objects.values("record"))
+    records = bare.select_for_update(of=("self",)).select_related("source", "store")
+    write(
+        BlockingKey,
+        ["record_id", "key"],
+        (
+            (record.pk, key[:LONGEST_KEY])
+            for record in records.prefetch_related("identifiers")
+            for key in blocking_keys(comparable(record))
+        ),
     )
 
 

@@ -39,19 +39,22 @@ def refresh(profile_ids: Iterable[int]) -> None:
             cards[profile_id].add(key)
         profiles = list(Profile.objects.filter(pk__in=ids))
         for profile in profiles:
-            unify(profile, current_statements(records[profile.pk]))
+            told = records[profile.pk]
+            unify(profile, current_statements(told))
+            profile.created_at = min((record.stated_at for record in told), default=profile.created_at)
             profile.search_text = search_text(profile, sorted(cards[profile.pk]))
         # An upsert by key: several times faster than an UPDATE with a CASE for each field and row.
         Profile.objects.bulk_create(
             profiles, batch_size=500, update_conflicts=True, unique_fields=["pk"],
-            update_fields=[*(field for group in GROUPS for field in group), "provenance", "search_text"],
+            update_fields=[*(field for group in GROUPS for field in group), "provenance", "search_text", "created_at"],
         )  # fmt: skip
 
 
 def current_statements(records: Sequence[SourceRecord]) -> list[SourceRecord]:
-    """The newest record of each external id: what a source says now."""
+    """The newest record of each external id: what a source says now. Of two of one moment their content decides, not
+    which came in first."""
     newest: dict[tuple[int, str], SourceRecord] = {}
-    for record in sorted(records, key=lambda r: (r.stated_at, r.pk)):
+    for record in sorted(records, key=lambda r: (r.stated_at, r.content_hash)):
         newest[record.source_id, record.external_id] = record
     return list(newest.values())
 
@@ -91,7 +94,7 @@ def _rank(group: Sequence[str]):
     def rank(record: SourceRecord):
         # A record that fills the whole group beats one that fills a part, an initial is less than a name.
         filled = sum(len(str(getattr(record, field) or "")) > 1 for field in group)
-        return (filled, record.source.trust, record.stated_at, record.pk)
+        return (filled, record.source.trust, record.stated_at, record.content_hash)
 
     return rank
 

@@ -1,6 +1,7 @@
 """The one door: whatever a file, a till or a form tells us about people and purchases comes in here, once."""
 
-from profiles.intake.people import ConsentStatement, Outcome, Statement, take_in_records
+from profiles.intake.cleaning import Block, ConsentStatement, Refused, Statement, Told
+from profiles.intake.people import Outcome, cleaner, take_in, take_in_records
 from profiles.intake.purchases import (
     Conflict,
     Problem,
@@ -16,19 +17,24 @@ from profiles.intake.purchases import (
 )
 
 __all__ = [
+    "Block",
     "Conflict",
     "ConsentStatement",
     "Outcome",
     "Problem",
     "Recorded",
+    "Refused",
     "RefundLineStatement",
     "RefundStatement",
     "Shown",
     "Statement",
     "Ticket",
     "TicketLine",
+    "Told",
+    "cleaner",
     "find_people",
     "record_purchases",
     "record_refund",
+    "take_in",
     "take_in_records",
 ]

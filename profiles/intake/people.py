@@ -1,30 +1,32 @@
-"""What sources say about people: normalised, attached to a profile, kept for good.
+"""What sources say about people: attached to a profile, kept for good.
 
 Only certain identity is settled here: the same id at the same source, or the same loyalty card where the first names
 do not contradict each other. Everything else gets a profile of its own, and matching (`profiles/resolution.py`)
 compares it with the others afterwards.
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+from uuid import uuid4
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
-from profiles import facts, normalise, survivorship
-from profiles.matching import Comparable, blocking_keys
+from profiles import consent_history, facts, normalise, survivorship
+from profiles.intake.cleaning import Block, Cleaner, Refused, Statement, Told, encode
+from profiles.intake.writing import draw_ids, write
 from profiles.matching.comparisons import first_name as compare_first_names
 from profiles.models import (
-    BlockingKey,
     Channel,
     ConsentChange,
     Identifier,
     ImportRun,
     Profile,
+    ProfileFacts,
+    ProfileStore,
     Source,
     SourceRecord,
 )
@@ -33,35 +35,9 @@ from tenants.scoping import whole_network
 
 CREATED, CORRECTED, UNCHANGED, REJECTED = "created", "corrected", "unchanged", "rejected"
 DIFFERENT_FIRST_NAME = "other"
-LONGEST_ID = 80
-LONGEST_CARD = 40
 
 
-@dataclass(frozen=True)
-class ConsentStatement:
-    """A yes or no for a channel, as a source tells it; `at` falls back on the time of the statement."""
-
-    channel: str
-    granted: bool
-    at: datetime | None = None
-    wording: str = ""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What a source says about one person. `fields` holds its words under our names (first_name, last_name,
-    birth_date, email, phone, street, postcode, city, card, customer_id), `raw` the row exactly as received."""
-
-    external_id: str
-    fields: dict[str, str]
-    raw: dict
-    stated_at: datetime | None = None
-    store_code: str = ""
-    consents: Sequence[ConsentStatement] = ()
-    line: int | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a statement. `corrected`: taken in, but a value was unusable; `column` and `reason` name it."""
 
@@ -73,30 +49,23 @@ class Outcome:
     profile_id: int | None = None
 
 
-@dataclass
-class _Clean:
-    """A statement in comparable form."""
+@dataclass(slots=True)
+class _Item:
+    """A statement on its way in. `newborn`: nobody knew its person before this call."""
 
-    statement: Statement
-    content_hash: str
-    stated_at: datetime
-    store: Store | None
-    comparable: Comparable
-    values: dict
-    email: normalise.Email | None
-    correction: tuple[str, str] | None
-    record: SourceRecord | None = None
+    told: Told
+    record_id: int = 0
+    profile_id: int = 0
     verdict: str = CREATED
-    profile: Profile | None = None
+    newborn: bool = False
 
 
-class _Refused(ValueError):
-    def __init__(self, column: str, reason: str):
-        super().__init__(reason)
-        self.column, self.reason = column, reason
+def cleaner(source: Source) -> Cleaner:
+    """What brings this source's statements into comparable form, by the stores and the clock of now."""
+    with whole_network():
+        return Cleaner(source, {store.code: store for store in Store.objects.all()}, timezone.now())
 
 
-@transaction.atomic
 def take_in_records(
     source: Source, statements: Sequence[Statement], import_run: ImportRun | None = None
 ) -> list[Outcome]:
@@ -105,204 +74,251 @@ def take_in_records(
     The same statement again is `unchanged`. A statement that cannot be used is `rejected` with the column and the
     reason, and does not keep the others out.
     """
+    return take_in(source, cleaner(source).clean(Block.of(statements)), import_run)
+
+
+@transaction.atomic
+def take_in(
+    source: Source, statements: Sequence[Told | Refused], import_run: ImportRun | None = None
+) -> list[Outcome]:
+    """As `take_in_records`, for statements that are in comparable form already."""
     now = timezone.now()
     with whole_network():
-        stores = {store.code: store for store in Store.objects.all()}
-        outcomes: dict[int, Outcome] = {}
-        clean: list[tuple[int, _Clean]] = []
-        for position, statement in enumerate(statements):
-            try:
-                clean.append((position, _cleaned(statement, source, stores, now)))
-            except _Refused as refusal:
-                outcomes[position] = Outcome(statement.line, REJECTED, refusal.column, refusal.reason)
-        _attach(source, [item for _position, item in clean])
-        living = Profile.hold(item.profile.pk for _position, item in clean)
-        for _position, item in clean:
-            item.profile = living[item.profile.pk]
-        _write(source, [item for _position, item in clean], import_run, now)
-        touched = {item.profile.pk for _position, item in clean if item.verdict != UNCHANGED}
+        # Of two at once that tell of the same customer, the second waits here and then finds the first's.
+        Source.objects.select_for_update(no_key=True).get(pk=source.pk)
+        items = [_Item(told) for told in statements if isinstance(told, Told)]
+        _attach(source, items)
+        known = Profile.hold(item.profile_id for item in items if not item.newborn)
+        for item in items:
+            if not item.newborn:
+                item.profile_id = known[item.profile_id].pk
+        fresh = [item for item in items if item.verdict != UNCHANGED]
+        _write_newborns(source, [item for item in fresh if item.newborn], now)
+        _write(source, fresh, import_run, now)
+        touched = {item.profile_id for item in fresh if not item.newborn}
         survivorship.refresh(touched)
         facts.note_stores(touched)
         facts.refresh(touched)
-        for position, item in clean:
-            column, reason = item.correction or ("", "")
-            outcomes[position] = Outcome(
-                item.statement.line, item.verdict, column, reason, item.record.pk, item.profile.pk
-            )
-    return [outcomes[position] for position in range(len(statements))]
-
-
-def _cleaned(statement: Statement, source: Source, stores: dict[str, Store], now: datetime) -> _Clean:
-    fields = statement.fields
-    if not statement.external_id.strip():
-        raise _Refused("external_id", _("the row has no id at its source"))
-    if len(statement.external_id) > LONGEST_ID:
-        raise _Refused("external_id", _("an id has at most %s characters") % LONGEST_ID)
-    if statement.store_code and statement.store_code not in stores:
-        raise _Refused("store_code", _("unknown store «%s»") % statement.store_code)
-    for column, value in [*fields.items(), *statement.raw.items()]:
-        if "\x00" in str(value):
-            raise _Refused(column, _("the character U+0000 is no text"))
-    correction = None
-    card = normalise.card(fields.get("card", "")) or ""
-    for column, told, longest in (
-        ("customer_id", fields.get("customer_id", ""), LONGEST_ID),
-        ("card", card, LONGEST_CARD),
-    ):
-        if len(told) > longest:
-            correction = (column, _("an id has at most %s characters") % longest)
-            fields = fields | {column: ""}
-    store = stores.get(statement.store_code)
-    region = store.phone_region if store else "FR"
-    comparable = Comparable.from_fields(fields, record_id=0, source=source.code, region=region)
-    email = normalise.email(fields.get("email", ""))
-    values = {
-        "first_name": (normalise.first_name(fields.get("first_name", "")) or "")[:80],
-        "last_name": (normalise.last_name(fields.get("last_name", "")) or "")[:80],
-        "birth_date": comparable.birth_date,
-        "email": email.address if email else "",
-        "phone": comparable.phone,
-        "street": " ".join(fields.get("street", "").split())[:160] if comparable.street else "",
-        "postcode": comparable.postcode[:12],
-        "city": " ".join(fields.get("city", "").split())[:80] if comparable.city else "",
-        "card": comparable.card[:40],
-    }
-    if not any(values[name] for name in ("first_name", "last_name", "email", "phone", "card")):
-        raise _Refused("", _("the row holds no usable name, e-mail, phone or card"))
-    return _Clean(
-        statement=statement,
-        content_hash=_content_hash(statement),
-        stated_at=min(statement.stated_at or now, now),
-        store=store,
-        comparable=comparable,
-        values=values,
-        email=email,
-        correction=correction or _correction(fields, values),
-    )
-
-
-def _correction(fields: dict[str, str], values: dict) -> tuple[str, str] | None:
-    """The first column whose value could not be used, and why; its raw form is kept all the same."""
-    reasons = {
-        "email": _("«%s» is no usable e-mail address"),
-        "phone": _("«%s» is no usable phone number"),
-        "birth_date": _("«%s» is no usable birth date"),
-        "postcode": _("«%s» is no usable postcode"),
-        "card": _("«%s» is no usable card number"),
-    }
-    for column, reason in reasons.items():
-        given = fields.get(column, "").strip()
-        if given and not values[column]:
-            return column, reason % given[:60]
-    return None
-
-
-def _content_hash(statement: Statement) -> str:
-    told = [
-        statement.raw or statement.fields,
-        statement.store_code,
-        [(c.channel, c.granted, c.at and c.at.isoformat(), c.wording) for c in statement.consents],
+    done = iter(items)
+    return [
+        Outcome(told.line, REJECTED, told.column, told.reason)
+        if isinstance(told, Refused)
+        else _outcome(next(done))
+        for told in statements
     ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _attach(source: Source, items: list[_Clean]) -> None:
+def _outcome(item: _Item) -> Outcome:
+    column, reason = item.told.correction or ("", "")
+    return Outcome(item.told.line, item.verdict, column, reason, item.record_id, item.profile_id)
+
+
+# --- Whose statement is it? -------------------------------------------------------------------------------------
+
+
+def _attach(source: Source, items: list[_Item]) -> None:
     """Give each statement its profile: that of the same id, else that of the same card, else a new one."""
-    known: dict[str, dict[str, SourceRecord]] = {}
-    for record in SourceRecord.objects.filter(
-        source=source, external_id__in={item.statement.external_id for item in items}
-    ).select_related("profile"):
-        known.setdefault(record.external_id, {})[record.content_hash] = record
-    holders = _holders_of_cards({item.comparable.card for item in items} - {""})
-    of_id: dict[str, Profile] = {
-        external_id: next(iter(versions.values())).profile for external_id, versions in known.items()
-    }
-    newborn: list[Profile] = []
+    known: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    rows = SourceRecord.objects.filter(
+        source=source, external_id__in={item.told.external_id for item in items}
+    ).values_list("external_id", "content_hash", "pk", "profile")
+    for external_id, content_hash, record_id, profile_id in rows.order_by("pk"):
+        known[external_id][content_hash] = record_id, profile_id
+    holders = _holders_of_cards({item.told.card for item in items} - {""})
+    of_id = {external_id: next(iter(told.values()))[1] for external_id, told in known.items()}
+    newborn: set[int] = set()
+    ids = iter(draw_ids(SourceRecord, len(items)))
+    unborn = iter(draw_ids(Profile, len(items) - sum(item.told.external_id in of_id for item in items)))
     for item in items:
-        external_id = item.statement.external_id
-        item.record = known.get(external_id, {}).get(item.content_hash)
-        if item.record:
-            item.profile, item.verdict = item.record.profile, UNCHANGED
+        told = item.told
+        versions = known[told.external_id]
+        if told.content_hash in versions:
+            item.record_id, item.profile_id = versions[told.content_hash]
+            item.verdict = UNCHANGED
+            item.newborn = item.profile_id in newborn
             continue
-        profile = of_id.get(external_id) or _holder(item.comparable, holders)
-        if profile is None:
-            profile = Profile(created_at=item.stated_at)
-            newborn.append(profile)
-        item.profile = of_id[external_id] = profile
-        if item.correction:
+        if told.correction:
             item.verdict = CORRECTED
-        if item.comparable.card:
-            holders.setdefault(item.comparable.card, []).append((item.comparable.first_name, profile))
-        item.record = SourceRecord(source=source, external_id=external_id, profile=profile)
-        known.setdefault(external_id, {})[item.content_hash] = item.record
-    Profile.objects.bulk_create(newborn)
+        profile_id = of_id.get(told.external_id) or _holder(told, holders)
+        if profile_id is None:
+            profile_id = next(unborn)
+            newborn.add(profile_id)
+        item.newborn = profile_id in newborn
+        item.record_id, item.profile_id = next(ids), profile_id
+        of_id[told.external_id] = profile_id
+        versions[told.content_hash] = item.record_id, profile_id
+        if told.card:
+            holders[told.card].append((normalise.name_key(told.first_name), profile_id))
 
 
-def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, Profile]]]:
-    holders: dict[str, list[tuple[str, Profile]]] = {}
-    shown = Identifier.objects.filter(kind=Identifier.Kind.CARD, key__in=cards)
-    for identifier in shown.select_related("record", "profile").order_by("profile", "pk"):
-        name = normalise.name_key(identifier.record.first_name)
-        holders.setdefault(identifier.key, []).append((name, identifier.profile))
+def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, int]]]:
+    """card -> [(first name, profile)], who told it first standing first, whatever came in first."""
+    holders: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    if cards:
+        shown = Identifier.objects.filter(kind=Identifier.Kind.CARD, key__in=cards)
+        for card, name, profile_id in shown.order_by("first_seen", "profile").values_list(
+            "key", "record__first_name", "profile"
+        ):
+            holders[card].append((normalise.name_key(name), profile_id))
     return holders
 
 
-def _holder(comparable: Comparable, holders: dict[str, list[tuple[str, Profile]]]) -> Profile | None:
+def _holder(told: Told, holders: Mapping[str, list[tuple[str, int]]]) -> int | None:
     """The person who holds the same card, unless the first names say that two persons share it."""
-    same_card = holders.get(comparable.card, [])
-    if any(compare_first_names(n, comparable.first_name) == DIFFERENT_FIRST_NAME for n, _holder in same_card):
+    same_card = holders.get(told.card) if told.card else None
+    if not same_card:
         return None
-    return same_card[0][1] if same_card else None
+    name = normalise.name_key(told.first_name)
+    if any(compare_first_names(other, name) == DIFFERENT_FIRST_NAME for other, _profile in same_card):
+        return None
+    return same_card[0][1]
 
 
-def _write(source: Source, items: list[_Clean], import_run: ImportRun | None, now: datetime) -> None:
-    fresh = [item for item in items if item.verdict != UNCHANGED]
-    for item in fresh:
-        record = item.record
-        record.content_hash, record.raw = item.content_hash, item.statement.raw or dict(item.statement.fields)
-        record.received_at, record.stated_at = now, item.stated_at
-        record.store, record.import_run, record.line = item.store, import_run, item.statement.line
-        record.profile = item.profile
-        for name, value in item.values.items():
-            setattr(record, name, value)
-    SourceRecord.objects.bulk_create([item.record for item in fresh], batch_size=500)
-    identifiers, keys, consents = [], [], []
-    for item in fresh:
-        identifiers += _identifiers(item)
-        keys += [BlockingKey(record=item.record, key=key[:120]) for key in blocking_keys(item.comparable)]
-        consents += _consents(item, source)
-    Identifier.objects.bulk_create(identifiers, batch_size=2000)
-    BlockingKey.objects.bulk_create(keys, batch_size=5000)
-    ConsentChange.objects.bulk_create(consents, batch_size=2000, ignore_conflicts=True)
+# --- What is written --------------------------------------------------------------------------------------------
 
 
-def _identifiers(item: _Clean) -> list[Identifier]:
-    comparable = item.comparable
-    found = [
-        (Identifier.Kind.EMAIL, item.values["email"], comparable.email),
-        (Identifier.Kind.PHONE, comparable.phone, comparable.phone),
-        (Identifier.Kind.CARD, comparable.card, comparable.card),
-        *((Identifier.Kind.CUSTOMER, number, number) for number in sorted(comparable.customer_ids)),
-    ]
-    return [
-        Identifier(
-            record=item.record, profile=item.profile, kind=kind, value=value, key=key,
-            first_seen=item.stated_at, last_seen=item.stated_at,
-        )
-        for kind, value, key in found
-        if key
-    ]  # fmt: skip
+@dataclass(slots=True)
+class _Said:
+    """A record as survivorship reads it, before it is a row."""
+
+    pk: int
+    source: Source
+    source_id: int
+    external_id: str
+    content_hash: str
+    stated_at: datetime
+    first_name: str
+    last_name: str
+    birth_date: Any
+    email: str
+    phone: str
+    street: str
+    postcode: str
+    city: str
 
 
-def _consents(item: _Clean, source: Source) -> list[ConsentChange]:
-    # Of a yes and a no in one statement the no is kept: it comes first, and a channel is told once a record and time.
-    told = sorted(item.statement.consents, key=lambda consent: consent.granted)
-    return [
-        ConsentChange(
-            profile=item.profile, record=item.record, channel=consent.channel, granted=consent.granted,
-            at=min(consent.at or item.stated_at, item.record.received_at), wording=consent.wording[:500],
-            actor=source.name,
-        )
-        for consent in told
-        if consent.channel in Channel.values
-    ]  # fmt: skip
+VALUES = ("first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city")
+
+
+def _write_newborns(source: Source, items: list[_Item], now: datetime) -> None:
+    """The profiles that these statements make, with what hangs on a profile: all of it follows from the statements
+    alone, since nobody else has said anything about these people."""
+    by_profile: dict[int, list[_Item]] = defaultdict(list)
+    for item in items:
+        by_profile[item.profile_id].append(item)
+    people, known, kept = [], [], []
+    for profile_id, said in by_profile.items():
+        profile = Profile(pk=profile_id, public_id=uuid4())
+        profile.created_at = min(item.told.stated_at for item in said)
+        records = [_said(source, item) for item in said]
+        survivorship.unify(profile, survivorship.current_statements(records))
+        cards = sorted({item.told.card for item in said} - {""})
+        people.append(
+            (
+                profile_id, profile.public_id, *(getattr(profile, name) for name in VALUES),
+                encode(profile.provenance).decode(), survivorship.search_text(profile, cards), profile.created_at,
+            )
+        )  # fmt: skip
+        stores: dict[int, datetime] = {}
+        for item in said:
+            if item.told.store_id:
+                at = stores.get(item.told.store_id, item.told.stated_at)
+                stores[item.told.store_id] = min(at, item.told.stated_at)
+        known += [(profile_id, store_id, since) for store_id, since in stores.items()]
+        kept.append((profile_id, said))
+    write(Profile, ["id", "public_id", *VALUES, "provenance", "search_text", "created_at"], people)
+    write(ProfileStore, ["profile_id", "store_id", "since"], known)
+    write(ProfileFacts, facts.COLUMNS, _facts_of_newborns(source, kept, now))
+
+
+def _said(source: Source, item: _Item) -> _Said:
+    told = item.told
+    return _Said(
+        item.record_id, source, source.pk, told.external_id, told.content_hash, told.stated_at,
+        *(getattr(told, name) for name in VALUES),
+    )  # fmt: skip
+
+
+def _facts_of_newborns(
+    source: Source, people: Iterable[tuple[int, list[_Item]]], now: datetime
+) -> Iterable[list]:
+    region_of = dict(Store.objects.values_list("pk", "region"))
+    for profile_id, said in people:
+        signed_up = [item for item in said if item.told.store_id]
+        home = min(signed_up, key=lambda item: (item.told.stated_at, item.told.content_hash), default=None)
+        store_id = home.told.store_id if home else None
+        yield facts.of_stranger(profile_id, store_id, region_of.get(store_id), _allowed(source, said, now))
+
+
+def _allowed(source: Source, said: Sequence[_Item], now: datetime) -> dict[str, bool]:
+    """channel -> what holds of it, by what these statements say."""
+    told: dict[str, list[ConsentChange]] = defaultdict(list)
+    for item in said:
+        if item.told.consents:
+            record = SourceRecord(pk=item.record_id, source=source, external_id=item.told.external_id)
+            for channel, granted, at, _wording in _consents(item.told, now):
+                told[channel].append(ConsentChange(record=record, granted=granted, at=at))
+    return {
+        channel: consent_history.settle(sorted(changes, key=lambda c: (c.at, not c.granted))).granted
+        for channel, changes in told.items()
+    }
+
+
+def _write(source: Source, items: list[_Item], import_run: ImportRun | None, now: datetime) -> None:
+    run_id = import_run.pk if import_run else None
+    write(
+        SourceRecord,
+        [
+            "id", "source_id", "external_id", "content_hash", "received_at", "stated_at", "store_id",
+            "import_run_id", "line", "profile_id", "raw", *VALUES, "card",
+        ],
+        (
+            (
+                item.record_id, source.pk, told.external_id, told.content_hash, now, told.stated_at, told.store_id,
+                run_id, told.line, item.profile_id, told.raw.decode(),
+                *(getattr(told, name) for name in VALUES), told.card,
+            )
+            for item in items
+            for told in (item.told,)
+        ),
+    )  # fmt: skip
+    write(
+        Identifier,
+        ["record_id", "profile_id", "kind", "value", "key", "first_seen", "last_seen"],
+        (
+            (item.record_id, item.profile_id, kind, value, key, item.told.stated_at, item.told.stated_at)
+            for item in items
+            for kind, value, key in _identifiers(item.told)
+        ),
+    )
+    write(
+        ConsentChange,
+        ["profile_id", "record_id", "channel", "granted", "at", "wording", "actor"],
+        (
+            (item.profile_id, item.record_id, channel, granted, at, wording, source.name)
+            for item in items
+            for channel, granted, at, wording in _consents(item.told, now)
+        ),
+    )
+
+
+def _identifiers(told: Told) -> list[tuple[str, str, str]]:
+    found = (
+        (Identifier.Kind.EMAIL.value, told.email, told.email_key),
+        (Identifier.Kind.PHONE.value, told.phone, told.phone),
+        (Identifier.Kind.CARD.value, told.card, told.card),
+        (Identifier.Kind.CUSTOMER.value, told.customer_id, told.customer_id),
+    )
+    return [identifier for identifier in found if identifier[2]]
+
+
+def _consents(told: Told, received_at: datetime) -> list[tuple[str, bool, datetime, str]]:
+    """[(channel, granted, at, wording)]: of a yes and a no in one statement and moment the no is kept."""
+    kept: dict[tuple[str, datetime], tuple[str, bool, datetime, str]] = {}
+    for consent in told.consents:
+        if consent.channel in Channel.values:
+            at = min(consent.at or told.stated_at, received_at)
+            before = kept.get((consent.channel, at))
+            if before is None or before[1]:
+                kept[consent.channel, at] = consent.channel, consent.granted, at, consent.wording[:500]
+    return list(kept.values())

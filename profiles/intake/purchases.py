@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from profiles import facts, normalise
-from profiles.intake.people import LONGEST_CARD, Statement, take_in_records
+from profiles.intake.cleaning import LONGEST_CARD, Statement
+from profiles.intake.people import take_in_records
 from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine, Source
 from tenants.network.models import Till
 from tenants.scoping import whole_network

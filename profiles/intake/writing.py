@@ -1,0 +1,34 @@
+"""Many rows written at once: ids drawn beforehand, rows sent by COPY, several times faster than INSERT."""
+
+from collections.abc import Iterable, Sequence
+
+from django.db import connection, models
+
+
+def draw_ids(model: type[models.Model], number: int) -> list[int]:
+    """As many ids of rows to come."""
+    if not number:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
+            [model._meta.db_table, model._meta.pk.column, number],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def write(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write rows of these columns (by their names in the database). JSON is given as text."""
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    quote = connection.ops.quote_name
+    names = ", ".join(map(quote, columns))
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {quote(model._meta.db_table)} ({names}) FROM STDIN") as copy,
+    ):
+        copy.write_row(first)
+        for row in rows:
+            copy.write_row(row)
