@@ -3,7 +3,8 @@
 from django.dispatch import receiver
 
 from loyalty import ledger, members
-from profiles.signals import profiles_merged, profiles_unmerged
+from loyalty.models import Account, Membership
+from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold
 
 
 @receiver(profiles_merged)
@@ -16,3 +17,10 @@ def hand_points_over(sender, merge, **kwargs) -> None:
 def hand_points_back(sender, merge, **kwargs) -> None:
     ledger.transfer_back(merge)
     members.refresh([merge.winner_id, merge.loser_id])
+
+
+@receiver(profiles_untold)
+def end_empty_memberships(sender, profile_ids, **kwargs) -> None:
+    """Who never earned a point, and is known of no source, is no member."""
+    earned = Account.objects.filter(profile__in=profile_ids).values("profile")
+    Membership.objects.filter(profile__in=profile_ids).exclude(profile__in=earned).delete()

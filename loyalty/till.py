@@ -53,7 +53,7 @@ def enrol(till: Till, shown: Shown, fields: dict[str, str], consents=()) -> dict
 
     A card that bought before anybody said whose it is gets its name now; a member who has a name keeps it.
     """
-    source = intake.purchases.till_source()
+    source = intake.till_source()
     external_id = f"{shown.kind}:{intake.purchases.key_of(shown, till)}"[:80]
     try:
         known = _member(till, shown)

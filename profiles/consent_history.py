@@ -12,7 +12,6 @@ from datetime import datetime
 
 from profiles.models import ConsentChange
 
-
 # Of two answers of one moment the refusal counts as the later one, whichever came in first.
 IN_ORDER = ("at", "-granted", "id")
 

@@ -110,8 +110,11 @@ def _join(
 
 
 @transaction.atomic
-def unmerge(deed: Merge, by: Staff | None = None) -> None:
-    """Separate what a merge joined, and never join the two again without a person. Raises `CannotSeparate`."""
+def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> None:
+    """Separate what a merge joined, and never join the two again without a person, unless it is not `binding`.
+
+    Raises `CannotSeparate`.
+    """
     with whole_network():
         deed = Merge.objects.select_for_update().get(pk=deed.pk)
         winner, loser = _locked(deed.winner, deed.loser)
@@ -129,6 +132,10 @@ def unmerge(deed: Merge, by: Staff | None = None) -> None:
         profiles_unmerged.send(Merge, merge=deed)
         deed.save()
         _hand_back_candidates(deed, winner, loser)
+        _recompute(winner.pk, loser.pk)
+        audit(by or "system", "separated", winner, other=loser.pk)
+        if not binding:
+            return
         left, right = sorted((winner, loser), key=lambda profile: profile.pk)
         MatchCandidate.objects.update_or_create(
             left=left,
@@ -143,8 +150,6 @@ def unmerge(deed: Merge, by: Staff | None = None) -> None:
                 "model_version": deed.model_version,
             },
         )
-        _recompute(winner.pk, loser.pk)
-        audit(by or "system", "separated", winner, other=loser.pk)
 
 
 @transaction.atomic

@@ -4,8 +4,9 @@ from celery import shared_task
 from django.db import transaction
 
 from profiles import resolution, survivorship
-from profiles.imports import run
+from profiles.imports import files, run, undo
 from profiles.models import ImportRun, Profile, SourceRecord
+from tenants.locks import alone
 from tenants.scoping import whole_network
 
 
@@ -15,21 +16,47 @@ def import_file(import_run_id: int) -> None:
     with whole_network():
         import_run = ImportRun.objects.select_related("job", "source").get(pk=import_run_id)
         try:
-            run.run(import_run, run.kept(import_run.file_hash))
+            import_run = run.run(import_run, files.kept(import_run.file_hash))
         except run.TakenOver:
             return
+        if import_run.state == ImportRun.State.DONE:
+            match_new_records.delay()
+
+
+@shared_task
+def undo_import(import_run_id: int) -> None:
+    """Undo an import, or what is left of it."""
+    with whole_network():
+        undoing = ImportRun.objects.filter(pk=import_run_id, state=ImportRun.State.UNDOING)
+        import_run = undoing.select_related("job", "source").first()
+        if import_run is None:
+            return
+        try:
+            undo.run(import_run)
+        except Exception as error:
+            import_run.job.fail(str(error) or type(error).__name__)
+            raise
+        match_new_records.delay()
 
 
 @shared_task
 def match_new_records(chunk: int = 2000) -> dict:
-    """Match the records that nobody has compared yet, in chunks; returns the sums over them all."""
+    """Match the records that nobody has compared yet, in chunks; returns the sums over them all.
+
+    Where another worker is at it, that one comes to the newest records too, and this one leaves them to it.
+    """
     done = {"records": 0, "merged": 0, "queued": 0}
     with whole_network():
         waiting = SourceRecord.objects.filter(matched_at=None).order_by("pk")
-        while ids := list(waiting.values_list("pk", flat=True)[:chunk]):
-            matched = resolution.match_records(ids)
-            for name in done:
-                done[name] += getattr(matched, name)
+        # Asked again once the lock is given back: who found it held has left its records to this worker.
+        while waiting.exists():
+            with alone("match") as is_alone:
+                if not is_alone:
+                    break
+                while ids := list(waiting.values_list("pk", flat=True)[:chunk]):
+                    matched = resolution.match_records(ids)
+                    for name in done:
+                        done[name] += getattr(matched, name)
     return done
 
 

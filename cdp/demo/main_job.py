@@ -268,7 +268,7 @@ def unify(one: Played, advance: Advance) -> dict:
         poll(lambda: waiting.count() == 0, lambda: advance(total - waiting.count(), total))
         judged = judge(one.data.truth)
         return judged | {
-            "records": total,
+            "records": SourceRecord.objects.count(),
             "merged": Merge.objects.filter(undone_at=None).count(),
             "to_review": MatchCandidate.objects.filter(status=MatchCandidate.Status.OPEN).count(),
             "profiles": Profile.objects.filter(merged_into=None).count(),

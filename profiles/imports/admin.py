@@ -1,5 +1,5 @@
-"""Imports in head office: upload a file, see how it is read, correct which column is what, rehearse, run, read the
-report.
+"""Imports in head office: upload a file, see how it is read, correct which column is what, check, take in, read the
+report, undo.
 
 Each step has its address: what was uploaded, and how it is to be read, stand in the query, the file signed so that
 nobody points at another one.
@@ -26,16 +26,17 @@ from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
 
+from profiles.imports import files, report, run, undo
 from profiles.imports import mapping as columns
-from profiles.imports import run
 from profiles.imports.detect import CHARSETS, DELIMITERS, Unreadable
 from profiles.models import ImportRun, Source
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import Job, audit
 
+State = ImportRun.State
+
 UPLOAD_SALT = "profiles.imports.upload"
 UPLOAD_KEPT_SECONDS = 24 * 3600
-REHEARSED_ROWS = 1000
 REJECTS_A_PAGE = 50
 
 FIELD_NAMES = {
@@ -86,7 +87,7 @@ class Upload:
             upload = cls(*signing.loads(token, salt=UPLOAD_SALT, max_age=UPLOAD_KEPT_SECONDS))
         except signing.BadSignature as forged:
             raise Http404(_("This upload is not known any more.")) from forged
-        if not run.kept(upload.file_hash).exists():
+        if not files.kept(upload.file_hash).exists():
             raise Http404(_("This upload is not known any more."))
         return upload
 
@@ -108,7 +109,7 @@ class UploadForm(forms.Form):
             for chunk in uploaded.chunks():
                 copy.write(chunk)
             copy.flush()
-            file_hash = run.keep(Path(copy.name))
+            file_hash = files.keep(Path(copy.name))
         return Upload(file_hash, uploaded.name, self.cleaned_data["source"].pk)
 
 
@@ -188,21 +189,28 @@ class ImportRunAdmin(ScopedModelAdmin):
         return False
 
     @display(
-        description=gettext_lazy("state"),
-        label={"waiting": "info", "running": "warning", "done": "success", "failed": "danger"},
-    )
+        description=gettext_lazy("state"), ordering="state",
+        label={
+            "checking": "warning", "checked": "info", "taking_in": "warning", "done": "success", "failed": "danger",
+            "undoing": "warning",
+        },
+    )  # fmt: skip
     def state_label(self, import_run):
-        if import_run.job:
-            return import_run.job.state, import_run.job.get_state_display()
-        return Job.State.DONE if import_run.finished_at else Job.State.RUNNING
+        if import_run.job and import_run.job.state == Job.State.FAILED:
+            return Job.State.FAILED, Job.State.FAILED.label
+        return import_run.state, import_run.get_state_display()
 
     def get_urls(self):
         own = [
             path("add/mapping/", self._view(self.mapping_view), name="profiles_importrun_mapping"),
-            path(
-                "<int:pk>/resume/",
-                self._view(require_POST(self.resume_view)),
-                name="profiles_importrun_resume",
+            *(
+                path(
+                    f"<int:pk>/{deed}/",
+                    self._view(require_POST(self.deed_view)),
+                    {"deed": deed},
+                    name=f"profiles_importrun_{deed}",
+                )
+                for deed in DEEDS
             ),
             path("<int:pk>/errors.csv", self._view(self.errors_view), name="profiles_importrun_errors"),
         ]
@@ -226,7 +234,7 @@ class ImportRunAdmin(ScopedModelAdmin):
         if request.method == "POST" and form.is_valid():
             upload = form.keep()
             try:
-                run.prepare(run.kept(upload.file_hash), form.cleaned_data["source"])
+                run.prepare(files.kept(upload.file_hash), form.cleaned_data["source"])
             except Unreadable as fault:
                 form.add_error("file", str(fault))
             else:
@@ -234,12 +242,12 @@ class ImportRunAdmin(ScopedModelAdmin):
         return self._page(request, "upload.html", title=_("Import a file"), form=form)
 
     def mapping_view(self, request):
-        """The second step: how the file is read and which column is what; a rehearsal if asked for, then the run."""
+        """The second step: how the file is read and which column is what; then the check, or the run at once."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         upload = Upload.of(request.GET.get("upload", ""))
         source = get_object_or_404(Source, pk=upload.source_id)
-        kept = run.kept(upload.file_hash)
+        kept = files.kept(upload.file_hash)
         known = _dialect_in(request.GET)
         try:
             plan = run.prepare(kept, source, **known)
@@ -247,17 +255,13 @@ class ImportRunAdmin(ScopedModelAdmin):
             messages.error(request, str(fault))
             return redirect(_mapping_address(upload) if known else "admin:profiles_importrun_add")
         form = MappingForm(plan, request.POST or None)
-        rehearsal = None
         if request.method == "POST" and form.is_valid():
-            if "rehearse" in request.POST:
-                plan = run.prepare(kept, source, mapping=form.mapping, **known)
-                rehearsal = run.rehearse(kept, source, plan, limit=REHEARSED_ROWS)
-            else:
-                started = run.start(
-                    kept, source, request.user, upload.file_name, mapping=form.mapping,
-                    charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
-                )  # fmt: skip
-                return redirect("admin:profiles_importrun_change", started.pk)
+            started = run.start(
+                kept, source, request.user, upload.file_name, mapping=form.mapping,
+                charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
+                awaits_word="run" not in request.POST,
+            )  # fmt: skip
+            return redirect("admin:profiles_importrun_change", started.pk)
         return self._page(
             request,
             "mapping.html",
@@ -265,8 +269,6 @@ class ImportRunAdmin(ScopedModelAdmin):
             subtitle=source.name,
             plan=plan,
             form=form,
-            rehearsal=rehearsal and _shown(rehearsal),
-            rehearsed_rows=REHEARSED_ROWS,
             dialect_form=DialectForm(
                 initial={"charset": plan.dialect.charset, "delimiter": plan.dialect.delimiter}
             ),
@@ -292,20 +294,29 @@ class ImportRunAdmin(ScopedModelAdmin):
             original=import_run,
             import_run=import_run,
             job=job,
-            is_moving=job is not None and job.state in (Job.State.WAITING, Job.State.RUNNING),
-            may_resume=not import_run.finished_at and job is not None and self.has_add_permission(request),
-            numbers=run.numbers(import_run),
+            is_moving=import_run.is_moving and job.state not in Job.OVER,
+            deeds=_deeds_open(import_run) if self.has_add_permission(request) else (),
+            forecast=import_run.state == State.CHECKED and _shown(import_run.forecast),
+            upload=_upload_of(import_run).token(),
+            undo_until=import_run.finished_at and import_run.finished_at + undo.WITHIN,
+            numbers=report.numbers(import_run),
             rejects=rejects,
             mapping=_in_words(import_run.mapping),
             delimiter=DELIMITER_NAMES.get(import_run.delimiter, import_run.delimiter),
         )
 
-    def resume_view(self, request, pk):
+    def deed_view(self, request, pk, deed):
+        """What somebody asks to be done with the import: see `DEEDS`."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        import_run = get_object_or_404(ImportRun, pk=pk, finished_at=None)
-        run.resume(import_run)
-        messages.success(request, _("The import goes on behind its last whole chunk."))
+        import_run = get_object_or_404(ImportRun, pk=pk)
+        do, done = DEEDS[deed]
+        try:
+            do(import_run, request.user)
+        except run.NotNow as fault:
+            messages.error(request, str(fault))
+        else:
+            messages.success(request, done)
         return redirect("admin:profiles_importrun_change", pk)
 
     def errors_view(self, request, pk):
@@ -315,7 +326,7 @@ class ImportRunAdmin(ScopedModelAdmin):
         import_run = get_object_or_404(ImportRun, pk=pk)
         # Written out here, not streamed: a body produced later would have left the scope of this request.
         text = tempfile.TemporaryFile("w+", encoding="utf-8-sig", newline="")  # noqa: SIM115 - the response closes it
-        rows = run.write_errors(import_run, text)
+        rows = report.write_errors(import_run, text)
         text.flush()
         body = text.detach()
         body.seek(0)
@@ -343,18 +354,63 @@ def _in_words(mapping: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted(read, key=lambda pair: pair[1])
 
 
-def _shown(rehearsal: run.Rehearsal) -> dict:
+def _shown(forecast: Mapping) -> dict:
+    """The forecast as the page shows it: numbers with their names, reasons and samples by verdict."""
+    matched = forecast["matched_by"]
     return {
-        "received": rehearsal.received,
-        "counts": [(_VERDICT_NAMES[word], rehearsal.counts[word]) for word in run.VERDICTS],
-        "samples": [
-            (_VERDICT_NAMES[word], rehearsal.samples[word])
+        "received": forecast["received"],
+        "counts": [(_VERDICT_NAMES[word], forecast[word]) for word in report.VERDICTS],
+        "new": forecast["new"],
+        "updated": forecast["updated"],
+        "matched_by": [(_MATCHED_NAMES[kind], matched[kind]) for kind in _MATCHED_NAMES if matched.get(kind)],
+        "faults": [
+            (_VERDICT_NAMES[word], forecast["reasons"][word], forecast["samples"][word])
             for word in ("rejected", "corrected")
-            if rehearsal.samples.get(word)
+            if forecast["reasons"][word]
         ],
     }
 
 
+def _upload_of(import_run: ImportRun) -> Upload:
+    """The upload that the import came from, for whoever wants to map it anew."""
+    return Upload(import_run.file_hash, import_run.file_name, import_run.source_id)
+
+
+def _resume(import_run: ImportRun, by) -> None:
+    if import_run.state == State.UNDOING:
+        undo.resume(import_run)
+    elif import_run.is_moving:
+        run.resume(import_run)
+    else:
+        raise run.NotNow(_("this import is over"))
+
+
+# What can be asked of an import: the verb, and what is said when it is done.
+DEEDS = {
+    "take_in": (run.go_on, gettext_lazy("The rows are being taken in.")),
+    "call_off": (run.cancel, gettext_lazy("Called off. What was taken in so far stays until it is undone.")),
+    "resume": (_resume, gettext_lazy("The import goes on behind its last whole chunk.")),
+    "undo": (undo.undo, gettext_lazy("The import is being undone.")),
+}
+
+
+def _deeds_open(import_run: ImportRun) -> set[str]:
+    """Which of `DEEDS` make sense now."""
+    is_open = {
+        "take_in": import_run.state == State.CHECKED
+        or (import_run.state == State.CANCELLED and import_run.staged is not None),
+        "call_off": import_run.state in (State.CHECKING, State.CHECKED, State.TAKING_IN),
+        "resume": import_run.is_moving,
+        "undo": undo.is_open(import_run),
+    }
+    return {deed for deed, now in is_open.items() if now}
+
+
+_MATCHED_NAMES = {
+    "card": gettext_lazy("the loyalty card"),
+    "email": gettext_lazy("the e-mail"),
+    "phone": gettext_lazy("the phone"),
+}
 _VERDICT_NAMES = {
     "created": gettext_lazy("accepted"),
     "corrected": gettext_lazy("corrected"),

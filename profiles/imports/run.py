@@ -1,42 +1,41 @@
-"""A file taken in: planned, rehearsed, started, carried on after a stop, and accounted for row by row.
+"""A file taken in: planned, checked, taken in, called off, carried on after a stop.
 
-Rows go to the intake in chunks. A chunk is one transaction, which also writes its rejects and moves the numbers of
-the `ImportRun`: what was killed half-way therefore resumes behind its last whole chunk (`received` says how many rows
-are done), and two workers that carry on the same import cannot both count a chunk.
+    begin ─► CHECKING ─► CHECKED ─► TAKING_IN ─► DONE ─► UNDOING ─► UNDONE     (undo.py)
+                 └────── cancel ─────────┴─► CANCELLED ──────┘
+
+The **check** reads the whole file into a table beside (`staging.py`) and says what would come of it; nothing of it
+reaches anybody's profile. **Taking in** hands the checked rows to the intake in chunks. A chunk is one transaction,
+which also writes its rejects and moves the numbers of the `ImportRun`: what was killed half-way therefore goes on
+behind its last whole chunk (`received` says how many rows are done), and two workers that carry on the same import
+cannot both count a chunk. A killed check begins anew.
 """
 
-import csv
-import hashlib
-import shutil
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import TextIO
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
 from profiles import intake
 from profiles.imports import mapping as columns
-from profiles.imports import reading
-from profiles.imports.detect import Dialect, Unreadable, detect
+from profiles.imports.detect import Dialect, detect
+from profiles.imports.files import keep
 from profiles.imports.mapping import Problem
-from profiles.imports.spreadsheet import guarded
-from profiles.imports.statements import Reading
-from profiles.models import ImportRun, MatchCandidate, Merge, RejectedRow, Source, SourceRecord
-from tenants.calendar import brand_zone
+from profiles.imports.report import VERDICTS, numbers
+from profiles.imports.staging import Stage
+from profiles.models import ImportRun, RejectedRow, Source
+from tenants.locks import alone
 from tenants.network.models import Job, audit
 from tenants.scoping import whole_network
 
-CHUNK = 1000
-SAMPLES = 20
-VERDICTS = ("created", "corrected", "unchanged", "rejected")
+CHUNK = 2000
 JOB_KIND = "import"
+State = ImportRun.State
 
 Report = Callable[[int, int], None]
 
@@ -53,7 +52,15 @@ class TakenOver(RuntimeError):
     """Another worker carries on the same import: this one has nothing left to do."""
 
 
-# --- Before: what would we read? --------------------------------------------------------------------------------
+class CalledOff(RuntimeError):
+    """Somebody called the work off: it stopped behind the last whole step."""
+
+
+class NotNow(ValueError):
+    """The import is in a state in which this cannot be done."""
+
+
+# --- Before: how would it be read? ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -96,58 +103,16 @@ def prepare(
 
 def _remembered(source: Source, header: Iterable[str]) -> dict[str, str] | None:
     with whole_network():
-        last = ImportRun.objects.filter(source=source, finished_at__isnull=False).first()
+        last = ImportRun.objects.filter(source=source, state=State.DONE).first()
     return last.mapping if last and set(last.mapping) == set(header) else None
 
 
-@dataclass
-class Rehearsal:
-    """What would come of an import: rows by verdict, and up to 20 (line, column, reason) of each verdict."""
-
-    received: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    samples: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
+# --- Begun, by whom and for whom --------------------------------------------------------------------------------
 
 
-def rehearse(path: Path, source: Source, plan: Plan, *, limit: int | None = None, report=None) -> Rehearsal:
-    """Take the file in (its first `limit` rows) exactly as `run` does, tell what came of it, and undo it all."""
-    _refuse_if_stopped(plan)
-    rehearsal = Rehearsal()
-
-    def watch(run: ImportRun, verdicts: list["_Verdict"]) -> None:
-        rehearsal.received = run.received
-        for verdict in verdicts:
-            rehearsal.counts[verdict.word] += 1
-            samples = rehearsal.samples.setdefault(verdict.word, [])
-            if len(samples) < SAMPLES:
-                samples.append((verdict.line, verdict.column, verdict.reason))
-
-    with whole_network(), translation.override(_language()), transaction.atomic():
-        import_run = _new_run(source, plan, file_name="", file_hash="")
-        _carry_on(import_run, path, plan.dialect, report, watch=watch, limit=limit)
-        transaction.set_rollback(True)
-    return rehearsal
-
-
-# --- The run ----------------------------------------------------------------------------------------------------
-
-
-def start(
-    path: Path,
-    source: Source,
-    by,
-    file_name: str,
-    *,
-    mapping: Mapping[str, str] | None = None,
-    charset: str | None = None,
-    delimiter: str | None = None,
-) -> ImportRun:
-    """Keep the file and have it taken in by a worker, which begins when this transaction is committed.
-
-    The same file with the same mapping, left unfinished before, is carried on instead of begun anew. Raises
-    `Unreadable`, `WrongMapping` and `CannotImport`.
-    """
-    import_run = begin(path, source, by, file_name, mapping=mapping, charset=charset, delimiter=delimiter)
+def start(path: Path, source: Source, by, file_name: str, **how) -> ImportRun:
+    """`begin`, and have a worker carry it on, which begins when this transaction is committed."""
+    import_run = begin(path, source, by, file_name, **how)
     resume(import_run)
     return import_run
 
@@ -161,27 +126,37 @@ def begin(
     mapping: Mapping[str, str] | None = None,
     charset: str | None = None,
     delimiter: str | None = None,
+    awaits_word: bool = False,
 ) -> ImportRun:
-    """The import and its job, ready for `run`; the unfinished one of the same file and mapping if there is one."""
+    """Keep the file; the import and its job, ready for `run`. With `awaits_word` it stops once it is checked.
+
+    The same file with the same mapping, left unfinished before, is carried on instead of begun anew. Raises
+    `Unreadable`, `WrongMapping` and `CannotImport`.
+    """
     plan = prepare(path, source, mapping=mapping, charset=charset, delimiter=delimiter)
-    _refuse_if_stopped(plan)
+    if plan.stopping:
+        raise CannotImport(plan.stopping)
     file_hash = keep(path)
     with whole_network(), transaction.atomic():
+        Source.objects.select_for_update(no_key=True).get(pk=source.pk)
         unfinished = ImportRun.objects.filter(
-            source=source, file_hash=file_hash, mapping=plan.mapping, finished_at=None, job__isnull=False,
+            source=source, file_hash=file_hash, mapping=plan.mapping, finished_at=None, undone_at=None,
             charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
-        ).first()  # fmt: skip
+        ).exclude(state=State.UNDOING).first()  # fmt: skip
         if unfinished:
             return unfinished
-        import_run = _new_run(source, plan, file_name=Path(file_name).name, file_hash=file_hash)
-        import_run.job = Job.objects.create(
-            kind=JOB_KIND,
-            title=f"{import_run.file_name} ({source.name})"[:160],
-            total=_expected(plan.dialect),
-            arguments={"import_run": import_run.pk},
-            asked_by=by,
+        # A check with other columns, or read another way, is what this one comes instead of.
+        checked = ImportRun.objects.filter(
+            source=source, file_hash=file_hash, state=State.CHECKED, received=0
         )
-        import_run.save(update_fields=["job"])
+        for superseded in checked:
+            discard(superseded)
+        import_run = ImportRun(
+            source=source, mapping=plan.mapping, file_name=Path(file_name).name[-200:], file_hash=file_hash,
+            charset=plan.dialect.charset, delimiter=plan.dialect.delimiter, awaits_word=awaits_word,
+        )  # fmt: skip
+        import_run.save()
+        _give_job(import_run, by, total=_expected(plan.dialect))
         audit(by or "system", "imported", import_run, source=source.code, file=import_run.file_name)
     return import_run
 
@@ -193,209 +168,176 @@ def resume(import_run: ImportRun) -> None:
     transaction.on_commit(lambda: import_file.delay(import_run.pk))
 
 
+def go_on(import_run: ImportRun, by) -> None:
+    """The word that a checked import waits for, or that a called-off one goes on: a worker takes its rows in. Raises
+    `NotNow`."""
+    with whole_network(), transaction.atomic():
+        locked = _locked(import_run)
+        if locked.state not in (State.CHECKED, State.CANCELLED) or locked.staged is None:
+            raise NotNow(_("this import waits for no word"))
+        locked.state, locked.finished_at = State.TAKING_IN, None
+        locked.save(update_fields=["state", "finished_at"])
+        _give_job(locked, by, total=locked.staged)
+        audit(by or "system", "took in", locked)
+    resume(locked)
+
+
+def cancel(import_run: ImportRun, by) -> None:
+    """Call the import off: nothing more is read or taken in; what was taken in stays until it is undone. Raises
+    `NotNow`."""
+    with whole_network(), transaction.atomic():
+        locked = _locked(import_run)
+        if locked.state not in (State.CHECKING, State.CHECKED, State.TAKING_IN):
+            raise NotNow(_("this import is over"))
+        audit(by or "system", "called off", locked)
+        if locked.state != State.CHECKED and locked.job.state == Job.State.RUNNING:
+            locked.job.call_off()
+        else:
+            _stop(locked)
+
+
+def discard(import_run: ImportRun) -> None:
+    """Forget a check that nobody goes on with: the import leaves no trace but its audit. Raises `NotNow`."""
+    with whole_network(), transaction.atomic():
+        locked = _locked(import_run)
+        if locked.received:
+            raise NotNow(_("rows of this import were taken in: undo it"))
+        Stage(locked).drop()
+        job = locked.job
+        locked.delete()
+        if job:
+            job.delete()
+
+
+# --- Done, by a worker ------------------------------------------------------------------------------------------
+
+
 def run(import_run: ImportRun, path: Path, report: Report | None = None) -> ImportRun:
-    """Take in the rows of the file that are not done yet; returns the import with its final numbers.
+    """Carry the import on from where it stands, as far as it may go; returns it with its numbers.
 
-    `report(done, total)` is called after each chunk, beside the job. Whatever goes wrong is noted on the job and
-    raised again; `TakenOver` is raised where another worker carries on the same import.
+    `report(done, total)` is called after each step, beside the job. Whatever goes wrong is noted on the job and
+    raised again; `TakenOver` is raised where another worker carries on the same import. One that was called off is
+    returned as it stands.
     """
-    if import_run.finished_at:
-        return import_run
-    job = import_run.job
-    with whole_network(), translation.override(_language()):
+    with whole_network(), translation.override(_language()), alone("import", import_run.pk) as is_alone:
         try:
-            dialect = detect(path, charset=import_run.charset, delimiter=import_run.delimiter)
-            if job:
-                job.start(total=max(_expected(dialect), import_run.received))
-
-            def tell(done: int, total: int) -> None:
-                if job:
-                    job.report(done, max(done, total))
-                if report:
-                    report(done, total)
-
-            import_run = _carry_on(import_run, path, dialect, tell)
+            if not is_alone:
+                raise TakenOver(f"import {import_run.pk} is carried on by another worker")
+            import_run.refresh_from_db()
+            if import_run.state == State.CHECKING:
+                import_run = _check(import_run, path, report)
+            if import_run.state == State.TAKING_IN:
+                import_run = _take_in(import_run, path, report)
+        except CalledOff:
+            _stop(import_run)
         except TakenOver:
             raise
         except Exception as error:
-            if job:
-                job.fail(str(error) or type(error).__name__)
+            import_run.job.fail(str(error) or type(error).__name__)
             raise
-        ImportRun.objects.filter(pk=import_run.pk).update(finished_at=timezone.now())
-        import_run.refresh_from_db()
-        if job:
-            job.refresh_from_db()
-            job.total = import_run.received
-            job.finish(**numbers(import_run))
     return import_run
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    word: str
-    line: int
-    column: str
-    reason: str
-    cells: Mapping[str, str]
+def _check(import_run: ImportRun, path: Path, report: Report | None) -> ImportRun:
+    """Read the file into the table beside, and say what would come of it."""
+    dialect = detect(path, charset=import_run.charset, delimiter=import_run.delimiter)
+    stage, job = Stage(import_run), import_run.job
+    job.start(_("Checking"), _expected(dialect))
+    staged = 0
+    for staged in stage.fill(path, dialect):
+        _tell(job, report, staged, max(staged, job.total))
+    import_run.staged, import_run.forecast = staged, stage.forecast()
+    import_run.state = State.CHECKED if import_run.awaits_word else State.TAKING_IN
+    import_run.save(update_fields=["staged", "forecast", "state"])
+    if import_run.awaits_word:
+        job.total = staged
+        job.finish(**{word: import_run.forecast[word] for word in ("received", *VERDICTS)})
+    return import_run
 
 
-Watch = Callable[[ImportRun, list[_Verdict]], None]
-
-
-def _carry_on(
-    import_run: ImportRun,
-    path: Path,
-    dialect: Dialect,
-    report: Report | None,
-    *,
-    watch: Watch | None = None,
-    limit: int | None = None,
-) -> ImportRun:
-    reader = Reading.of(import_run.mapping, brand_zone())
-    rest = islice(reading.rows(path, dialect), import_run.received, limit)
-    for chunk in _chunks(rest, CHUNK):
-        import_run, verdicts = _take_in(import_run, chunk, reader)
-        if watch:
-            watch(import_run, verdicts)
-        if report:
-            report(import_run.received, _expected(dialect))
+def _take_in(import_run: ImportRun, path: Path, report: Report | None) -> ImportRun:
+    """Hand the checked rows that are not done yet to the intake."""
+    stage, job = Stage(import_run), import_run.job
+    if stage.count() != import_run.staged:
+        # The database crashed meanwhile and emptied the table beside; the file still says the same.
+        for _staged in stage.fill(
+            path, detect(path, charset=import_run.charset, delimiter=import_run.delimiter)
+        ):
+            pass
+    job.start(_("Taking in"), import_run.staged, done=import_run.received)
+    while import_run.received < import_run.staged:
+        import_run = _take_in_chunk(import_run, stage)
+        _tell(job, report, import_run.received, import_run.staged)
+    import_run.state, import_run.finished_at, import_run.job = State.DONE, timezone.now(), job
+    import_run.save(update_fields=["state", "finished_at"])
+    stage.drop()
+    job.finish(**numbers(import_run))
     return import_run
 
 
 @transaction.atomic
-def _take_in(
-    import_run: ImportRun, chunk: list[reading.Row | reading.Refused], reader: Reading
-) -> tuple[ImportRun, list[_Verdict]]:
+def _take_in_chunk(import_run: ImportRun, stage: Stage) -> ImportRun:
     """One chunk: people, rejects and numbers, all or nothing."""
-    locked = ImportRun.objects.select_for_update(of=("self",)).select_related("source").get(pk=import_run.pk)
-    if locked.received != import_run.received or locked.finished_at:
+    locked = _locked(import_run)
+    if locked.received != import_run.received or locked.state != State.TAKING_IN:
         raise TakenOver(f"import {locked.pk} is carried on by another worker")
-    told = [item if isinstance(item, reading.Refused) else reader.statement(item) for item in chunk]
-    statements = [item for item in told if not isinstance(item, reading.Refused)]
-    verdicts = [
-        _Verdict("rejected", r.line, r.column, r.reason, r.cells)
-        for r in told
-        if isinstance(r, reading.Refused)
-    ]
-    for statement, outcome in zip(
-        statements, intake.take_in_records(locked.source, statements, import_run=locked), strict=True
-    ):
-        column = reader.columns.get(outcome.column, outcome.column)
-        verdicts.append(_Verdict(outcome.verdict, statement.line or 0, column, outcome.reason, statement.raw))
+    rows = stage.rows(locked.received, CHUNK)
+    outcomes = intake.take_in(locked.source, [told for told, _raw in rows], locked)
     RejectedRow.objects.bulk_create(
         RejectedRow(
-            import_run=locked, line=verdict.line, column=verdict.column[:80], reason=verdict.reason[:300],
-            raw=dict(verdict.cells),
+            import_run=locked, line=outcome.line, column=outcome.column[:80], reason=outcome.reason[:300],
+            raw=json.loads(raw),
         )
-        for verdict in verdicts
-        if verdict.word == "rejected"
+        for outcome, (_told, raw) in zip(outcomes, rows, strict=True)
+        if outcome.verdict == "rejected"
     )  # fmt: skip
-    counts = Counter(verdict.word for verdict in verdicts)
-    locked.received += len(chunk)
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    locked.received += len(rows)
     for word in VERDICTS:
         setattr(locked, word, getattr(locked, word) + counts[word])
     locked.save(update_fields=["received", *VERDICTS])
-    return locked, verdicts
+    return locked
 
 
-# --- After: what came of it? ------------------------------------------------------------------------------------
+def _tell(job: Job, report: Report | None, done: int, total: int) -> None:
+    job.report(done, total)
+    if report:
+        report(done, total)
+    if job.was_called_off():
+        raise CalledOff
 
 
-def numbers(import_run: ImportRun) -> dict[str, int]:
-    """What came of the rows, which adds up to `received`; and, of the people in them, how many were merged since the
-    import began and how many pairs wait for a decision (both grow while matching goes on)."""
-    people = SourceRecord.objects.filter(import_run=import_run).values("profile")
-    merges = Merge.objects.filter(undone_at=None, at__gte=import_run.started_at, winner__in=people)
-    pairs = MatchCandidate.objects.filter(Q(left__in=people) | Q(right__in=people), status="open")
-    return {
-        "received": import_run.received,
-        **{word: getattr(import_run, word) for word in VERDICTS},
-        "merged": merges.count(),
-        "to_review": pairs.count(),
-    }
-
-
-def write_errors(import_run: ImportRun, stream: TextIO) -> int:
-    """The rejected rows as they stood in the file, with `ligne` and `erreur` behind: mended, it can be taken in again.
-
-    Comma-separated values with `;`. Cells that a spreadsheet would run as a formula get an apostrophe before them.
-    Returns the number of rows.
-    """
-    header = _header_of(import_run)
-    writer = csv.writer(stream, delimiter=";")
-    writer.writerow([*map(_harmless, header), "ligne", "erreur"])
-    written = 0
-    for row in import_run.rejects.order_by("line").iterator():
-        reason = f"{row.column}: {row.reason}" if row.column else row.reason
-        cells = [_harmless(row.raw.get(column, "")) for column in header]
-        writer.writerow([*cells, row.line, _harmless(reason)])
-        written += 1
-    return written
-
-
-def _header_of(import_run: ImportRun) -> list[str]:
-    """The columns in the order of the file; JSON forgets it, so the kept file is asked."""
-    try:
-        path = kept(import_run.file_hash)
-        return list(detect(path, charset=import_run.charset, delimiter=import_run.delimiter).header)
-    except (OSError, Unreadable):
-        return sorted(import_run.mapping)
-
-
-def _harmless(text: str) -> str:
-    number = text.lstrip("+-").replace(" ", "").replace(".", "").replace(",", "").isdigit()
-    # A number computes nothing, and a telephone number must come back as it left.
-    return text if number else guarded(text)
-
-
-# --- Files ------------------------------------------------------------------------------------------------------
-
-
-def folder() -> Path:
-    """Where the files of the brand are kept, each under the SHA-256 of its content."""
-    return Path(settings.MEDIA_ROOT) / connection.schema_name / "imports"
-
-
-def kept(file_hash: str) -> Path:
-    return folder() / file_hash
-
-
-def keep(path: Path) -> str:
-    """Keep a copy of the file; returns its SHA-256 in hexadecimal, under which `kept` finds it."""
-    with Path(path).open("rb") as stream:
-        file_hash = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not kept(file_hash).exists():
-        folder().mkdir(parents=True, exist_ok=True)
-        # Written beside and renamed: a copy cut short must not stand under the hash of the whole.
-        with NamedTemporaryFile(dir=folder(), delete=False) as copy, Path(path).open("rb") as stream:
-            shutil.copyfileobj(stream, copy)
-        Path(copy.name).replace(kept(file_hash))
-    return file_hash
+def _stop(import_run: ImportRun) -> None:
+    """The import is called off. What was taken in stays, and the rest waits in the table beside for second thoughts."""
+    import_run.refresh_from_db()
+    if import_run.state == State.CHECKING:
+        Stage(import_run).drop()
+    import_run.state, import_run.finished_at = State.CANCELLED, timezone.now()
+    import_run.save(update_fields=["state", "finished_at"])
+    import_run.job.cancel()
 
 
 # --- Small parts ------------------------------------------------------------------------------------------------
 
 
-def _refuse_if_stopped(plan: Plan) -> None:
-    if plan.stopping:
-        raise CannotImport(plan.stopping)
+def _locked(import_run: ImportRun) -> ImportRun:
+    rows = ImportRun.objects.select_for_update(of=("self",)).select_related("source", "job")
+    return rows.get(pk=import_run.pk)
 
 
-def _new_run(source: Source, plan: Plan, *, file_name: str, file_hash: str) -> ImportRun:
-    return ImportRun.objects.create(
-        source=source, mapping=plan.mapping, file_name=file_name[-200:], file_hash=file_hash,
-        charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
-    )  # fmt: skip
+def _give_job(import_run: ImportRun, by, total: int) -> None:
+    import_run.job = Job.objects.create(
+        kind=JOB_KIND,
+        title=f"{import_run.file_name} ({import_run.source.name})"[:160],
+        total=total,
+        arguments={"import_run": import_run.pk},
+        asked_by=by,
+    )
+    import_run.save(update_fields=["job"])
 
 
 def _expected(dialect: Dialect) -> int:
     return max(dialect.lines - dialect.header_line, 0)
-
-
-def _chunks(items: Iterable, size: int) -> Iterator[list]:
-    items = iter(items)
-    while chunk := list(islice(items, size)):
-        yield chunk
 
 
 def _language() -> str:

@@ -1,7 +1,7 @@
 """The one door: whatever a file, a till or a form tells us about people and purchases comes in here, once."""
 
 from profiles.intake.cleaning import Block, ConsentStatement, Refused, Statement, Told
-from profiles.intake.people import Outcome, cleaner, take_in, take_in_records
+from profiles.intake.people import Outcome, cleaner, take_in, take_in_records, tell_of_buyer, till_source
 from profiles.intake.purchases import (
     Conflict,
     Problem,
@@ -23,9 +23,9 @@ __all__ = [
     "Outcome",
     "Problem",
     "Recorded",
-    "Refused",
     "RefundLineStatement",
     "RefundStatement",
+    "Refused",
     "Shown",
     "Statement",
     "Ticket",
@@ -37,4 +37,6 @@ __all__ = [
     "record_refund",
     "take_in",
     "take_in_records",
+    "tell_of_buyer",
+    "till_source",
 ]

@@ -117,7 +117,7 @@ class Told:
     correction: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refused:
     """A statement that cannot be used: the field at fault, empty where it is the whole, and the reason."""
 
@@ -174,9 +174,7 @@ class Cleaner:
             "postcode": [self._postcode[raw] for raw in told.get("postcode", nothing)],
             "city": [self._city[raw] for raw in told.get("city", nothing)],
             "card": [_card(raw) if raw else "" for raw in told.get("card", nothing)],
-            "customer_id": [
-                self._customer(raw) if raw else "" for raw in told.get("customer_id", nothing)
-            ],
+            "customer_id": [self._customer(raw) if raw else "" for raw in told.get("customer_id", nothing)],
         }
         corrections = _corrections(told, values)
         refused = dict(block.refused)

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from profiles import consent_history, facts, normalise, survivorship
-from profiles.intake.cleaning import Block, Cleaner, Refused, Statement, Told, encode
+from profiles.intake.cleaning import LONGEST_ID, Block, Cleaner, Refused, Statement, Told, encode
 from profiles.intake.writing import draw_ids, write
 from profiles.matching.comparisons import first_name as compare_first_names
 from profiles.models import (
@@ -27,6 +27,7 @@ from profiles.models import (
     Profile,
     ProfileFacts,
     ProfileStore,
+    Purchase,
     Source,
     SourceRecord,
 )
@@ -35,6 +36,8 @@ from tenants.scoping import whole_network
 
 CREATED, CORRECTED, UNCHANGED, REJECTED = "created", "corrected", "unchanged", "rejected"
 DIFFERENT_FIRST_NAME = "other"
+# The source that stands for the tills themselves.
+TILL_SOURCE = "till-api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,32 @@ def take_in(
 def _outcome(item: _Item) -> Outcome:
     column, reason = item.told.correction or ("", "")
     return Outcome(item.told.line, item.verdict, column, reason, item.record_id, item.profile_id)
+
+
+def till_source() -> Source:
+    """The source that stands for the tills themselves, held until the transaction ends: who makes a customer of an
+    identifier asks again, once it is held, whether somebody else has."""
+    source, _new = Source.objects.get_or_create(
+        code=TILL_SOURCE, defaults={"name": "Till", "kind": Source.Kind.TILL, "trust": 40}
+    )
+    return Source.objects.select_for_update(no_key=True).get(pk=source.pk)
+
+
+@transaction.atomic
+def tell_of_buyer(purchase: Purchase, kind: str, key: str) -> None:
+    """Note, as the till's own word, what the buyer of a ticket showed: kind `card`, `phone` or `email`, and its key."""
+    with whole_network():
+        source = till_source()
+        statement = Statement(
+            external_id=f"{kind}:{key}"[:LONGEST_ID], fields={kind: key},
+            raw={kind: key, "shown_at": str(purchase.till)}, stated_at=purchase.bought_at,
+            store_code=purchase.till.store.code,
+        )  # fmt: skip
+        told = cleaner(source).clean(Block.of([statement]))
+        items = [_Item(t, profile_id=purchase.profile_id) for t in told if isinstance(t, Told)]
+        for item, record_id in zip(items, draw_ids(SourceRecord, len(items)), strict=True):
+            item.record_id = record_id
+        _write(source, items, None, timezone.now())
 
 
 # --- Whose statement is it? -------------------------------------------------------------------------------------

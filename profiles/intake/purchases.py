@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 
 from profiles import facts, normalise
 from profiles.intake.cleaning import LONGEST_CARD, Statement
-from profiles.intake.people import take_in_records
-from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine, Source
+from profiles.intake.people import take_in_records, till_source
+from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine
 from tenants.network.models import Till
 from tenants.scoping import whole_network
 
@@ -280,15 +280,6 @@ def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
         people |= {s: o.profile_id for s, o in zip(strangers, outcomes, strict=True) if o.profile_id}
     living = Profile.hold(people.values())
     return {s: living[profile_id].pk for s, profile_id in people.items()}
-
-
-def till_source() -> Source:
-    """The source that stands for the tills themselves, held until the transaction ends: who makes a customer of an
-    identifier asks again, once it is held, whether somebody else has."""
-    source, _new = Source.objects.get_or_create(
-        code="till-api", defaults={"name": "Till", "kind": Source.Kind.TILL, "trust": 40}
-    )
-    return Source.objects.select_for_update(no_key=True).get(pk=source.pk)
 
 
 @transaction.atomic

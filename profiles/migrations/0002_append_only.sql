@@ -1,10 +1,17 @@
 -- What a source said and what a person consented to is never edited. A merge moves a row to another profile
--- (`profile_id`); nothing else may change.
+-- (`profile_id`); nothing else may change. Only the undoing of the import that told a consent takes it away.
 CREATE OR REPLACE FUNCTION refuse_change_of_consent() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - 'profile_id' = to_jsonb(OLD) - 'profile_id' THEN
         RETURN NEW;
+    END IF;
+    -- What an import told goes with the import that is undone, and with nothing else.
+    IF TG_OP = 'DELETE' AND EXISTS (
+        SELECT FROM profiles_sourcerecord r JOIN profiles_importrun i ON i.id = r.import_run_id
+        WHERE r.id = OLD.record_id AND i.state = 'undoing'
+    ) THEN
+        RETURN OLD;
     END IF;
     RAISE EXCEPTION 'consent_is_append_only: % of %', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'CDP01', CONSTRAINT = 'consent_is_append_only', TABLE = TG_TABLE_NAME;

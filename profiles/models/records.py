@@ -35,7 +35,20 @@ class Source(NetworkWide):
 
 
 class ImportRun(StoreScoped):
-    """One file taken in from one source: its numbers reconcile with the lines of the file."""
+    """One file taken in from one source: its numbers reconcile with the lines of the file.
+
+    It is checked first, into a table beside, then taken in from there, and can be undone for some days
+    (`profiles/imports/run.py`).
+    """
+
+    class State(models.TextChoices):
+        CHECKING = "checking", _("checking")
+        CHECKED = "checked", _("checked")
+        TAKING_IN = "taking_in", _("taking in")
+        DONE = "done", _("done")
+        CANCELLED = "cancelled", _("cancelled")
+        UNDOING = "undoing", _("undoing")
+        UNDONE = "undone", _("undone")
 
     source = models.ForeignKey(Source, models.PROTECT, related_name="imports", verbose_name=_("source"))
     job = models.OneToOneField(
@@ -46,6 +59,16 @@ class ImportRun(StoreScoped):
     charset = models.CharField(_("charset"), max_length=30)
     delimiter = models.CharField(_("delimiter"), max_length=3)
     mapping = models.JSONField(_("mapping"), default=dict, help_text=_("column of the file -> our field"))
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.CHECKING)
+    awaits_word = models.BooleanField(
+        _("waits for a word"),
+        default=False,
+        help_text=_("Once checked, a person says whether it is taken in."),
+    )
+    forecast = models.JSONField(
+        _("forecast"), default=dict, help_text=_("What the check found: rows by verdict, reasons, samples.")
+    )
+    staged = models.PositiveIntegerField(_("checked rows"), null=True, blank=True)
     received = models.PositiveIntegerField(_("received"), default=0)
     created = models.PositiveIntegerField(_("accepted"), default=0)
     corrected = models.PositiveIntegerField(_("corrected"), default=0)
@@ -53,6 +76,7 @@ class ImportRun(StoreScoped):
     rejected = models.PositiveIntegerField(_("rejected"), default=0)
     started_at = models.DateTimeField(_("started"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    undone_at = models.DateTimeField(_("undone"), null=True, blank=True)
 
     class Meta:
         ordering = ["-started_at"]
@@ -73,6 +97,11 @@ class ImportRun(StoreScoped):
 
     def __str__(self) -> str:
         return f"{self.file_name} ({self.source})"
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a worker has, or should have, its rows in hand."""
+        return self.state in (self.State.CHECKING, self.State.TAKING_IN, self.State.UNDOING)
 
     @classmethod
     def visible_from(cls, stores):

@@ -20,6 +20,8 @@
         show("job-done", now.done);
         show("job-total", now.total);
         if (now.step) show("job-step", now.step);
+        const pace = document.getElementById("job-pace");
+        if (pace) pace.textContent = now.pace;
         document.getElementById("job-bar").value = now.percent;
       }
     } catch {

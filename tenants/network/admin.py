@@ -360,13 +360,13 @@ class JobAdmin(ReadOnly, ScopedModelAdmin):
             "opts": self.opts,
             "original": job,
             "job": job,
-            "is_over": job.state in (Job.State.DONE, Job.State.FAILED),
+            "is_over": job.state in Job.OVER,
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/network/job/progress.html", context)
 
     def progress_view(self, request, pk):
-        """How far the work got, as JSON: {state, label, done, total, percent, step, over}."""
+        """How far the work got, as JSON: {state, label, done, total, percent, step, pace, over}."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         job = get_object_or_404(Job, pk=pk)
@@ -378,9 +378,19 @@ class JobAdmin(ReadOnly, ScopedModelAdmin):
                 "total": job.total,
                 "percent": job.percent,
                 "step": job.step,
-                "over": job.state in (Job.State.DONE, Job.State.FAILED),
+                "pace": _pace(job),
+                "over": job.state in Job.OVER,
             }
         )
+
+
+def _pace(job: Job) -> str:
+    """How fast the work goes and how long it takes still, in words; empty before that is known."""
+    left = job.seconds_left
+    if left is None:
+        return ""
+    clock = f"{left // 60}:{left % 60:02}"
+    return _("%(pace)s a second, %(clock)s left") % {"pace": f"{job.per_second:,.0f}", "clock": clock}
 
 
 def _told_by(words):

@@ -1,6 +1,7 @@
 """Regions, stores, staff, tills, jobs and the audit trail: the ground that everything else stands on."""
 
 import hashlib
+import math
 import secrets
 from zoneinfo import ZoneInfo
 
@@ -192,11 +193,16 @@ class Job(StoreScoped):
         RUNNING = "running", _("running")
         DONE = "done", _("done")
         FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    # Nothing happens to such a job any more.
+    OVER = (State.DONE, State.FAILED, State.CANCELLED)
 
     kind = models.CharField(_("kind"), max_length=40)
     title = models.CharField(_("title"), max_length=160)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.WAITING)
     done = models.PositiveBigIntegerField(_("done"), default=0)
+    done_before = models.PositiveBigIntegerField(_("done before"), default=0)
     total = models.PositiveBigIntegerField(_("total"), default=0)
     step = models.CharField(_("step"), max_length=160, blank=True)
     arguments = models.JSONField(default=dict, blank=True)
@@ -209,6 +215,7 @@ class Job(StoreScoped):
     created_at = models.DateTimeField(_("asked"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    is_called_off = models.BooleanField(_("called off"), default=False)
 
     class Meta:
         ordering = ["-created_at"]
@@ -226,10 +233,31 @@ class Job(StoreScoped):
     def percent(self) -> int:
         return 100 * self.done // self.total if self.total else 0
 
-    def start(self, step: str = "", total: int = 0) -> None:
+    @property
+    def per_second(self) -> float:
+        """How many were done in a second, so far."""
+        if not self.started_at:
+            return 0.0
+        seconds = ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
+        return max(self.done - self.done_before, 0) / seconds if seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> int | None:
+        """At the pace so far; None where none is known yet."""
+        if self.state != self.State.RUNNING or not self.per_second:
+            return None
+        return math.ceil(max(self.total - self.done, 0) / self.per_second)
+
+    def start(self, step: str = "", total: int = 0, done: int = 0) -> None:
+        """The work, or its next part, begins; `done` of `total` were done before."""
         self.state, self.step, self.total, self.error = self.State.RUNNING, step, total, ""
-        self.started_at = self.started_at or timezone.now()
-        self.save()
+        self.done = self.done_before = done
+        self.started_at, self.finished_at = timezone.now(), None
+        self.save(
+            update_fields=[
+                "state", "step", "total", "error", "done", "done_before", "started_at", "finished_at",
+            ]
+        )  # fmt: skip
 
     def report(self, done: int, total: int | None = None, step: str | None = None) -> None:
         """Note how far the work got, for the page that polls."""
@@ -243,6 +271,18 @@ class Job(StoreScoped):
     def finish(self, **result) -> None:
         self.state, self.result, self.finished_at = self.State.DONE, result, timezone.now()
         self.done = self.total
+        self.save()
+
+    def call_off(self) -> None:
+        """Ask whoever does the work to stop at the next whole step (`Job.was_called_off`)."""
+        Job.objects.filter(pk=self.pk).update(is_called_off=True)
+
+    def was_called_off(self) -> bool:
+        self.refresh_from_db(fields=["is_called_off"])
+        return self.is_called_off
+
+    def cancel(self) -> None:
+        self.state, self.finished_at = self.State.CANCELLED, timezone.now()
         self.save()
 
     def fail(self, error: str) -> None:

@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.core.management import CommandError, call_command
 
-from profiles.imports import run
+from profiles.imports import report, run
 from profiles.imports.detect import Unreadable, charset_of, detect
 from profiles.imports.mapping import WrongMapping, guess
 from profiles.imports.reading import MAX_LINE_CHARS, Refused, Row, rows
+from profiles.imports.staging import Stage
 from profiles.imports.values import NotUnderstood, first_and_last_name, moment, yes_or_no
 from profiles.models import ConsentChange, ImportRun, Profile, RejectedRow, Source, SourceRecord
 from tenants.network.models import AuditEvent, Job
@@ -428,16 +429,16 @@ class PowerCut(RuntimeError):
 
 def cut_in_second_chunk(monkeypatch):
     taken = []
-    original = run.intake.take_in_records
+    original = run.intake.take_in
 
-    def take_in_records(*args, **options):
+    def take_in(*args, **options):
         outcomes = original(*args, **options)
         taken.append(1)
         if len(taken) == 2:
             raise PowerCut
         return outcomes
 
-    monkeypatch.setattr(run.intake, "take_in_records", take_in_records)
+    monkeypatch.setattr(run.intake, "take_in", take_in)
 
 
 def test_a_killed_import_resumes_to_the_same_numbers(many, crm, monkeypatch):
@@ -456,28 +457,38 @@ def test_a_killed_import_resumes_to_the_same_numbers(many, crm, monkeypatch):
 
 
 def test_two_workers_do_not_count_a_chunk_twice(many, crm):
-    first = run.begin(many, crm, None, "clients.csv")
-    late = ImportRun.objects.get(pk=first.pk)
+    first = run.begin(many, crm, None, "clients.csv", awaits_word=True)
     run.run(first, many)
+    run.go_on(first, None)
+    late = ImportRun.objects.get(pk=first.pk)
+    one = run._take_in_chunk(late, Stage(late))
     with pytest.raises(run.TakenOver):
-        run.run(late, many)
-    assert counts(ImportRun.objects.get()) == [25, 23, 0, 0, 2]
+        run._take_in_chunk(late, Stage(late))
+    assert one.received == 10
+    assert counts(run.run(first, many)) == [25, 23, 0, 0, 2]
+    assert counts(run.run(late, many)) == [25, 23, 0, 0, 2]
 
 
 def test_progress_is_told_after_each_chunk(many, crm):
     told = []
     run.run(run.begin(many, crm, None, "c.csv"), many, report=lambda done, total: told.append((done, total)))
-    assert told == [(10, 25), (20, 25), (25, 25)]
+    assert told == [(25, 25), (10, 25), (20, 25), (25, 25)]  # checked, then taken in
 
 
-def test_a_rehearsal_tells_and_leaves_nothing(write, crm):
+def test_a_check_tells_and_leaves_nothing(write, crm):
     path = write(CLIENTS)
-    rehearsal = run.rehearse(path, crm, run.prepare(path, crm))
-    assert rehearsal.received == 5
-    assert dict(rehearsal.counts) == {"created": 2, "corrected": 1, "rejected": 2}
-    assert [(line, column) for line, column, _reason in rehearsal.samples["rejected"]] == [
+    checked = run.run(run.begin(path, crm, None, "c.csv", awaits_word=True), path)
+    assert (checked.state, checked.received) == ("checked", 0)
+    told = checked.forecast
+    assert [told[word] for word in ("received", *run.VERDICTS)] == [5, 2, 1, 0, 2]
+    assert (told["new"], told["updated"]) == (3, 0)
+    assert [(line, column) for line, column, _reason in told["samples"]["rejected"]] == [
         (5, "Date d'inscription"), (6, ""),
     ]  # fmt: skip
+    assert ["Date d'inscription", "«…» n’est pas une date", 1] in told["reasons"]["rejected"]
+    assert not SourceRecord.objects.exists()
+    run.discard(checked)
+    assert Stage(checked).count() is None
     assert not ImportRun.objects.exists()
     assert not SourceRecord.objects.exists()
     assert not Profile.objects.exists()
@@ -486,7 +497,7 @@ def test_a_rehearsal_tells_and_leaves_nothing(write, crm):
 def test_the_error_file_holds_the_rows_as_they_came_and_can_be_taken_in_once_mended(write, crm):
     done = taken_in(write(CLIENTS, "cp1252"), crm)
     stream = io.StringIO()
-    assert run.write_errors(done, stream) == 2
+    assert report.write_errors(done, stream) == 2
     header, no_date, too_short = csv.reader(io.StringIO(stream.getvalue()), delimiter=";")
     assert header == [
         "Identifiant", "Nom", "Prénom", "E-mail", "Accord e-mail", "Texte de l'accord", "Date d'inscription",
@@ -607,17 +618,20 @@ def test_from_upload_to_report(pages, write, crm, django_capture_on_commit_callb
     assert "Lefèvre" in mapping_page.content.decode()
     address, chosen = mapping_page.wsgi_request.get_full_path(), choices(mapping_page)
 
-    rehearsed = pages.post(address, chosen | {"rehearse": "1"})
-    assert rehearsed.context["rehearsal"]["received"] == 5
-    assert not ImportRun.objects.exists()
-
     with django_capture_on_commit_callbacks(execute=True):
-        started = pages.post(address, chosen | {"run": "1"})
+        started = pages.post(address, chosen | {"check": "1"})
+    checked = pages.get(started["Location"])
+    assert checked.context["forecast"]["received"] == 5
+    assert not SourceRecord.objects.exists()
+
     done = ImportRun.objects.get()
     assert started["Location"] == f"/profiles/importrun/{done.pk}/change/"
-    report = pages.get(started["Location"])
-    assert report.context["numbers"]["rejected"] == 2
-    assert "31/02/2024" in report.content.decode()
+    with django_capture_on_commit_callbacks(execute=True):
+        pages.post(f"/profiles/importrun/{done.pk}/take_in/")
+    done.refresh_from_db()
+    page = pages.get(started["Location"])
+    assert page.context["numbers"]["rejected"] == 2
+    assert "31/02/2024" in page.content.decode()
 
     errors = b"".join(pages.get(f"/profiles/importrun/{done.pk}/errors.csv").streaming_content)
     assert errors.decode("utf-8-sig").splitlines()[0].endswith(";ligne;erreur")
@@ -658,11 +672,12 @@ def test_a_stopped_import_is_resumed_by_hand(
         with pytest.raises(PowerCut):
             taken_in(many, crm)
     stopped = ImportRun.objects.get()
-    assert pages.get(f"/profiles/importrun/{stopped.pk}/change/").context["may_resume"]
+    assert pages.get(f"/profiles/importrun/{stopped.pk}/change/").context["deeds"] >= {"resume"}
     with django_capture_on_commit_callbacks(execute=True):
         pages.post(f"/profiles/importrun/{stopped.pk}/resume/")
     assert counts(ImportRun.objects.get()) == [25, 23, 0, 0, 2]
-    assert pages.post(f"/profiles/importrun/{stopped.pk}/resume/").status_code == 404
+    again = pages.post(f"/profiles/importrun/{stopped.pk}/resume/", follow=True)
+    assert "this import is over" in again.content.decode()
 
 
 def test_a_store_manager_sees_no_import(client_of, bruno, write, crm):
@@ -673,8 +688,8 @@ def test_a_store_manager_sees_no_import(client_of, bruno, write, crm):
 
 
 def test_a_cell_of_the_file_of_errors_is_no_formula_and_a_number_stays_one():
-    assert [run._harmless(cell) for cell in ("＝1+1", "\nx", "=A1")] == ["'＝1+1", "'\nx", "'=A1"]
-    assert [run._harmless(cell) for cell in ("+33 6 12 34 56 78", "-12,50")] == [
+    assert [report._harmless(cell) for cell in ("＝1+1", "\nx", "=A1")] == ["'＝1+1", "'\nx", "'=A1"]
+    assert [report._harmless(cell) for cell in ("+33 6 12 34 56 78", "-12,50")] == [
         "+33 6 12 34 56 78",
         "-12,50",
     ]

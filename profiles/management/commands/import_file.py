@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from profiles.imports import run
 from profiles.imports.detect import CHARSETS, Unreadable
 from profiles.imports.mapping import FIELDS, IGNORE, WrongMapping
-from profiles.models import Source
+from profiles.imports.report import VERDICTS, numbers
+from profiles.models import ImportRun, Source
 from tenants.models import Brand
 from tenants.scoping import whole_network
 
@@ -29,7 +30,11 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="CSV (any charset and delimiter) or XLSX")
         parser.add_argument("--brand", required=True, help="short name of the brand")
         parser.add_argument("--source", required=True, help="code of the source that wrote the file")
-        parser.add_argument("--dry-run", action="store_true", help="tell what would come of it and undo it")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="check the file, tell what would come of it, and keep nothing",
+        )
         parser.add_argument(
             "--mapping",
             nargs="+",
@@ -69,7 +74,7 @@ class Command(BaseCommand):
         if plan.stopping:
             raise CommandError("correct it with --mapping COLUMN=FIELD", returncode=USAGE)
         if options["dry_run"]:
-            self._rehearse(path, source, plan)
+            self._check(path, source, plan)
         else:
             self._run(path, source, plan)
 
@@ -81,19 +86,27 @@ class Command(BaseCommand):
         for problem in plan.problems:
             self.stderr.write(problem.message)
 
-    def _rehearse(self, path: Path, source: Source, plan: run.Plan) -> None:
-        with self._progress(path.name) as report:
-            rehearsal = run.rehearse(path, source, plan, report=report)
-        self._print(
-            {"received": rehearsal.received, **{word: rehearsal.counts[word] for word in run.VERDICTS}}
-        )
+    def _check(self, path: Path, source: Source, plan: run.Plan) -> None:
+        checked = self._carry_on(path, source, plan, awaits_word=True)
+        forecast = checked.forecast
+        run.discard(checked)
+        self._print({word: forecast[word] for word in ("received", *VERDICTS, "new", "updated")})
+        for kind, number in forecast["matched_by"].items():
+            self.stdout.write(f"  {number:,} of the new share a known {kind}")
         for verdict in ("corrected", "rejected"):
-            for line, column, reason in rehearsal.samples.get(verdict, []):
+            for column, reason, number in forecast["reasons"][verdict]:
+                self.stdout.write(f"  {number:,} {verdict}: {column + ': ' if column else ''}{reason}")
+            for line, column, reason in forecast["samples"][verdict]:
                 self.stdout.write(f"  {verdict}, line {line}: {column + ': ' if column else ''}{reason}")
         self.stdout.write("dry run: nothing was kept")
-        _fail_if_all_rejected(rehearsal.received, rehearsal.counts["rejected"])
+        _fail_if_all_rejected(forecast["received"], forecast["rejected"])
 
     def _run(self, path: Path, source: Source, plan: run.Plan) -> None:
+        done = self._carry_on(path, source, plan)
+        self._print(numbers(done))
+        _fail_if_all_rejected(done.received, done.rejected)
+
+    def _carry_on(self, path: Path, source: Source, plan: run.Plan, **how) -> ImportRun:
         import_run = run.begin(
             path,
             source,
@@ -102,14 +115,13 @@ class Command(BaseCommand):
             mapping=plan.mapping,
             charset=plan.dialect.charset,
             delimiter=plan.dialect.delimiter,
+            **how,
         )
         try:
-            with self._progress(path.name) as report:
-                import_run = run.run(import_run, path, report=report)
+            with self._progress(path.name) as tell:
+                return run.run(import_run, path, report=tell)
         except run.TakenOver as fault:
             raise CommandError(str(fault), returncode=FAILED) from fault
-        self._print(run.numbers(import_run))
-        _fail_if_all_rejected(import_run.received, import_run.rejected)
 
     def _print(self, numbers: dict[str, int]) -> None:
         for name, number in numbers.items():

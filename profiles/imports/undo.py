@@ -1,0 +1,181 @@
+"""An import undone, as if the file had never come: its records, what they told, and the people nobody else speaks of.
+
+Merges made since that touch its people are taken back first, so that points return to whom they belong; matching looks
+at the others again. Who bought something meanwhile stays, as somebody who is known by what was shown at the till.
+Works in chunks, each a transaction: what was killed half-way goes on with the records that are left.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from profiles import facts, intake, resolution, survivorship
+from profiles.imports.files import forget
+from profiles.imports.run import JOB_KIND, NotNow, State
+from profiles.imports.staging import Stage
+from profiles.models import (
+    ConsentChange,
+    Identifier,
+    ImportRun,
+    MatchCandidate,
+    Merge,
+    Profile,
+    ProfileFacts,
+    ProfileStore,
+    Purchase,
+    SourceRecord,
+)
+from profiles.signals import profiles_untold
+from tenants.network.models import Job, Staff, audit
+from tenants.scoping import whole_network
+
+WITHIN = timedelta(days=7)
+CHUNK = 500
+# Rows that live and die with their profile; whatever else refers to one keeps it.
+ITS_OWN = (ProfileStore, ProfileFacts, MatchCandidate, Merge)
+
+
+def is_open(import_run: ImportRun) -> bool:
+    """Whether the import can (still) be undone."""
+    over = import_run.state in (State.DONE, State.CANCELLED) and import_run.finished_at
+    return bool(over and import_run.received and timezone.now() - import_run.finished_at <= WITHIN)
+
+
+def undo(import_run: ImportRun, by: Staff | None) -> None:
+    """Have a worker undo the import, once this transaction is committed. Raises `NotNow`."""
+    with whole_network(), transaction.atomic():
+        locked = (
+            ImportRun.objects.select_for_update(of=("self",)).select_related("source").get(pk=import_run.pk)
+        )
+        if not is_open(locked):
+            raise NotNow(_("only an import of the last %s days can be undone") % WITHIN.days)
+        locked.state = State.UNDOING
+        locked.job = Job.objects.create(
+            kind=JOB_KIND,
+            title=_("Undo %s") % locked.file_name[:150],
+            total=locked.records.count(),
+            arguments={"import_run": locked.pk},
+            asked_by=by,
+        )
+        locked.save(update_fields=["state", "job"])
+        audit(by or "system", "undid", locked, file=locked.file_name)
+    resume(locked)
+
+
+def resume(import_run: ImportRun) -> None:
+    """Have a worker carry on the undoing, once this transaction is committed."""
+    from profiles.tasks import undo_import
+
+    transaction.on_commit(lambda: undo_import.delay(import_run.pk))
+
+
+def run(import_run: ImportRun, report: Callable[[int, int], None] | None = None) -> ImportRun:
+    """Take the import's records away again, as many as are left."""
+    with whole_network():
+        job, total = import_run.job, import_run.job.total
+        job.start(_("Undoing"), total, done=total - import_run.records.count())
+        while _undo_chunk(import_run):
+            done = total - import_run.records.count()
+            job.report(done, total)
+            if report:
+                report(done, total)
+        with transaction.atomic():
+            Stage(import_run).drop()
+            import_run.rejects.all().delete()
+            import_run.state, import_run.undone_at = State.UNDONE, timezone.now()
+            import_run.save(update_fields=["state", "undone_at"])
+            job.finish()
+        if not ImportRun.objects.filter(file_hash=import_run.file_hash).exclude(state=State.UNDONE).exists():
+            forget(import_run.file_hash)
+    return import_run
+
+
+@transaction.atomic
+def _undo_chunk(import_run: ImportRun) -> bool:
+    """Some of the people of the import; False where none is left."""
+    told = import_run.records.order_by("profile_id").values_list("profile", flat=True)
+    people = set(Profile.hold(sorted(set(told[:CHUNK]))))
+    if not people:
+        return False
+    people |= _take_back_merges(people, import_run)
+    Profile.hold(people)
+    records = SourceRecord.objects.filter(import_run=import_run, profile__in=people)
+    ConsentChange.objects.filter(record__in=records).delete()
+    records.delete()
+    _keep_buyers_known(people)
+    gone = _dissolve(people)
+    left = people - gone
+    survivorship.refresh(left)
+    facts.note_stores(left)
+    facts.refresh(left)
+    return True
+
+
+def _take_back_merges(people: Iterable[int], import_run: ImportRun) -> set[int]:
+    """Separate what was merged since the import among these people; returns all who were touched.
+
+    A merge that a person decided between two who stay is made again.
+    """
+    touched, deeds = set(people), {}
+    while True:
+        since = Merge.objects.filter(undone_at=None, at__gte=import_run.started_at)
+        found = {
+            deed.pk: deed
+            for deed in [*since.filter(winner__in=touched), *since.filter(loser__in=touched)]
+            if deed.pk not in deeds
+        }
+        if not found:
+            break
+        deeds |= found
+        touched |= {pk for deed in found.values() for pk in (deed.winner_id, deed.loser_id)}
+    for deed in sorted(deeds.values(), key=lambda deed: (deed.at, deed.pk), reverse=True):
+        resolution.unmerge(deed, binding=False)
+    if deeds:
+        others = SourceRecord.objects.filter(profile__in=touched).exclude(import_run=import_run)
+        others.update(matched_at=None)
+        _decide_again(deeds.values(), import_run)
+    return touched
+
+
+def _decide_again(deeds: Iterable[Merge], import_run: ImportRun) -> None:
+    for deed in sorted(deeds, key=lambda deed: (deed.at, deed.pk)):
+        stays = SourceRecord.objects.exclude(import_run=import_run)
+        if deed.ground == Merge.Ground.PERSON and all(
+            stays.filter(profile=side).exists() for side in (deed.winner_id, deed.loser_id)
+        ):
+            one, other = Profile.objects.get(pk=deed.winner_id), Profile.objects.get(pk=deed.loser_id)
+            resolution.merge(one.survivor, other.survivor, ground=deed.ground, by=deed.by)
+
+
+def _keep_buyers_known(people: Iterable[int]) -> None:
+    """What a buyer showed at the till is told by the till again, where only the import had told it."""
+    shown = (
+        Purchase.objects.filter(profile__in=people).exclude(identified_by="").select_related("till__store")
+    )
+    first_shown = shown.order_by("profile_id", "identified_by", "bought_at")
+    for purchase in first_shown.distinct("profile_id", "identified_by"):
+        kind, _colon, key = purchase.identified_by.partition(":")
+        if not Identifier.objects.filter(profile=purchase.profile_id, kind=kind, key=key).exists():
+            intake.tell_of_buyer(purchase, kind, key)
+
+
+def _dissolve(people: Iterable[int]) -> set[int]:
+    """Delete those of whom nothing is left; returns them."""
+    alive = Profile.objects.filter(pk__in=people, merged_into=None)
+    untold = set(alive.exclude(pk__in=SourceRecord.objects.values("profile")).values_list("pk", flat=True))
+    profiles_untold.send(Profile, profile_ids=untold)
+    gone = Profile.objects.filter(pk__in=untold)
+    for relation in Profile._meta.get_fields(include_hidden=True):
+        if relation.auto_created and not relation.concrete and relation.related_model not in ITS_OWN:
+            column = relation.field.name
+            others = relation.related_model._base_manager.filter(**{f"{column}__in": untold})
+            gone = gone.exclude(pk__in=others.values(column))
+    ids = set(gone.values_list("pk", flat=True))
+    Merge.objects.filter(Q(winner__in=ids) | Q(loser__in=ids)).delete()
+    MatchCandidate.objects.filter(Q(left__in=ids) | Q(right__in=ids)).delete()
+    Profile.objects.filter(pk__in=ids).delete()
+    return ids
