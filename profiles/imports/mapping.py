@@ -11,6 +11,8 @@ from rapidfuzz import fuzz
 from profiles.imports.values import NotUnderstood, moment, plain, yes_or_no
 
 IGNORE = "ignore"
+# What the column of the country is called; it is not read as a field, but says whose a postcode is.
+COUNTRIES = frozenset({"pays", "country", "code pays", "country code", "libelle pays"})
 # Names that back offices, tills and shops give their columns, as `values.plain` writes them.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "external_id": (
