@@ -50,7 +50,17 @@ _STREETS = (
     "impasse des Lilas", "chemin du Moulin", "rue du Maréchal Foch", "allée des Tilleuls", "route de Paris", "r. Gambetta",
     "AV DU GAL DE GAULLE", "quai de l'Hôtel de Ville", "rue \"des Trois Frères\"",
 )  # fmt: skip
-_DOMAINS = ("gmail.com", "orange.fr", "free.fr", "hotmail.fr", "wanadoo.fr", "laposte.net", "sfr.fr", "yahoo.fr", "gmial.com")
+_DOMAINS = (
+    "gmail.com",
+    "orange.fr",
+    "free.fr",
+    "hotmail.fr",
+    "wanadoo.fr",
+    "laposte.net",
+    "sfr.fr",
+    "yahoo.fr",
+    "gmial.com",
+)
 _FURTHER = ("", "", "", "", "", "Bât. B", "Appt 12", "Résidence Les Pins", "chez M. Petit")
 _YES_OR_NO = ("oui", "oui", "non", "O", "N", "1", "0", "")
 _PLAIN = str.maketrans("éèêëàâîïôûüçœÉÈ '\u00a0", "eeeeaaiiouucoEE...")
@@ -141,10 +151,14 @@ def measure(rows: int = 1_000_000) -> dict:
         took["read"] = time.perf_counter() - begun
 
         guesses = mapping.guess(dialect.header, dialect.sample_rows)
-        reader = Reading.of({column: guess.field for column, guess in guesses.items()}, ZoneInfo("Europe/Paris"))
+        reader = Reading.of(
+            {column: guess.field for column, guess in guesses.items()}, ZoneInfo("Europe/Paris")
+        )
         begun = time.perf_counter()
         stated = sum(
-            1 for row in reading.rows(path, dialect) if not isinstance(row, reading.Refused) and reader.statement(row)
+            1
+            for row in reading.rows(path, dialect)
+            if not isinstance(row, reading.Refused) and reader.statement(row)
         )
         took["stated"] = time.perf_counter() - begun
         size = path.stat().st_size

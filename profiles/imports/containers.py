@@ -176,7 +176,8 @@ def _of_zip(stream: BinaryIO) -> Content:
         if len(inside) > 1:
             told = {"number": len(inside), "names": ", ".join(part.filename[:60] for part in inside[:3])}
             raise Unreadable(
-                _("the ZIP holds %(number)s files (%(names)s…): one is read at a time, send each alone") % told
+                _("the ZIP holds %(number)s files (%(names)s…): one is read at a time, send each alone")
+                % told
             )
         (part,) = inside
         if part.flag_bits & 1:

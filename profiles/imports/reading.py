@@ -117,9 +117,7 @@ class _Table:
             return Refused(line, told % self.changed_at, cells=_printable(named))
         broken = odd and next((column for column, text in named.items() if _BROKEN.search(text)), None)
         if broken:
-            return Refused(
-                line, _("holds a character that cannot be read"), broken, cells=_printable(named)
-            )
+            return Refused(line, _("holds a character that cannot be read"), broken, cells=_printable(named))
         if len(filled) <= 2 < len(self._header) and any(_BELOW_TABLE.match(cell) for cell in filled):
             return Refused(line, _("is a line below the table, not a row of it"), cells=_printable(named))
         if len(cells) != len(self._header):

@@ -77,7 +77,8 @@ def unknown_answers(
 
 
 _DAY_FIRST = re.compile(
-    r"(\d{1,2})[/. -](\d{1,2})[/. -](\d{4}|\d{2})(?:[ T,à]+(\d{1,2})[:h](\d{2})?(?::(\d{2}))?(?:[.,]\d+)?)?", re.I
+    r"(\d{1,2})[/. -](\d{1,2})[/. -](\d{4}|\d{2})(?:[ T,à]+(\d{1,2})[:h](\d{2})?(?::(\d{2}))?(?:[.,]\d+)?)?",
+    re.I,
 )
 _IN_WORDS = re.compile(
     r"(?:[a-z]+ )?(\d{1,2})(?:er)? ([a-z]{3,9}) (\d{4})(?: (?:a )?(\d{1,2})[ h](\d{2})?(?: (\d{2}))?)?"
@@ -149,7 +150,8 @@ def day_of_serial(text: str) -> str:
 
 # What spreadsheets show in place of a value, in English and French; a row of # is a column too narrow.
 _ERRORS = re.compile(
-    r"#(?:N/A|REF!|VALUE!|NAME\?|DIV/0!|NULL!|NUM!|SPILL!|CALC!|NOM\s?\?|VALEUR\s?!|NOMBRE\s?!|NUL\s?!|REF\s?!|\#+)", re.I
+    r"#(?:N/A|REF!|VALUE!|NAME\?|DIV/0!|NULL!|NUM!|SPILL!|CALC!|NOM\s?\?|VALEUR\s?!|NOMBRE\s?!|NUL\s?!|REF\s?!|\#+)",
+    re.I,
 )
 _ROUNDED = re.compile(r"[+-]?\d(?:[.,]\d+)?E\+\d+", re.I)
 _QUOTED_FORMULA = re.compile(r'="([^"]*)"')

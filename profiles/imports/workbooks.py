@@ -250,9 +250,7 @@ class _Xlsx:
         shared, shapes = self._shared_texts(), self._shapes()
         found: list[Numbered] = []
         reader = _SheetReader(found, shared, shapes, merged)
-        for _pause in _parse(
-            self._blocks(sheet.place), start=reader.start, end=reader.end, text=reader.text
-        ):
+        for _pause in _parse(self._blocks(sheet.place), start=reader.start, end=reader.end, text=reader.text):
             yield from found
             found.clear()
 
@@ -642,7 +640,9 @@ class _Old:
                     program.kill()
         if program.returncode:
             raise Unreadable(
-                _("the file is not a spreadsheet that can be read, or one too large for its old format: save it as XLSX")
+                _(
+                    "the file is not a spreadsheet that can be read, or one too large for its old format: save it as XLSX"
+                )
             )
 
 
