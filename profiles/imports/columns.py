@@ -5,31 +5,58 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from profiles.imports.mapping import CONSENTS, IGNORE
+from profiles.imports.mapping import CONSENTS, COUNTRIES, IGNORE
 from profiles.imports.reading import Refused, Row
-from profiles.imports.values import NotUnderstood, first_and_last_name, moment, yes_or_no
+from profiles.imports.values import (
+    NotUnderstood,
+    day_of_serial,
+    exact,
+    first_and_last_name,
+    moment,
+    plain,
+    postcode_in,
+    unwrapped,
+    yes_or_no,
+)
 from profiles.intake.cleaning import FIELDS, Block, ConsentStatement, Memo, encode
+
+
+# By these somebody is found again: a rounded one would be somebody else's.
+EXACT = ("external_id", "customer_id", "card", "phone")
+WRAPPED = ("=", "'", "#")
+
+# column -> word -> what it says, for words that are neither yes nor no by themselves (`values.unknown_answers`).
+Answers = Mapping[str, Mapping[str, bool | None]]
 
 
 class Columns:
     """How the rows of one file are read: field -> column, and the zone of moments written without one."""
 
-    def __init__(self, columns: Mapping[str, str], zone: ZoneInfo):
-        self.columns = columns
-        self._reading = encode(sorted(columns.items()))
-        self._moments = Memo(lambda text: _understood(moment, text, zone))
-        self._answers = Memo(lambda text: _understood(yes_or_no, text))
+    def __init__(
+        self, columns: Mapping[str, str], zone: ZoneInfo, answers: Answers | None = None, country: str = ""
+    ):
+        self.columns, self._country = columns, country
+        self._reading = encode([sorted(columns.items()), answers or {}])
+        self._moments = Memo(lambda text: _understood(moment, text, zone) if text else None)
+        self._answers = {
+            field: Memo(_reader_of_answers((answers or {}).get(column, {})))
+            for field, column in columns.items()
+            if field in CONSENTS
+        }
 
     @classmethod
-    def of(cls, mapping: Mapping[str, str], zone: ZoneInfo) -> "Columns":
-        return cls({field: column for column, field in mapping.items() if field != IGNORE}, zone)
+    def of(cls, mapping: Mapping[str, str], zone: ZoneInfo, answers: Answers | None = None) -> "Columns":
+        columns = {field: column for column, field in mapping.items() if field != IGNORE}
+        return cls(columns, zone, answers, next((c for c in mapping if plain(c) in COUNTRIES), ""))
 
     def block(self, rows: Sequence[Row | Refused]) -> Block:
         """The rows, one statement each; `Block.refused` names the file's own column where one cannot be used."""
-        told = {
-            field: [row.cells.get(column, "").strip() for row in rows]
-            for field, column in self.columns.items()
+        faults = {
+            position: (row.column, row.reason) for position, row in enumerate(rows) if isinstance(row, Refused)
         }
+        told = {field: self._cells(rows, column) for field, column in self.columns.items()}
+        for field in EXACT:
+            self._refuse_rounded(told.get(field, ()), field, faults)
         nothing = [""] * len(rows)
         fields = {field: told[field] for field in FIELDS if field in told}
         if "full_name" in told:
@@ -37,12 +64,15 @@ class Columns:
             for place, field in enumerate(("first_name", "last_name")):
                 own = fields.get(field, nothing)
                 fields[field] = [mine or half[place] for mine, half in zip(own, halves, strict=True)]
-        faults: dict[int, tuple[str, str]] = {}
+        if "birth_date" in fields:
+            fields["birth_date"] = [day_of_serial(t) if len(t) == 5 else t for t in fields["birth_date"]]
+        if self._country and "postcode" in fields:
+            countries = self._cells(rows, self._country)
+            fields["postcode"] = [
+                postcode_in(text, country) if len(text) == 4 else text
+                for text, country in zip(fields["postcode"], countries, strict=True)
+            ]
         stated_at = self._read(self._moments, told, "stated_at", len(rows), faults)
-        consents = self._consents(told, stated_at, faults)
-        for position, row in enumerate(rows):
-            if isinstance(row, Refused):
-                faults[position] = row.column, row.reason
         return Block(
             lines=[row.line for row in rows],
             external_ids=told.get("external_id", nothing),
@@ -50,10 +80,24 @@ class Columns:
             raw=[encode(row.cells) for row in rows],
             stated_at=stated_at,
             store_codes=told.get("store_code", nothing),
-            consents=consents,
+            consents=self._consents(told, stated_at, faults),
             reading=[self._reading] * len(rows),
             refused=faults,
         )
+
+    def _cells(self, rows: Sequence[Row | Refused], column: str) -> list[str]:
+        """The column, without what spreadsheets wrap around a text to keep it one; empty for rows that are refused."""
+        header = next((row.header for row in rows if isinstance(row, Row)), (column,))
+        place = header.index(column)
+        cells = [row.values[place].strip() if isinstance(row, Row) else "" for row in rows]
+        return [unwrapped(text) if text.startswith(WRAPPED) else text for text in cells]
+
+    def _refuse_rounded(self, cells: Sequence[str], field: str, faults: dict[int, tuple[str, str]]) -> None:
+        for position in [p for p, text in enumerate(cells) if "E+" in text or "e+" in text]:
+            try:
+                exact(cells[position])
+            except NotUnderstood as fault:
+                faults.setdefault(position, (self.columns[field], str(fault)))
 
     def _read(self, memo: Memo, told: Mapping[str, list[str]], field: str, number: int, faults) -> list[Any]:
         """The column understood; None where it says nothing, or what nobody understands, which is a fault."""
@@ -69,7 +113,7 @@ class Columns:
         self, told: Mapping[str, list[str]], stated_at: Sequence[datetime | None], faults
     ) -> list[Sequence[ConsentStatement]]:
         given = {
-            channel: self._read(self._answers, told, field, len(stated_at), faults)
+            channel: self._read(self._answers[field], told, field, len(stated_at), faults)
             for field, channel in CONSENTS.items()
             if field in told
         }
@@ -92,6 +136,11 @@ class Columns:
             if consents[position]:  # a date of nothing does no harm
                 faults.setdefault(position, fault)
         return consents
+
+
+def _reader_of_answers(words: Mapping[str, bool | None]):
+    said = {plain(word): answer for word, answer in words.items()}
+    return lambda text: said[plain(text)] if plain(text) in said else _understood(yes_or_no, text)
 
 
 def _understood(read, *words):

@@ -1,20 +1,24 @@
 """How a file was written, found from the file alone: charset, delimiter, header row. Asks no database.
 
-The whole file is read once for its charset (an accent on the last line decides as much as one on the first), and
-its first 64 kB for everything else. A wrong guess is corrected by hand: `detect(path, charset=..., delimiter=...)`.
+The whole file is read once, fast (an accent on the last line decides as much as one on the first, and what is packed
+is known to be whole before a row of it is used); everything else is told by its first 64 kB. A wrong guess is
+corrected by hand: `detect(path, charset=..., delimiter=...)`.
 """
 
-import codecs
-import csv
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from django.utils.translation import gettext as _
-from python_calamine import CalamineError, CalamineWorkbook
+
+from profiles.imports import lines
+from profiles.imports.containers import MAX_UNPACKED, MB, Content, Unreadable, content_of, counted, text_of
+from profiles.imports.workbooks import Sheet, Workbook, workbook
 
 SPREADSHEET = "xlsx"
 DELIMITERS = (";", ",", "\t", "|")
@@ -23,32 +27,27 @@ LEGACY_CHARSETS = ("cp1252", "mac_roman", "cp850")
 CHARSETS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", *LEGACY_CHARSETS)
 
 HEAD = 64 * 1024
-BLOCK = 1024 * 1024
 SAMPLE_ROWS = 5
-# A spreadsheet is held in memory while it is read: beyond this it has to come as CSV.
-MAX_SPREADSHEET_BYTES = 150 * 1024 * 1024
+MAX_COLUMNS = 500
+# Rows of a spreadsheet that are looked at to find its header.
+_FIRST_ROWS = 50
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_UNDECODED = re.compile("[\udc80-\udcff]")
+_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_HIGH_BYTES = bytes(range(128, 256))
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _FRENCH_LETTERS = frozenset("éèêëàâîïôùûüçœæÿ")
 _FRENCH_SIGNS = frozenset("’‘«»–—…€°²\u00a0")
 _DATA = re.compile(r"[^@\s]+@[^@\s]+\.\w+|\+?[\d .]{5,}|\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?|\d+[.,]\d+")
 
-
-class Unreadable(ValueError):
-    """The file is not a table at all: empty, a picture, a broken spreadsheet."""
+Found = list[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How a file is written. `header_line` is the line of the header row, 0 where there is none and the columns are
-    named by their place; `lines` counts the lines of the file and only estimates its rows."""
+    named by their place; `lines` counts the lines of the file and only estimates its rows. `sheet` is the sheet that is
+    read of a spreadsheet; `notes` say what a person should know: a sheet passed over, a header that comes again."""
 
     charset: str
     delimiter: str
@@ -56,6 +55,8 @@ class Dialect:
     sample_rows: tuple[tuple[str, ...], ...]
     header_line: int = 1
     lines: int = 0
+    sheet: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def is_spreadsheet(self) -> bool:
@@ -64,26 +65,11 @@ class Dialect:
 
 def detect(path: Path, *, charset: str | None = None, delimiter: str | None = None) -> Dialect:
     """How the file is written; what the caller already knows is not guessed. Raises `Unreadable`."""
-    with Path(path).open("rb") as stream:
-        magic = stream.read(8)
-    if magic.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        return _spreadsheet(path)
-    if not magic:
-        raise Unreadable(_("the file is empty"))
-    charset = charset or charset_of(path)
-    head = _head(path, charset)
-    if len(_CONTROL.findall(head)) > len(head) // 10:
-        raise Unreadable(_("the file is not a table of text"))
-    told = re.match(r"sep=(.)\r?\n", head)
-    delimiter = delimiter or (told[1] if told else None) or delimiter_of(head)
-    rows = [(line, row) for line, row in _rows(head, delimiter) if any(cell.strip() for cell in row)]
-    if told:
-        rows = rows[1:]
-    if not rows:
-        raise Unreadable(_("the file is empty"))
-    header_line, header, first = _header(rows)
-    sample = tuple(tuple(row) for _line, row in rows[first : first + SAMPLE_ROWS])
-    return Dialect(charset, delimiter, header, sample, header_line, _count_lines(path))
+    content = content_of(path)
+    if content.is_spreadsheet:
+        return _spreadsheet(path, content)
+    with text_of(path, content) as stream:
+        return _text(stream, content, None if charset == SPREADSHEET else charset, delimiter)
 
 
 def charset_of(path: Path) -> str:
@@ -92,35 +78,191 @@ def charset_of(path: Path) -> str:
     A UTF-8 file with a few broken bytes stays UTF-8 (those lines are refused when they are read); a file whose bytes
     beyond ASCII mostly break UTF-8 is a legacy one.
     """
-    with Path(path).open("rb") as stream:
-        start = stream.read(BLOCK)
-        for bom, charset in _BOMS:
-            if start.startswith(bom):
-                return charset
-        if (wide := _without_bom(start)) is not None:
-            return wide
-        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        block, sample, good, bad = start, b"", 0, 0
-        while block:
-            text = decoder.decode(block)
-            if not text.isascii():
-                broken = len(_UNDECODED.findall(text))
-                bad += broken
-                good += len(_BEYOND_ASCII.findall(text)) - broken
-                if broken and len(sample) < HEAD:
-                    sample += b"\n".join(line for line in block.split(b"\n") if not line.isascii())[:HEAD]
-            block = stream.read(BLOCK)
-    if not bad or good > 10 * bad:
-        return "utf-8"
-    votes = {charset: _plausibility(sample.decode(charset, "replace")) for charset in LEGACY_CHARSETS}
-    return max(votes, key=votes.__getitem__)  # of equals the first, which is the likeliest
+    content = content_of(path)
+    with text_of(path, content) as stream:
+        survey = _Survey()
+        for block in counted(stream, _limit(content)):
+            survey.take(block)
+    return survey.charset()
+
+
+# --- Text ---------------------------------------------------------------------------------------------------------
+
+
+def _text(stream: BinaryIO, content: Content, charset: str | None, delimiter: str | None) -> Dialect:
+    come = counted(stream, _limit(content))
+    head = b""
+    while len(head) < HEAD and (block := next(come, b"")):
+        head += block
+    if not head:
+        raise Unreadable(_("the file is empty"))
+    # Where the header stands can be told before the charset is known: delimiters and digits are ASCII.
+    first = _layout(head, charset or _charset_by_start(head) or "latin-1", delimiter)
+    survey = _Survey(charset, _raw_line(head, first.header_line))
+    survey.take(head)
+    for block in come:
+        survey.take(block)
+    charset = charset or survey.charset()
+    found = _layout(head, charset, delimiter)
+    return Dialect(
+        charset, found.delimiter, found.header, found.sample, found.header_line, survey.lines, notes=survey.notes()
+    )  # fmt: skip
+
+
+def _limit(content: Content) -> int:
+    return MAX_UNPACKED if content.packed else 1 << 62
+
+
+@dataclass(frozen=True)
+class _Layout:
+    delimiter: str
+    header_line: int
+    header: tuple[str, ...]
+    sample: tuple[tuple[str, ...], ...]
+
+
+def _layout(head: bytes, charset: str, delimiter: str | None) -> _Layout:
+    try:
+        found = [line for some, _odd in lines.blocks(BytesIO(head), charset) for line in some]
+    except (UnicodeError, LookupError) as broken:
+        raise Unreadable(_("the file cannot be read as %s") % charset) from broken
+    if len(head) >= HEAD:
+        if len(found) == 1:
+            _refuse_first_line(head, delimiter)
+        found.pop()  # it may be cut
+    texts = [line or "" for line in found]
+    start = "\n".join(texts[:200])
+    if len(_CONTROL.findall(start)) > len(start) // 10:
+        raise Unreadable(_("the file is not a table of text"))
+    told = re.fullmatch(r"sep=(.)", texts[0]) if texts else None
+    delimiter = delimiter or (told[1] if told else None) or _delimiter(texts)
+    rows = [(line, row) for line, row in _rows(texts, delimiter) if any(cell.strip() for cell in row)]
+    if told and rows and rows[0][0] == 1:
+        rows = rows[1:]
+    if not rows:
+        raise Unreadable(_("the file is empty"))
+    header_line, header, place = _header(rows)
+    sample = tuple(tuple(row) for _line, row in rows[place : place + SAMPLE_ROWS])
+    return _Layout(delimiter, header_line, header, sample)
+
+
+def _refuse_first_line(head: bytes, delimiter: str | None) -> None:
+    columns = max(head.count(known.encode()) for known in (delimiter, *DELIMITERS) if known)
+    if columns > MAX_COLUMNS:
+        raise _too_wide(f"{columns}+")
+    raise Unreadable(_("line 1 is longer than %s characters: no header can be read there") % HEAD)
+
+
+def _too_wide(columns: int | str) -> Unreadable:
+    told = {"found": columns, "most": MAX_COLUMNS}
+    return Unreadable(_("the file has %(found)s columns; at most %(most)s are read") % told)
+
+
+class _Survey:
+    """What only the whole file tells: its charset, how many lines it has, how often its header comes again."""
+
+    def __init__(self, charset: str | None = None, header: bytes = b""):
+        self.lines = self._good = self._bad = self._repeated = 0
+        self._told, self._sample, self._rest = charset, b"", b""
+        self._start = b""
+        self._header = header
+        self._last = b""
+
+    def take(self, block: bytes) -> None:
+        if not self._start:
+            self._start = block[:4096]
+            self._told = self._told or _charset_by_start(self._start)
+        self.lines += block.count(b"\n")
+        if b"\r" in block:
+            # The other half of a line end may have come with the block before.
+            self.lines += block.count(b"\r") - block.count(b"\r\n")
+        if self._last == b"\r" and block.startswith(b"\n"):
+            self.lines -= 1
+        self._last = block[-1:]
+        data = self._rest + block
+        cut = data.rfind(b"\n") + 1 or _whole_characters(data)
+        self._rest = data[cut:] if len(data) - cut < MB else b""
+        if self._header:
+            self._repeated += data.count(self._header, 0, cut)
+        if not self._told:
+            self._weigh(data[:cut])
+
+    def _weigh(self, text: bytes) -> None:
+        if text.isascii():
+            return
+        high = len(text) - len(text.translate(None, _HIGH_BYTES))
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            bad = len(text) - len(text.decode("utf-8", "ignore").encode())
+            self._bad += bad
+            high -= bad
+            if len(self._sample) < HEAD:
+                self._sample += b"\n".join(line for line in text.split(b"\n") if not line.isascii())[:HEAD]
+        self._good += high
+
+    def charset(self) -> str:
+        if not self._told:
+            self._weigh(self._rest)
+            self._rest = b""
+            if not self._bad or self._good > 10 * self._bad:
+                return "utf-8"
+            votes = {
+                charset: _plausibility(self._sample.decode(charset, "replace")) for charset in LEGACY_CHARSETS
+            }
+            return max(votes, key=votes.__getitem__)  # of equals the first, which is the likeliest
+        return self._told
+
+    def notes(self) -> tuple[str, ...]:
+        if self._repeated > 1:
+            told = _("The header row comes again %s times further down: those rows are passed over.")
+            return (told % (self._repeated - 1),)
+        return ()
+
+
+def _whole_characters(data: bytes) -> int:
+    """How many bytes of the data do not belong to a character of UTF-8 that goes on behind them."""
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte >= 0xC0:
+            return len(data) - back
+        if byte < 0x80:
+            break
+    return len(data)
+
+
+def _charset_by_start(start: bytes) -> str | None:
+    for bom, charset in _BOMS:
+        if start.startswith(bom):
+            return charset
+    # UTF-16 without its mark shows by a NUL in every other byte of plain letters.
+    head = start[:4096]
+    half = len(head) // 2
+    if half and head[1::2].count(0) > half * 0.4 and head[0::2].count(0) < half * 0.1:
+        return "utf-16-le"
+    if half and head[0::2].count(0) > half * 0.4 and head[1::2].count(0) < half * 0.1:
+        return "utf-16-be"
+    return None
+
+
+def _raw_line(head: bytes, line: int) -> bytes:
+    """A line as it stands in the file, with the line end behind it; empty where it cannot be told simply."""
+    if not line or b"\0" in head or b"\n" not in head:
+        return b""
+    found = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    raw = found[line - 1] + b"\n" if line < len(found) else b""
+    return raw if len(raw) > 8 else b""
 
 
 def delimiter_of(head: str) -> str:
     """The delimiter by which most rows have as many cells as the widest usual row; `;` where none divides."""
+    return _delimiter(head.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+
+def _delimiter(texts: Sequence[str]) -> str:
     votes = {}
     for delimiter in DELIMITERS:
-        widths = [len(row) for _line, row in _rows(head, delimiter) if any(row)]
+        widths = [len(row) for _line, row in _rows(texts, delimiter) if any(row)]
         if widths:
             width, rows = Counter(widths).most_common(1)[0]
             # A comma inside amounts divides the rows below, but not the header.
@@ -136,15 +278,20 @@ def delimiter_of(head: str) -> str:
 
 def column_names(row: Sequence[str]) -> tuple[str, ...]:
     """The cells of a header row as names: trimmed, none empty, no two alike."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for place, cell in enumerate(row, start=1):
         wanted = name = " ".join(cell.split())[:80] or f"column {place}"
         again = 1
         while name in names:
             again += 1
             name = f"{wanted[:74]} ({again})"
-        names.append(name)
+        names[name] = None
     return tuple(names)
+
+
+def looks_like_data(cell: str) -> bool:
+    """Whether a cell holds what no column is called: an address, a number, a date."""
+    return _DATA.fullmatch(cell.strip()) is not None
 
 
 def _plausibility(text: str) -> int:
@@ -171,100 +318,75 @@ def _plausibility(text: str) -> int:
     return score
 
 
-def _without_bom(start: bytes) -> str | None:
-    """UTF-16 without its mark shows by a NUL in every other byte of plain letters."""
-    head = start[:4096]
-    half = len(head) // 2
-    if half and head[1::2].count(0) > half * 0.4 and head[0::2].count(0) < half * 0.1:
-        return "utf-16-le"
-    if half and head[0::2].count(0) > half * 0.4 and head[1::2].count(0) < half * 0.1:
-        return "utf-16-be"
-    return None
+def _rows(texts: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of the head, each with the line it begins on; what cannot be read is left out."""
+    for line, cells, _odd in lines.records(iter([(list(texts), False)]), delimiter):
+        if isinstance(cells, list):
+            yield line, cells
 
 
-def _head(path: Path, charset: str) -> str:
-    try:
-        with Path(path).open(encoding=charset, errors="replace", newline="") as stream:
-            return stream.read(HEAD)
-    except UnicodeError as broken:
-        raise Unreadable(_("the file cannot be read as %s") % charset) from broken
-
-
-def _rows(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of the head, each with the line it begins on; the last one may be cut and is left out."""
-    lines = head.replace("\r\n", "\n").replace("\r", "\n").splitlines(keepends=True)
-    if len(head) == HEAD and len(lines) > 1:
-        lines = lines[:-1]
-    reader = csv.reader(lines, delimiter=delimiter)
-    line = 1
-    try:
-        for row in reader:
-            yield line, row
-            line = reader.line_num + 1
-    except csv.Error:
-        return
-
-
-def _header(rows: list[tuple[int, list[str]]]) -> tuple[int, tuple[str, ...], int]:
+def _header(rows: Found) -> tuple[int, tuple[str, ...], int]:
     """(line of the header or 0, names, place of the first row of data). Titles above the table are passed over."""
     width = Counter(len(row) for _line, row in rows).most_common(1)[0][0]
     if width == 1:
         width = len(rows[0][1])
     place, (line, row) = next(((p, r) for p, r in enumerate(rows) if len(r[1]) >= width), (0, rows[0]))
-    if any(_DATA.fullmatch(cell.strip()) for cell in row):
+    while len(row) > width and not row[-1].strip():
+        row = row[:-1]
+    if len(row) > MAX_COLUMNS:
+        raise _too_wide(len(row))
+    if any(looks_like_data(cell) for cell in row):
         return 0, tuple(f"column {number}" for number in range(1, len(row) + 1)), place
     return line, column_names(row), place + 1
 
 
-def _count_lines(path: Path) -> int:
-    with Path(path).open("rb") as stream:
-        return sum(block.count(b"\n") for block in iter(lambda: stream.read(BLOCK), b""))
+# --- Spreadsheets -------------------------------------------------------------------------------------------------
 
 
-def open_sheet(path: Path):
-    """The first sheet of a workbook. Raises `Unreadable`, also for one that would not fit in memory."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(part.file_size for part in archive.infolist()) > MAX_SPREADSHEET_BYTES:
-                    raise Unreadable(_("the spreadsheet is too large: save it as CSV"))
-        return CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0)
-    except (CalamineError, OSError, zipfile.BadZipFile, IndexError) as broken:
-        raise Unreadable(_("the file is not a spreadsheet that can be read")) from broken
-
-
-def cell_text(value: object) -> str:
-    """A cell of a spreadsheet as the text a person reads: no `.0` behind whole numbers, dates as YYYY-MM-DD."""
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if hasattr(value, "isoformat"):
-        return value.isoformat().removesuffix("T00:00:00")
-    return str(value)
-
-
-def sheet_rows(sheet) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a sheet with their numbers as the spreadsheet shows them."""
-    for number, row in enumerate(sheet.iter_rows(), start=1):
-        yield number, [cell_text(value) for value in row]
-
-
-def _spreadsheet(path: Path) -> Dialect:
-    sheet = open_sheet(path)
-    rows = []
-    for number, row in sheet_rows(sheet):
-        if any(cell.strip() for cell in row):
-            rows.append((number, row))
-        if len(rows) > 50:
-            break
-    if not rows:
-        raise Unreadable(_("the first sheet is empty"))
-    # Rows of a sheet are all equally wide: its header is the first row without gaps, titles above have many.
+def _spreadsheet(path: Path, content: Content) -> Dialect:
+    with workbook(path, content) as book:
+        sheets = book.sheets()
+        sheet, rows = _sheet_to_read(book, sheets)
+    width = max(len(row) for _line, row in rows)
+    if width > MAX_COLUMNS:
+        raise _too_wide(width)
+    rows = [(line, row + [""] * (width - len(row))) for line, row in rows]
+    # The header is the first row without gaps; titles above it have many.
     filled = Counter(sum(bool(cell.strip()) for cell in row) for _line, row in rows[:10]).most_common(1)[0][0]
     place = next(
         p for p, (_line, row) in enumerate(rows) if sum(bool(cell.strip()) for cell in row) >= min(filled, 2)
     )
     header_line, header, first = _header(rows[place:])
     sample = tuple(tuple(row) for _line, row in rows[place + first : place + first + SAMPLE_ROWS])
-    return Dialect(SPREADSHEET, "", header, sample, header_line, sheet.end[0] + 1)
+    return Dialect(
+        SPREADSHEET, "", header, sample, header_line, max(sheet.rows, len(rows)), sheet.name, _about(sheet, sheets)
+    )  # fmt: skip
+
+
+def _sheet_to_read(book: Workbook, sheets: Sequence[Sheet]) -> tuple[Sheet, Found]:
+    """The first sheet that a person sees and that holds anything, with its first rows."""
+    for sheet in sheets:
+        if not sheet.hidden:
+            filled = (found for found in book.rows(sheet) if any(cell.strip() for cell in found[1]))
+            rows = list(islice(filled, _FIRST_ROWS))
+            if rows:
+                return sheet, rows
+    if any(sheet.hidden for sheet in sheets):
+        raise Unreadable(_("all sheets that hold anything are hidden: show the one to be read"))
+    raise Unreadable(_("the spreadsheet is empty"))
+
+
+def _about(read: Sheet, sheets: Sequence[Sheet]) -> tuple[str, ...]:
+    before = sheets[: sheets.index(read)]
+    behind = [sheet for sheet in sheets[len(before) + 1 :] if not sheet.hidden and sheet.rows > 1]
+    notes = []
+    for sheet in before:
+        told = {"passed": sheet.name, "read": read.name}
+        if sheet.hidden:
+            notes.append(_("The sheet «%(passed)s» is hidden and not read; «%(read)s» is.") % told)
+        else:
+            notes.append(_("The sheet «%(passed)s» is empty; «%(read)s» is read.") % told)
+    if behind:
+        told = {"passed": ", ".join(sheet.name for sheet in behind[:5]), "read": read.name}
+        notes.append(_("Only the sheet «%(read)s» is read; the file also holds: %(passed)s.") % told)
+    return tuple(notes)

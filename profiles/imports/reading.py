@@ -4,31 +4,50 @@ Memory stays bounded whatever the file holds: a line without end, or a quotation
 refused row, and reading goes on behind it.
 """
 
-import csv
 import re
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, TextIO
 
 from django.utils.translation import gettext as _
 
-from profiles.imports.detect import Dialect, open_sheet, sheet_rows
+from profiles.imports import lines
+from profiles.imports.containers import Unreadable, content_of, text_of
+from profiles.imports.detect import DELIMITERS, Dialect, column_names, looks_like_data
+from profiles.imports.lines import MAX_LINE_CHARS, MAX_ROW_LINES
+from profiles.imports.values import plain
+from profiles.imports.workbooks import workbook
 
-MAX_LINE_CHARS = 100_000
-# A row may span lines where a quoted cell does; one that spans more has lost a quotation mark.
-MAX_ROW_LINES = 50
+__all__ = ["MAX_LINE_CHARS", "MAX_ROW_LINES", "Refused", "Row", "rows"]
 
-_BROKEN = re.compile("[\x00\udc80-\udcff]")
+_BROKEN = re.compile("[\x00\ufffd\udc80-\udcff]")
+# How the line begins that a program writes below its table: "Total: 1234", "Nombre de lignes;12", "*** fin ***".
+_BELOW_TABLE = re.compile(
+    r"\W*(?:(?:sous[ -]?|grand )?total(?:aux|s)?\b|nombre (?:de|d')|nb (?:de )?(?:lignes?|clients?)|fin (?:de|du|d')\b|fin\W*$"
+    r"|end of |number of |row count|\d+ (?:lignes?|enregistrements?|rows?|records?)\b"
+    r"|export(?:é|e|ed)? (?:le|du|on|by|par)\b|généré|edité|édité)",
+    re.I,
+)
+_MAY_BEGIN_BELOW = frozenset(" \t#-*=_(<[>'«tTsSgGnNfFeErRéÉ") | frozenset("\x1a") | {""}
 
 
-@dataclass(frozen=True, slots=True)
 class Row:
-    """A row that could be read: column -> text. `line` is where it begins; the first line of a file is 1."""
+    """A row that could be read. `line` is where it begins (the first line of a file is 1), `values` its cells in the
+    order of `header`, `cells` the same as column -> text."""
 
-    line: int
-    cells: Mapping[str, str]
+    __slots__ = ("header", "line", "values")
+
+    def __init__(self, line: int, values: list[str], header: tuple[str, ...]):
+        self.line = line
+        self.values = values
+        self.header = header
+
+    @property
+    def cells(self) -> dict[str, str]:
+        return dict(zip(self.header, self.values, strict=True))
+
+    def __repr__(self) -> str:
+        return f"Row(line={self.line}, cells={self.cells})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,109 +61,105 @@ class Refused:
 
 
 def rows(path: Path, dialect: Dialect) -> Iterator[Row | Refused]:
-    """Every row below the header that is not blank, in the order of the file."""
-    told = _sheet(path) if dialect.is_spreadsheet else _text(path, dialect)
-    for line, cells in told:
-        if line <= dialect.header_line:
+    """Every row below the header that is not blank, in the order of the file.
+
+    A row that only says the header again is passed over; behind one that names other columns, every row is refused
+    until the header itself comes again.
+    """
+    table = _Table(dialect)
+    header, width, header_line = dialect.header, len(dialect.header), dialect.header_line
+    names = frozenset(header) if header_line else frozenset()
+    for line, cells, odd in _sheet(path, dialect) if dialect.is_spreadsheet else _text(path, dialect):
+        if line <= header_line:
             continue
-        if isinstance(cells, Refused):
-            yield cells
-        elif any(cell.strip() for cell in cells):
-            yield _row(line, cells, dialect.header)
+        if isinstance(cells, str):
+            yield Refused(line, cells)
+            continue
+        first = cells[0] if cells else ""
+        if (
+            len(cells) == width
+            and first[:1] not in _MAY_BEGIN_BELOW
+            and first not in names
+            and cells[-1] not in names
+            and not odd
+            and not table.changed_at
+        ):
+            yield Row(line, cells, header)
+        elif (judged := table.judge(line, cells, odd)) is not None:
+            yield judged
 
 
-def _row(line: int, cells: list[str], header: tuple[str, ...]) -> Row | Refused:
-    while len(cells) > len(header) and not cells[-1].strip():
-        cells = cells[:-1]  # a delimiter at the end of the line
-    named = dict(zip(header, cells, strict=False))
-    broken = next((column for column, text in named.items() if _BROKEN.search(text)), None)
-    if broken is not None:
-        return Refused(line, _("holds a character that cannot be read"), broken, _printable(named))
-    if len(cells) != len(header):
-        told = {"found": len(cells), "due": len(header)}
-        return Refused(line, _("has %(found)s columns instead of %(due)s") % told, cells=_printable(named))
-    return Row(line, named)
+class _Table:
+    """Judges the rows that are not plainly rows of data."""
+
+    def __init__(self, dialect: Dialect):
+        self._header, self._delimiter = dialect.header, dialect.delimiter
+        self._names = frozenset(map(plain, dialect.header)) - {""} if dialect.header_line else frozenset()
+        # The line from which on the file has other columns; 0 while it has those of its header.
+        self.changed_at = 0
+
+    def judge(self, line: int, cells: list[str], odd: bool) -> Row | Refused | None:
+        """None for a row that says nothing."""
+        filled = [cell for cell in cells if cell and not cell.isspace()]
+        # DOS ended its files with a character.
+        if not filled or filled == ["\x1a"] or (line == 1 and cells[0].startswith("sep=")):
+            return None
+        while len(cells) > len(self._header) and not cells[-1].strip():
+            cells = cells[:-1]  # a delimiter at the end of the line
+        if self._is_header(filled):
+            if column_names(cells) == self._header:
+                self.changed_at = 0
+                return None
+            self.changed_at = line
+        named = dict(zip(self._header, cells, strict=False))
+        if self.changed_at:
+            told = _("the columns change at line %s: send what stands from there on as a file of its own")
+            return Refused(line, told % self.changed_at, cells=_printable(named))
+        broken = odd and next((column for column, text in named.items() if _BROKEN.search(text)), None)
+        if broken:
+            return Refused(line, _("holds a character that cannot be read"), broken, cells=_printable(named))
+        if len(filled) <= 2 < len(self._header) and any(_BELOW_TABLE.match(cell) for cell in filled):
+            return Refused(line, _("is a line below the table, not a row of it"), cells=_printable(named))
+        if len(cells) != len(self._header):
+            return Refused(line, self._misfit(cells), cells=_printable(named))
+        return Row(line, cells, self._header)
+
+    def _is_header(self, filled: list[str]) -> bool:
+        known = sum(plain(cell) in self._names for cell in filled[:600])
+        if not known or known * 2 < len(filled) or any(map(looks_like_data, filled[:600])):
+            return False
+        return known > 1 or len(self._header) == 1
+
+    def _misfit(self, cells: list[str]) -> str:
+        told = {"found": len(cells), "due": len(self._header)}
+        text = self._delimiter.join(cells)
+        for other in DELIMITERS:
+            if other != self._delimiter and len(cells) <= 2 and text.count(other) + 1 == told["due"] > 2:
+                return _("is divided by «%(other)s» and not by «%(usual)s»") % {
+                    "other": "⇥" if other == "\t" else other,
+                    "usual": "⇥" if self._delimiter == "\t" else self._delimiter,
+                }
+        return _("has %(found)s columns instead of %(due)s") % told
 
 
 def _printable(cells: Mapping[str, str]) -> dict[str, str]:
     return {column: _BROKEN.sub("\ufffd", text) for column, text in cells.items()}
 
 
-def _sheet(path: Path) -> Iterator[tuple[int, list[str]]]:
-    yield from sheet_rows(open_sheet(path))
+def _text(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str] | str, bool]]:
+    with text_of(path, content_of(path)) as stream:
+        yield from lines.records(lines.blocks(stream, dialect.charset), dialect.delimiter)
 
 
-def _text(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str] | Refused]]:
-    errors = "replace" if dialect.charset.startswith("utf-16") else "surrogateescape"
-    with Path(path).open(encoding=dialect.charset, errors=errors, newline="") as stream:
-        lines = _Lines(stream)
-        reader = csv.reader(lines, delimiter=dialect.delimiter)
-        while True:
-            lines.begin_row()
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except _TooLong as long:
-                yield long.line, Refused(long.line, str(long))
-                reader = csv.reader(lines, delimiter=dialect.delimiter)
-                continue
-            except csv.Error as error:
-                yield lines.row_line, Refused(lines.row_line, _("cannot be read: %s") % error)
-                reader = csv.reader(lines, delimiter=dialect.delimiter)
-                continue
-            yield lines.row_line, cells
-
-
-class _TooLong(Exception):
-    def __init__(self, line: int, reason: str):
-        super().__init__(reason)
-        self.line = line
-
-
-class _Lines:
-    """The lines of a stream for a csv reader; raises `_TooLong` inside it, and then gives the lines after the first
-    one of the row a second time."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-        self._again: deque[str | None] = deque()
-        self._of_row: list[str | None] = []
-        self._number = 0
-        self.row_line = 1
-
-    def begin_row(self) -> None:
-        self._of_row.clear()
-        self.row_line = self._number + 1
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> str:
-        if len(self._of_row) >= MAX_ROW_LINES:
-            self._give_up(_("a quotation mark opens and does not close"))
-        line = self._again.popleft() if self._again else self._read()
-        if line == "":
-            if self._of_row:
-                self._give_up(_("a quotation mark opens and does not close"))
-            raise StopIteration
-        self._number += 1
-        self._of_row.append(line)
-        if line is None:
-            self._give_up(_("is longer than %s characters") % MAX_LINE_CHARS)
-        return line
-
-    def _give_up(self, reason: str) -> NoReturn:
-        """Refuse the first line of the row alone: what follows it may be sound."""
-        self._again.extendleft(reversed(self._of_row[1:]))
-        self._number = self.row_line
-        raise _TooLong(self.row_line, reason)
-
-    def _read(self) -> str | None:
-        """The next line, "" at the end, None for one too long to be held."""
-        line = self._stream.readline(MAX_LINE_CHARS)
-        if len(line) < MAX_LINE_CHARS or line.endswith(("\n", "\r")):
-            return line
-        while (rest := self._stream.readline(MAX_LINE_CHARS)) and not rest.endswith(("\n", "\r")):
-            pass
-        return None
+def _sheet(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str] | str, bool]]:
+    width = len(dialect.header)
+    line = dialect.header_line
+    with workbook(path, content_of(path)) as book:
+        sheet = next(sheet for sheet in book.sheets() if sheet.name == dialect.sheet)
+        try:
+            for line, cells in book.rows(sheet):
+                cells.extend([""] * (width - len(cells)))
+                yield line, cells, False
+        except Unreadable as broken:
+            # What stands before it was sound, and may have been taken in.
+            yield line + 1, _("from here on the spreadsheet cannot be read: %s") % broken, False

@@ -1,0 +1,1 @@
+"""What the platform does in a second: each module measures one thing and prints its figures."""
