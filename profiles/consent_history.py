@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, TypeVar
 
 from profiles.models import ConsentChange
 
@@ -51,16 +52,23 @@ def of_profiles(profile_ids: Iterable[int]) -> dict[int, dict[str, ConsentNow]]:
     return dict(result)
 
 
-def settle(history: Sequence[ConsentChange]) -> ConsentChange:
+class Answer(Protocol):
+    """A yes or no of a history: a `ConsentChange`, or one that is about to be."""
+
+    granted: bool
+    at: datetime
+    record_id: int | None
+    stream: tuple[int, str] | None
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def settle(history: Sequence[A]) -> A:
     """The change that decides a channel, of a history in order of time: pure."""
     direct = [change for change in history if change.record_id is None]
     if direct:
         history = [direct[-1], *[c for c in history if c.record_id and c.at > direct[-1].at]]
-    newest_of_stream = {_stream(change): change for change in history}
+    newest_of_stream = {change.stream: change for change in history}
     # The strictest wins: a refusal before a grant, and among equals the newest.
     return min(newest_of_stream.values(), key=lambda change: (change.granted, -change.at.timestamp()))
-
-
-def _stream(change: ConsentChange) -> tuple[int, str] | None:
-    """Whose word it is: a customer of a source, or the person directly."""
-    return (change.record.source_id, change.record.external_id) if change.record else None

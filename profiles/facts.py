@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
 from django.db import transaction
-from django.db.models import Count, F, Max, Min, Sum
+from django.db.models import Count, F, Max, Min, OuterRef, Subquery, Sum
+from django.db.models.functions import Least
 
 from profiles import consent_history
 from profiles.models import Profile, ProfileFacts, ProfileStore, Purchase, Refund, SourceRecord
@@ -20,14 +21,17 @@ MAINTAINED = [field.name for field in ProfileFacts._meta.concrete_fields if not 
 COLUMNS = [field.column for field in ProfileFacts._meta.concrete_fields]
 
 
+_OF_NOBODY = {field.column: field.get_default() for field in ProfileFacts._meta.concrete_fields}
+
+
 def of_stranger(
     profile_id: int, signed_up_at: int | None, region_id: int | None, allowed: Mapping[str, bool]
-) -> list:
+) -> Iterable:
     """The row, in the order of `COLUMNS`, of somebody who has bought nothing yet."""
-    row = ProfileFacts(profile_id=profile_id, home_store_id=signed_up_at, home_region_id=region_id)
+    row = _OF_NOBODY | {"profile_id": profile_id, "home_store_id": signed_up_at, "home_region_id": region_id}
     for channel, granted in allowed.items():
-        setattr(row, f"{channel}_allowed", granted)
-    return [getattr(row, field.attname) for field in ProfileFacts._meta.concrete_fields]
+        row[f"{channel}_allowed"] = granted
+    return row.values()
 
 
 def refresh(profile_ids: Iterable[int]) -> None:
@@ -120,10 +124,33 @@ def met_at(first_met: Mapping[int, datetime], store: Store) -> None:
         for row in earlier:
             row.since = first_met[row.profile_id]
         ProfileStore.objects.bulk_update(earlier, ["since"])
+        for profile_id, known_since in Profile.objects.filter(pk__in=first_met).values_list(
+            "pk", "created_at"
+        ):
+            if known_since > first_met[profile_id]:
+                Profile.objects.filter(pk=profile_id).update(created_at=first_met[profile_id])
+
+
+def _note_since(ids: Iterable[int]) -> None:
+    """The network knows a person since the first word or ticket about them, in whatever order these came in."""
+    first = [
+        Subquery(
+            model.objects.filter(profile=OuterRef("pk"))
+            .order_by()
+            .values("profile")
+            .annotate(at=Min(when))
+            .values("at")
+        )
+        for model, when in ((SourceRecord, "stated_at"), (Purchase, "bought_at"))
+    ]
+    # PostgreSQL's least() passes over what is not known.
+    people = Profile.objects.filter(pk__in=ids).annotate(since=Least(*first)).exclude(since=None)
+    people.exclude(created_at=F("since")).update(created_at=Least(*first))
 
 
 def note_stores(profile_ids: Iterable[int]) -> None:
-    """Keep `ProfileStore` true: a store knows a person who bought or signed up there, and nobody else."""
+    """Keep `ProfileStore` true: a store knows a person who bought or signed up there, and nobody else; and since when
+    anybody does."""
     ids = sorted(set(profile_ids))
     with whole_network():
         known: dict[tuple[int, int], object] = {}
@@ -136,6 +163,7 @@ def note_stores(profile_ids: Iterable[int]) -> None:
             )
             for profile_id, store_id, since in met:
                 known[profile_id, store_id] = min(since, known.get((profile_id, store_id), since))
+        _note_since(ids)
         stale = [
             row.pk
             for row in ProfileStore.objects.filter(profile__in=ids)

@@ -20,6 +20,7 @@ GROUPS = (
     ("phone",),
     ("street", "postcode", "city"),
 )
+FIELDS = [field for group in GROUPS for field in group]
 ONLY = gettext_noop("the only source that says it")
 TRUSTED = gettext_noop("the most trusted of those that say it")
 NEWEST = gettext_noop("the newest of equally trusted sources")
@@ -39,14 +40,12 @@ def refresh(profile_ids: Iterable[int]) -> None:
             cards[profile_id].add(key)
         profiles = list(Profile.objects.filter(pk__in=ids))
         for profile in profiles:
-            told = records[profile.pk]
-            unify(profile, current_statements(told))
-            profile.created_at = min((record.stated_at for record in told), default=profile.created_at)
+            unify(profile, current_statements(records[profile.pk]))
             profile.search_text = search_text(profile, sorted(cards[profile.pk]))
         # An upsert by key: several times faster than an UPDATE with a CASE for each field and row.
         Profile.objects.bulk_create(
             profiles, batch_size=500, update_conflicts=True, unique_fields=["pk"],
-            update_fields=[*(field for group in GROUPS for field in group), "provenance", "search_text", "created_at"],
+            update_fields=[*FIELDS, "provenance", "search_text"],
         )  # fmt: skip
 
 
@@ -54,13 +53,16 @@ def current_statements(records: Sequence[SourceRecord]) -> list[SourceRecord]:
     """The newest record of each external id: what a source says now. Of two of one moment their content decides, not
     which came in first."""
     newest: dict[tuple[int, str], SourceRecord] = {}
-    for record in sorted(records, key=lambda r: (r.stated_at, r.content_hash)):
+    for record in sorted(records, key=lambda r: (r.last_stated_at, r.content_hash)):
         newest[record.source_id, record.external_id] = record
     return list(newest.values())
 
 
 def unify(profile: Profile, records: Sequence[SourceRecord]) -> None:
     """Set the profile's values and their provenance from what its sources say now."""
+    if len(records) == 1:
+        _take_from(profile, records[0])
+        return
     profile.provenance = {}
     for group in GROUPS:
         saying = sorted((r for r in records if _says(r, group)), key=_rank(group), reverse=True)
@@ -70,6 +72,20 @@ def unify(profile: Profile, records: Sequence[SourceRecord]) -> None:
             setattr(profile, field, value or (None if field == "birth_date" else ""))
             if value:
                 profile.provenance[field] = _provenance(field, winner, saying)
+
+
+def _take_from(profile: Profile, record: SourceRecord) -> None:
+    """Nobody disagrees where one record alone speaks."""
+    of_record = {
+        "source": record.source.name, "record": record.pk, "at": record.last_stated_at.isoformat(), "why": ONLY,
+        "others": [],
+    }  # fmt: skip
+    profile.provenance = {}
+    for field in FIELDS:
+        value = getattr(record, field)
+        setattr(profile, field, value)
+        if value:
+            profile.provenance[field] = of_record
 
 
 def search_text(profile: Profile, cards: Sequence[str]) -> str:
@@ -94,7 +110,7 @@ def _rank(group: Sequence[str]):
     def rank(record: SourceRecord):
         # A record that fills the whole group beats one that fills a part, an initial is less than a name.
         filled = sum(len(str(getattr(record, field) or "")) > 1 for field in group)
-        return (filled, record.source.trust, record.stated_at, record.content_hash)
+        return (filled, record.source.trust, record.last_stated_at, record.content_hash)
 
     return rank
 
@@ -113,7 +129,7 @@ def _provenance(field: str, winner: SourceRecord, saying: Sequence[SourceRecord]
     return {
         "source": winner.source.name,
         "record": winner.pk,
-        "at": winner.stated_at.isoformat(),
+        "at": winner.last_stated_at.isoformat(),
         "why": why,
         "others": [{"source": source, "value": value} for source, value in sorted(lost)],
     }

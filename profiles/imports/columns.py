@@ -20,7 +20,6 @@ from profiles.imports.values import (
 )
 from profiles.intake.cleaning import FIELDS, Block, ConsentStatement, Memo, encode
 
-
 # By these somebody is found again: a rounded one would be somebody else's.
 EXACT = ("external_id", "customer_id", "card", "phone")
 WRAPPED = ("=", "'", "#")
@@ -52,9 +51,11 @@ class Columns:
     def block(self, rows: Sequence[Row | Refused]) -> Block:
         """The rows, one statement each; `Block.refused` names the file's own column where one cannot be used."""
         faults = {
-            position: (row.column, row.reason) for position, row in enumerate(rows) if isinstance(row, Refused)
+            position: (row.column, row.reason)
+            for position, row in enumerate(rows)
+            if isinstance(row, Refused)
         }
-        told = {field: self._cells(rows, column) for field, column in self.columns.items()}
+        told = {field: self._cells(rows, column, faults) for field, column in self.columns.items()}
         for field in EXACT:
             self._refuse_rounded(told.get(field, ()), field, faults)
         nothing = [""] * len(rows)
@@ -67,7 +68,7 @@ class Columns:
         if "birth_date" in fields:
             fields["birth_date"] = [day_of_serial(t) if len(t) == 5 else t for t in fields["birth_date"]]
         if self._country and "postcode" in fields:
-            countries = self._cells(rows, self._country)
+            countries = self._cells(rows, self._country, {})
             fields["postcode"] = [
                 postcode_in(text, country) if len(text) == 4 else text
                 for text, country in zip(fields["postcode"], countries, strict=True)
@@ -85,12 +86,20 @@ class Columns:
             refused=faults,
         )
 
-    def _cells(self, rows: Sequence[Row | Refused], column: str) -> list[str]:
+    def _cells(
+        self, rows: Sequence[Row | Refused], column: str, faults: dict[int, tuple[str, str]]
+    ) -> list[str]:
         """The column, without what spreadsheets wrap around a text to keep it one; empty for rows that are refused."""
         header = next((row.header for row in rows if isinstance(row, Row)), (column,))
         place = header.index(column)
         cells = [row.values[place].strip() if isinstance(row, Row) else "" for row in rows]
-        return [unwrapped(text) if text.startswith(WRAPPED) else text for text in cells]
+        for position in [p for p, text in enumerate(cells) if text.startswith(WRAPPED)]:
+            try:
+                cells[position] = unwrapped(cells[position])
+            except NotUnderstood as fault:
+                faults.setdefault(position, (column, str(fault)))
+                cells[position] = ""
+        return cells
 
     def _refuse_rounded(self, cells: Sequence[str], field: str, faults: dict[int, tuple[str, str]]) -> None:
         for position in [p for p, text in enumerate(cells) if "E+" in text or "e+" in text]:
@@ -144,7 +153,7 @@ def _reader_of_answers(words: Mapping[str, bool | None]):
 
 
 def _understood(read, *words):
-    """What the cell says, or the exception that says why nobody can tell: it is raised for the row, not for the file."""
+    """What the cell says, or the exception that says why nobody can tell: a fault of the row, not of the file."""
     try:
         return read(*words)
     except NotUnderstood as fault:

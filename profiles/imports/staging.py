@@ -34,7 +34,7 @@ _LAYOUT = (
     ("reason", "text"), ("external_id", "text"), ("content_hash", "text"), ("stated_at", "timestamptz"),
     ("store_id", "bigint"), ("first_name", "text"), ("last_name", "text"), ("birth_date", "date"), ("email", "text"),
     ("email_key", "text"), ("phone", "text"), ("street", "text"), ("postcode", "text"), ("city", "text"),
-    ("card", "text"), ("customer_id", "text"), ("consents", "text"), ("raw", "text"),
+    ("card", "text"), ("customer_id", "text"), ("is_dated", "boolean"), ("consents", "text"), ("raw", "text"),
 )  # fmt: skip
 _NAMES = ", ".join(name for name, _type in _LAYOUT)
 _decode_consents = msgspec.json.Decoder(list[tuple[str, bool, datetime | None, str]]).decode
@@ -232,32 +232,20 @@ def _cells(position: int, told: Told | Refused, raw: bytes) -> tuple:
     return (
         position, told.line, "f", fault, reason, told.external_id, told.content_hash, told.stated_at.isoformat(),
         told.store_id, told.first_name, told.last_name, told.birth_date, told.email, told.email_key, told.phone,
-        told.street, told.postcode, told.city, told.card, told.customer_id, consents, raw.decode(),
+        told.street, told.postcode, told.city, told.card, told.customer_id, told.is_dated, consents, raw.decode(),
     )  # fmt: skip
 
 
 def _statement(row: tuple) -> Told | Refused:
-    (
-        _position,
-        line,
-        refused,
-        fault,
-        reason,
-        external_id,
-        content_hash,
-        stated_at,
-        store_id,
-        *values,
-        told,
-        raw,
-    ) = row
+    _position, line, refused, fault, reason, *told, is_dated, said, raw = row
     if refused:
         return Refused(line, fault or "", reason or "")
-    first, last, birth_date, *rest = values
-    consents = [ConsentStatement(*consent) for consent in _decode_consents(told)] if told else ()
+    external_id, content_hash, stated_at, store_id, first, last, birth_date, *rest = told
+    consents = [ConsentStatement(*consent) for consent in _decode_consents(said)] if said else ()
     return Told(
         line, external_id, content_hash, stated_at.astimezone(UTC), store_id, first or "", last or "", birth_date,
-        *(value or "" for value in rest), consents, raw.encode(), (fault, reason or "") if fault else None,
+        *(value or "" for value in rest), consents, raw.encode(), is_dated,
+        (fault, reason or "") if fault else None,
     )  # fmt: skip
 
 

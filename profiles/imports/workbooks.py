@@ -120,7 +120,7 @@ def _day(serial: float, *, from_1904: bool) -> str:
 
 def _shape_of(code: str) -> str | int:
     """What a number format makes of a number."""
-    bare = re.sub(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', "", code.split(";")[0])
+    bare = re.sub(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', "", code.split(";", maxsplit=1)[0])
     if re.search(r"[dmyhs]", bare, re.I) and "general" not in bare.lower():
         return "date"
     if "%" in bare:

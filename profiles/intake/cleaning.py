@@ -94,7 +94,8 @@ class Block:
 
 @dataclass(slots=True)
 class Told:
-    """A statement in comparable form. `correction` names a column whose value was unusable, and why."""
+    """A statement in comparable form. `is_dated`: the source said itself when it stated it. `correction` names a column
+    whose value was unusable, and why."""
 
     line: int | None
     external_id: str
@@ -114,6 +115,7 @@ class Told:
     customer_id: str
     consents: Sequence[ConsentStatement]
     raw: bytes
+    is_dated: bool
     correction: tuple[str, str] | None = None
 
 
@@ -197,7 +199,7 @@ class Cleaner:
             values["first_name"], values["last_name"], values["birth_date"], values["email"],
             [key for _address, key in mailboxes],
             values["phone"], values["street"], values["postcode"], values["city"], values["card"],
-            values["customer_id"], block.consents, block.raw,
+            values["customer_id"], block.consents, block.raw, [at is not None for at in block.stated_at],
             strict=True,
         )  # fmt: skip
         clean: list[Told | Refused] = [Told(*row) for row in rows]

@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from django.db import transaction
+from django.db.models.functions import Greatest, Least
 from django.utils import timezone
 
 from profiles import consent_history, facts, normalise, survivorship
@@ -36,6 +38,10 @@ from tenants.scoping import whole_network
 
 CREATED, CORRECTED, UNCHANGED, REJECTED = "created", "corrected", "unchanged", "rejected"
 DIFFERENT_FIRST_NAME = "other"
+CHANNELS = frozenset(Channel.values)
+EMAIL, PHONE, CARD, CUSTOMER = (
+    Identifier.Kind(kind).value for kind in ("email", "phone", "card", "customer")
+)
 # The source that stands for the tills themselves.
 TILL_SOURCE = "till-api"
 
@@ -54,13 +60,15 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Item:
-    """A statement on its way in. `newborn`: nobody knew its person before this call."""
+    """A statement on its way in. `newborn`: nobody knew its person before this call. `is_again`: known already, but
+    of another date."""
 
     told: Told
     record_id: int = 0
     profile_id: int = 0
     verdict: str = CREATED
     newborn: bool = False
+    is_again: bool = False
 
 
 def cleaner(source: Source) -> Cleaner:
@@ -98,7 +106,11 @@ def take_in(
         fresh = [item for item in items if item.verdict != UNCHANGED]
         _write_newborns(source, [item for item in fresh if item.newborn], now)
         _write(source, fresh, import_run, now)
-        touched = {item.profile_id for item in fresh if not item.newborn}
+        again = [item for item in items if item.is_again]
+        _note_dates(source, again, now)
+        touched = {item.profile_id for item in fresh if not item.newborn} | {
+            item.profile_id for item in again
+        }
         survivorship.refresh(touched)
         facts.note_stores(touched)
         facts.refresh(touched)
@@ -147,12 +159,12 @@ def tell_of_buyer(purchase: Purchase, kind: str, key: str) -> None:
 
 def _attach(source: Source, items: list[_Item]) -> None:
     """Give each statement its profile: that of the same id, else that of the same card, else a new one."""
-    known: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    known: dict[str, dict[str, tuple[int, int, datetime, datetime]]] = defaultdict(dict)
     rows = SourceRecord.objects.filter(
         source=source, external_id__in={item.told.external_id for item in items}
-    ).values_list("external_id", "content_hash", "pk", "profile")
-    for external_id, content_hash, record_id, profile_id in rows.order_by("pk"):
-        known[external_id][content_hash] = record_id, profile_id
+    ).values_list("external_id", "content_hash", "pk", "profile", "stated_at", "last_stated_at")
+    for external_id, content_hash, *row in rows.order_by("pk"):
+        known[external_id][content_hash] = tuple(row)
     holders = _holders_of_cards({item.told.card for item in items} - {""})
     of_id = {external_id: next(iter(told.values()))[1] for external_id, told in known.items()}
     newborn: set[int] = set()
@@ -162,9 +174,11 @@ def _attach(source: Source, items: list[_Item]) -> None:
         told = item.told
         versions = known[told.external_id]
         if told.content_hash in versions:
-            item.record_id, item.profile_id = versions[told.content_hash]
+            item.record_id, item.profile_id, first, last = versions[told.content_hash]
             item.verdict = UNCHANGED
             item.newborn = item.profile_id in newborn
+            # An undated one only says that nothing changed.
+            item.is_again = told.is_dated and not first <= told.stated_at <= last
             continue
         if told.correction:
             item.verdict = CORRECTED
@@ -175,7 +189,7 @@ def _attach(source: Source, items: list[_Item]) -> None:
         item.newborn = profile_id in newborn
         item.record_id, item.profile_id = next(ids), profile_id
         of_id[told.external_id] = profile_id
-        versions[told.content_hash] = item.record_id, profile_id
+        versions[told.content_hash] = item.record_id, profile_id, told.stated_at, told.stated_at
         if told.card:
             holders[told.card].append((normalise.name_key(told.first_name), profile_id))
 
@@ -206,8 +220,7 @@ def _holder(told: Told, holders: Mapping[str, list[tuple[str, int]]]) -> int | N
 # --- What is written --------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Said:
+class _Said(NamedTuple):
     """A record as survivorship reads it, before it is a row."""
 
     pk: int
@@ -215,7 +228,7 @@ class _Said:
     source_id: int
     external_id: str
     content_hash: str
-    stated_at: datetime
+    last_stated_at: datetime
     first_name: str
     last_name: str
     birth_date: Any
@@ -226,7 +239,24 @@ class _Said:
     city: str
 
 
+class _Newborn:
+    """A profile before it is a row: what survivorship writes its values on."""
+
+    __slots__ = (
+        "birth_date",
+        "city",
+        "email",
+        "first_name",
+        "last_name",
+        "phone",
+        "postcode",
+        "provenance",
+        "street",
+    )
+
+
 VALUES = ("first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city")
+_values_of = attrgetter(*VALUES)
 
 
 def _write_newborns(source: Source, items: list[_Item], now: datetime) -> None:
@@ -237,15 +267,14 @@ def _write_newborns(source: Source, items: list[_Item], now: datetime) -> None:
         by_profile[item.profile_id].append(item)
     people, known, kept = [], [], []
     for profile_id, said in by_profile.items():
-        profile = Profile(pk=profile_id, public_id=uuid4())
-        profile.created_at = min(item.told.stated_at for item in said)
+        profile = _Newborn()
         records = [_said(source, item) for item in said]
         survivorship.unify(profile, survivorship.current_statements(records))
         cards = sorted({item.told.card for item in said} - {""})
         people.append(
             (
-                profile_id, profile.public_id, *(getattr(profile, name) for name in VALUES),
-                encode(profile.provenance).decode(), survivorship.search_text(profile, cards), profile.created_at,
+                profile_id, uuid4(), *_values_of(profile), encode(profile.provenance).decode(),
+                survivorship.search_text(profile, cards), min(item.told.stated_at for item in said),
             )
         )  # fmt: skip
         stores: dict[int, datetime] = {}
@@ -264,7 +293,7 @@ def _said(source: Source, item: _Item) -> _Said:
     told = item.told
     return _Said(
         item.record_id, source, source.pk, told.external_id, told.content_hash, told.stated_at,
-        *(getattr(told, name) for name in VALUES),
+        *_values_of(told),
     )  # fmt: skip
 
 
@@ -279,14 +308,20 @@ def _facts_of_newborns(
         yield facts.of_stranger(profile_id, store_id, region_of.get(store_id), _allowed(source, said, now))
 
 
+class _Answer(NamedTuple):
+    granted: bool
+    at: datetime
+    record_id: int
+    stream: tuple[int, str]
+
+
 def _allowed(source: Source, said: Sequence[_Item], now: datetime) -> dict[str, bool]:
     """channel -> what holds of it, by what these statements say."""
-    told: dict[str, list[ConsentChange]] = defaultdict(list)
+    told: dict[str, list[_Answer]] = defaultdict(list)
     for item in said:
-        if item.told.consents:
-            record = SourceRecord(pk=item.record_id, source=source, external_id=item.told.external_id)
-            for channel, granted, at, _wording in _consents(item.told, now):
-                told[channel].append(ConsentChange(record=record, granted=granted, at=at))
+        stream = source.pk, item.told.external_id
+        for channel, granted, at, _wording in _consents(item.told, now):
+            told[channel].append(_Answer(granted, at, item.record_id, stream))
     return {
         channel: consent_history.settle(sorted(changes, key=lambda c: (c.at, not c.granted))).granted
         for channel, changes in told.items()
@@ -298,14 +333,14 @@ def _write(source: Source, items: list[_Item], import_run: ImportRun | None, now
     write(
         SourceRecord,
         [
-            "id", "source_id", "external_id", "content_hash", "received_at", "stated_at", "store_id",
+            "id", "source_id", "external_id", "content_hash", "received_at", "stated_at", "last_stated_at", "store_id",
             "import_run_id", "line", "profile_id", "raw", *VALUES, "card",
         ],
         (
             (
-                item.record_id, source.pk, told.external_id, told.content_hash, now, told.stated_at, told.store_id,
-                run_id, told.line, item.profile_id, told.raw.decode(),
-                *(getattr(told, name) for name in VALUES), told.card,
+                item.record_id, source.pk, told.external_id, told.content_hash, now, told.stated_at, told.stated_at,
+                told.store_id, run_id, told.line, item.profile_id, told.raw.decode(),
+                *_values_of(told), told.card,
             )
             for item in items
             for told in (item.told,)
@@ -331,12 +366,39 @@ def _write(source: Source, items: list[_Item], import_run: ImportRun | None, now
     )
 
 
+def _note_dates(source: Source, items: list[_Item], now: datetime) -> None:
+    """A source said the same of another date: since when, and how lately, is what the record and its identifiers know.
+    The consents in it were given, or refused, once more."""
+    dates: dict[int, list[datetime]] = defaultdict(list)
+    for item in items:
+        dates[item.record_id].append(item.told.stated_at)
+    for record_id, told in dates.items():
+        first, last = min(told), max(told)
+        SourceRecord.objects.filter(pk=record_id).update(
+            stated_at=Least("stated_at", first), last_stated_at=Greatest("last_stated_at", last)
+        )
+        Identifier.objects.filter(record=record_id).update(
+            first_seen=Least("first_seen", first), last_seen=Greatest("last_seen", last)
+        )
+    ConsentChange.objects.bulk_create(
+        [
+            ConsentChange(
+                profile_id=item.profile_id, record_id=item.record_id, channel=channel, granted=granted, at=at,
+                wording=wording, actor=source.name,
+            )
+            for item in items
+            for channel, granted, at, wording in _consents(item.told, now)
+        ],
+        ignore_conflicts=True,
+    )  # fmt: skip
+
+
 def _identifiers(told: Told) -> list[tuple[str, str, str]]:
     found = (
-        (Identifier.Kind.EMAIL.value, told.email, told.email_key),
-        (Identifier.Kind.PHONE.value, told.phone, told.phone),
-        (Identifier.Kind.CARD.value, told.card, told.card),
-        (Identifier.Kind.CUSTOMER.value, told.customer_id, told.customer_id),
+        (EMAIL, told.email, told.email_key),
+        (PHONE, told.phone, told.phone),
+        (CARD, told.card, told.card),
+        (CUSTOMER, told.customer_id, told.customer_id),
     )
     return [identifier for identifier in found if identifier[2]]
 
@@ -345,7 +407,7 @@ def _consents(told: Told, received_at: datetime) -> list[tuple[str, bool, dateti
     """[(channel, granted, at, wording)]: of a yes and a no in one statement and moment the no is kept."""
     kept: dict[tuple[str, datetime], tuple[str, bool, datetime, str]] = {}
     for consent in told.consents:
-        if consent.channel in Channel.values:
+        if consent.channel in CHANNELS:
             at = min(consent.at or told.stated_at, received_at)
             before = kept.get((consent.channel, at))
             if before is None or before[1]:

@@ -44,6 +44,11 @@ class ConsentChange(StoreScoped):
     def __str__(self) -> str:
         return f"{self.channel}: {'yes' if self.granted else 'no'}"
 
+    @property
+    def stream(self) -> tuple[int, str] | None:
+        """Whose word it is: a customer of a source, or the person directly."""
+        return (self.record.source_id, self.record.external_id) if self.record else None
+
     @classmethod
     def visible_from(cls, stores):
         return models.Q(profile__in=ProfileStore.known_to(stores))

@@ -148,6 +148,9 @@ class SourceRecord(StoreScoped):
     stated_at = models.DateTimeField(
         _("stated"), help_text=_("When the source wrote it; the time of receipt if it does not say.")
     )
+    last_stated_at = models.DateTimeField(
+        _("stated again"), help_text=_("When the source last said the same, by its own date.")
+    )
     store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True, verbose_name=_("store"))
     import_run = models.ForeignKey(
         ImportRun, models.PROTECT, null=True, blank=True, related_name="records", verbose_name=_("import")
