@@ -294,7 +294,7 @@ class ImportRunAdmin(ScopedModelAdmin):
             original=import_run,
             import_run=import_run,
             job=job,
-            is_moving=import_run.is_moving and job.state not in Job.OVER,
+            is_moving=import_run.is_moving and job is not None and job.state not in Job.OVER,
             deeds=_deeds_open(import_run) if self.has_add_permission(request) else (),
             forecast=import_run.state == State.CHECKED and _shown(import_run.forecast),
             upload=_upload_of(import_run).token(),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models.functions import Greatest, Least
+from django.db.models.functions import Coalesce, Greatest, Least
 from django.utils import timezone
 
 from profiles import consent_history, facts, normalise, survivorship
@@ -162,7 +162,9 @@ def _attach(source: Source, items: list[_Item]) -> None:
     known: dict[str, dict[str, tuple[int, int, datetime, datetime]]] = defaultdict(dict)
     rows = SourceRecord.objects.filter(
         source=source, external_id__in={item.told.external_id for item in items}
-    ).values_list("external_id", "content_hash", "pk", "profile", "stated_at", "last_stated_at")
+    ).values_list(
+        "external_id", "content_hash", "pk", "profile", "stated_at", Coalesce("stated_again_at", "stated_at")
+    )
     for external_id, content_hash, *row in rows.order_by("pk"):
         known[external_id][content_hash] = tuple(row)
     holders = _holders_of_cards({item.told.card for item in items} - {""})
@@ -333,13 +335,13 @@ def _write(source: Source, items: list[_Item], import_run: ImportRun | None, now
     write(
         SourceRecord,
         [
-            "id", "source_id", "external_id", "content_hash", "received_at", "stated_at", "last_stated_at", "store_id",
+            "id", "source_id", "external_id", "content_hash", "received_at", "stated_at", "store_id",
             "import_run_id", "line", "profile_id", "raw", *VALUES, "card",
         ],
         (
             (
-                item.record_id, source.pk, told.external_id, told.content_hash, now, told.stated_at, told.stated_at,
-                told.store_id, run_id, told.line, item.profile_id, told.raw.decode(),
+                item.record_id, source.pk, told.external_id, told.content_hash, now, told.stated_at, told.store_id,
+                run_id, told.line, item.profile_id, told.raw.decode(),
                 *_values_of(told), told.card,
             )
             for item in items
@@ -375,7 +377,8 @@ def _note_dates(source: Source, items: list[_Item], now: datetime) -> None:
     for record_id, told in dates.items():
         first, last = min(told), max(told)
         SourceRecord.objects.filter(pk=record_id).update(
-            stated_at=Least("stated_at", first), last_stated_at=Greatest("last_stated_at", last)
+            stated_at=Least("stated_at", first),
+            stated_again_at=Greatest(Coalesce("stated_again_at", "stated_at"), last),
         )
         Identifier.objects.filter(record=record_id).update(
             first_seen=Least("first_seen", first), last_seen=Greatest("last_seen", last)

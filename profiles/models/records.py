@@ -148,8 +148,11 @@ class SourceRecord(StoreScoped):
     stated_at = models.DateTimeField(
         _("stated"), help_text=_("When the source wrote it; the time of receipt if it does not say.")
     )
-    last_stated_at = models.DateTimeField(
-        _("stated again"), help_text=_("When the source last said the same, by its own date.")
+    stated_again_at = models.DateTimeField(
+        _("stated again"),
+        null=True,
+        blank=True,
+        help_text=_("When the source last said the same, by its own date."),
     )
     store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True, verbose_name=_("store"))
     import_run = models.ForeignKey(
@@ -186,6 +189,10 @@ class SourceRecord(StoreScoped):
 
     def __str__(self) -> str:
         return f"{self.source_id}:{self.external_id}"
+
+    @property
+    def last_stated_at(self):
+        return self.stated_again_at or self.stated_at
 
     @classmethod
     def visible_from(cls, stores):
