@@ -61,8 +61,8 @@ def content_of(path: Path) -> Content:
                 return _of_zip(stream)
         if start.startswith(b"\x1f\x8b"):
             with gzip.open(path) as stream:
-                kind = _kind(stream.read(1024))
-            if kind != TEXT:
+                start = stream.read(1024)
+            if start.startswith((b"PK", b"\x1f\x8b")) or _kind(start) != TEXT:
                 raise Unreadable(_("the gzip does not hold a text: unpack it first"))
             return Content(TEXT, GZIP)
         kind = _kind(start)

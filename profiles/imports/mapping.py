@@ -343,7 +343,7 @@ def _weight(field: str, values: Sequence[str]) -> int:
 
 
 def _weight_of_number(field: str, values: Sequence[str]) -> int:
-    if _share(_matches(_MONEY), values) >= 0.8 or all(any(map(str.isspace, value)) for value in values):
+    if _share(_matches(_MONEY), values) >= 0.8 or all(" " in value and not _looks_numbered(value) for value in values):
         return _CONTRADICTS
     if len(values) >= 3 and len(set(values)) == 1:
         return _CONTRADICTS  # everybody the same
