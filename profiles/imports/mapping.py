@@ -253,7 +253,9 @@ def guess(header: Sequence[str], sample_rows: Sequence[Sequence[str]]) -> dict[s
             guesses[column] = Guess("external_id", found.confidence, found.others)
             taken.add("external_id")
         if found.field == "last_name" and not taken & {"first_name", "full_name"}:
-            values = [row[header.index(column)].strip() for row in sample_rows if header.index(column) < len(row)]
+            values = [
+                row[header.index(column)].strip() for row in sample_rows if header.index(column) < len(row)
+            ]
             if values and _share(_whole_name, values) >= 0.8:
                 guesses[column] = Guess("full_name", _BY_SHAPE, ("last_name",))
     for column in header:
@@ -343,7 +345,9 @@ def _weight(field: str, values: Sequence[str]) -> int:
 
 
 def _weight_of_number(field: str, values: Sequence[str]) -> int:
-    if _share(_matches(_MONEY), values) >= 0.8 or all(" " in value and not _looks_numbered(value) for value in values):
+    if _share(_matches(_MONEY), values) >= 0.8 or all(
+        " " in value and not _looks_numbered(value) for value in values
+    ):
         return _CONTRADICTS
     if len(values) >= 3 and len(set(values)) == 1:
         return _CONTRADICTS  # everybody the same
@@ -479,7 +483,9 @@ _EXPECTED: dict[str, Callable[[str], bool]] = {
     "phone": _matches(_PHONE),
     "postcode": lambda value: len(value) <= 12 and any(map(str.isdigit, value)),
     "street": lambda value: any(map(str.isalpha, value)) and "@" not in value,
-    "birth_date": lambda value: _DAY.fullmatch(value) is not None or birth_date(day_of_serial(value)) is not None,
+    "birth_date": lambda value: (
+        _DAY.fullmatch(value) is not None or birth_date(day_of_serial(value)) is not None
+    ),
     "stated_at": _dated,
     "consent_at": _dated,
     "city": _worded,

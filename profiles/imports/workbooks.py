@@ -191,8 +191,9 @@ def _parse(
                 raise Unreadable(_("the file is not a spreadsheet that can be read"))
             yield
         parser.Parse(b"", True)
-    except expat.ExpatError as broken:
-        raise Unreadable(_("the file is not a spreadsheet that can be read")) from broken
+    except expat.ExpatError as error:
+        yield  # what was found before it is sound
+        raise Unreadable(_("the file is not a spreadsheet that can be read")) from error
     yield
 
 

@@ -11,6 +11,7 @@ from profiles.imports.mapping import WrongMapping
 from profiles.models import ConsentChange, ImportRun, Profile, RejectedRow, Source, SourceRecord
 from tenants.network.models import AuditEvent, Job
 
+
 @pytest.fixture
 def write(tmp_path):
     """`write("a;b\\n1;2\\n", "cp1252")`: the path of a file with this content."""

@@ -120,7 +120,9 @@ FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("header", "rows", "fields"), [file[1:] for file in FILES], ids=[f[0] for f in FILES])
+@pytest.mark.parametrize(
+    ("header", "rows", "fields"), [file[1:] for file in FILES], ids=[f[0] for f in FILES]
+)
 def test_headers_as_they_come(header, rows, fields):
     found = guesses(header, *rows)
     assert {column: guess.field for column, guess in found.items()} == dict(zip(found, fields, strict=True))

@@ -3,29 +3,29 @@
 Whole files that are ugly stand in `ugly/corpus.py`.
 """
 
+import csv
+import gzip
+import io
 import json
-import os
 import subprocess
 import sys
-import threading
 import zipfile
-from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.conf import settings
-from django.utils import translation
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.reading import HEADER, measure, write_customers
 from profiles.imports import containers, lines, workbooks
-from profiles.imports.detect import SAMPLE_ROWS, Unreadable, charset_of, detect
+from profiles.imports.detect import Unreadable, charset_of, detect
 from profiles.imports.mapping import guess
 from profiles.imports.reading import MAX_LINE_CHARS, Refused, Row, rows
 from profiles.imports.statements import Reading
 from profiles.imports.values import NotUnderstood, first_and_last_name, moment, yes_or_no
-from tests.profiles.ugly.making import Cell, Sheet, xlsx, zipped
+from profiles.imports.workbooks import number_text
+from tests.profiles.ugly.making import Sheet, xls, xlsx
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -221,13 +221,43 @@ def test_silence_is_no_answer_and_a_riddle_is_refused():
         ("2024-07-01T10:00:00Z", "2024-07-01T10:00:00+00:00"),
         ("2024-07-01 10:00:00+02:00", "2024-07-01T08:00:00+00:00"),
         ("20240701", "2024-06-30T22:00:00+00:00"),
+        ("20240701101112", "2024-07-01T08:11:12+00:00"),
+        ("03/04/26", "2026-04-02T22:00:00+00:00"),
+        ("03.04.98", "1998-04-02T22:00:00+00:00"),
+        ("3 avril 2026", "2026-04-02T22:00:00+00:00"),
+        ("Vendredi 3 avril 2026 à 14h05", "2026-04-03T12:05:00+00:00"),
+        ("1er févr. 2026", "2026-01-31T23:00:00+00:00"),
+        ("3 April 2026 14:05:06", "2026-04-03T12:05:06+00:00"),
+        ("2026-04-03T10:11:12+02:00", "2026-04-03T08:11:12+00:00"),
+        ("2026-04-03 10:11:12 +0200", "2026-04-03T08:11:12+00:00"),
+        ("2026-04-03 10:11:12 UTC", "2026-04-03T10:11:12+00:00"),
+        ("01-03-2024 10:11:12", "2024-03-01T09:11:12+00:00"),
+        ("45355", "2024-03-03T23:00:00+00:00"),
+        ("45355,5", "2024-03-04T11:00:00+00:00"),
     ],
 )
 def test_moments_are_read_in_the_brands_zone(text, utc):
     assert moment(text, PARIS).isoformat() == utc
 
 
-@pytest.mark.parametrize("text", ["31/02/1984", "hier", "0000-00-00", "12/2024", "01/01/0001"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "31/02/1984",
+        "hier",
+        "0000-00-00",
+        "12/2024",
+        "01/01/0001",
+        "12,50",
+        "12.50 €",
+        "1 234,50",
+        "99999",
+        "12345678",
+        "3 avrul 2026",
+        "04/03/2026 10:11 PM",
+        "2990000000012",
+    ],
+)
 def test_impossible_dates_are_refused(text):
     with pytest.raises(NotUnderstood):
         moment(text, PARIS)
@@ -247,3 +277,253 @@ def test_whole_names_fall_apart(whole, parts):
     assert first_and_last_name(whole) == parts
 
 
+# --- Rows as statements -------------------------------------------------------------------------------------------
+
+MAPPING = {
+    "id": "external_id", "carte": "card", "nom": "last_name", "tel": "phone", "cp": "postcode", "né le": "birth_date",
+    "mail?": "consent_email", "pays": "ignore", "note": "ignore",
+}  # fmt: skip
+
+
+def statement_of(answers=None, **cells):
+    values = [cells.get(column.replace(" ", "_").rstrip("?"), "") for column in MAPPING]
+    return Reading.of(MAPPING, PARIS, answers).statement(Row(7, values, tuple(MAPPING)))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("carte", "2,99E+12"), ("carte", "2.99000000000001E+15"), ("id", "1E+20"), ("tel", "3.36E+10"),
+        ("nom", "#N/A"), ("nom", "#NOM?"), ("tel", "##########"), ("cp", "#VALEUR!"), ("nom", "=A1&B1"), ("id", "="),
+        ("mail?", "peut-être"),
+    ],
+)  # fmt: skip
+def test_what_a_spreadsheet_has_spoilt_is_refused_by_line_and_column(column, value):
+    refusal = statement_of(**{column.rstrip("?"): value})
+    assert isinstance(refusal, Refused)
+    assert (refusal.line, refusal.column, refusal.cells[column]) == (7, column, value)
+
+
+def test_what_is_spoilt_in_a_column_that_is_not_read_does_no_harm():
+    stated = statement_of(id="1", note="#N/A", pays="=cmd()")
+    assert stated.raw["note"] == "#N/A"
+
+
+@pytest.mark.parametrize(
+    ("field", "cells", "read"),
+    [
+        ("postcode", {"cp": '="01000"'}, "01000"),
+        ("phone", {"tel": "'+33612345678"}, "+33612345678"),
+        ("last_name", {"nom": "'t Hooft"}, "'t Hooft"),
+        ("last_name", {"nom": "# 12"}, "# 12"),
+        ("postcode", {"cp": "1000", "pays": "Belgique"}, "B-1000"),
+        ("postcode", {"cp": "1000", "pays": "France"}, "1000"),
+        ("birth_date", {"né_le": "31105"}, "1985-02-27"),
+        ("birth_date", {"né_le": "1985"}, "1985"),
+    ],
+)
+def test_what_is_certain_is_given_back(field, cells, read):
+    assert statement_of(**cells).fields[field] == read
+
+
+def test_words_that_a_person_explained_are_answers_in_their_column_alone():
+    assert isinstance(statement_of(mail="Jamais"), Refused)
+    answers = {"mail?": {"jamais": False, "À voir": None}}
+    (consent,) = statement_of(answers, mail="JAMAIS").consents
+    assert not consent.granted
+    assert statement_of(answers, mail="à voir").consents == ()
+    assert isinstance(statement_of({"note": {"jamais": False}}, mail="Jamais"), Refused)
+
+
+# --- The parts agree with the library -----------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.lists(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=5),
+        max_size=30,
+    ),
+    st.sampled_from([16, 64, 4096]),
+)  # fmt: skip
+def test_cells_are_those_of_the_csv_module_wherever_the_blocks_are_cut(table, block):
+    text = io.StringIO()
+    csv.writer(text, delimiter=";", lineterminator="\n").writerows(table)
+    content = text.getvalue().removeprefix("\ufeff").encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "BLOCK", block)
+        found = list(lines.records(lines.blocks(io.BytesIO(content), "utf-8"), ";"))
+    due = list(csv.reader(io.StringIO(content.decode(), newline=""), delimiter=";"))
+    assert [cells for _line, cells, _odd in found] == [row or [""] for row in due]
+    assert [line for line, _cells, _odd in found] == list(range(1, len(due) + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "shown"),
+    [
+        ("612345678", "", "612345678"),
+        ("612345678.0", "", "612345678"),
+        ("6.12345678E8", "", "612345678"),
+        ("0.30000000000000004", "", "0.3"),
+        ("999999999999999", "", "999999999999999"),
+        ("1000000000000000", "", "1.00000000000000E+15"),
+        ("-12.5", "", "-12.5"),
+        ("0.5", "percent", "50%"),
+        ("1000", 5, "01000"),
+        ("60", "date", "1900-02-28"),
+        ("61", "date", "1900-03-01"),
+        ("1", "date", "1900-01-01"),
+        ("0.5", "date", "12:00:00"),
+        ("45355.4999999", "date", "2024-03-04T12:00:00"),
+        ("3000000", "date", "#####"),
+    ],
+)
+def test_numbers_of_a_sheet_are_what_a_person_reads(text, shape, shown):
+    assert number_text(text, shape) == shown
+
+
+# --- In bounded memory ----------------------------------------------------------------------------------------------
+
+MOST_MEGABYTES = 300
+MB = 1024 * 1024
+
+
+def weighed(*paths: Path) -> dict:
+    """What came of the files, read one after the other in a process of their own; fails above the limit of memory."""
+    program = [sys.executable, "-m", "tests.profiles.ugly.weighing", *map(str, paths)]
+    done = subprocess.run(program, check=True, capture_output=True, cwd=Path(__file__).parents[2])
+    told = json.loads(done.stdout)
+    assert told["megabytes"] < MOST_MEGABYTES
+    assert told["helpers_megabytes"] < MOST_MEGABYTES
+    return told["files"]
+
+
+def hollow(path: Path, size: int) -> Path:
+    """A file whose second line is `size` bytes long; the disk holds hardly any of them."""
+    with path.open("wb") as stream:
+        stream.write(b"id;nom;ville\n")
+        stream.truncate(size)
+        stream.seek(size)
+        stream.write(b"\n2;Caron;Lyon\n")
+    return path
+
+
+def blown_up(
+    path: Path, part: str, before: bytes, filling: bytes, behind: bytes, times: int, **parts: str
+) -> Path:
+    """An XLSX one of whose parts unpacks to `times` megabytes."""
+    whole = io.BytesIO(xlsx(Sheet([["id", "nom"], ["1", "Noël"]])))
+    with (
+        zipfile.ZipFile(whole) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for info in source.infolist():
+            if info.filename != part:
+                archive.writestr(info.filename, source.read(info))
+        with archive.open(part, "w", force_zip64=True) as stream:
+            stream.write(before)
+            block = filling * (MB // len(filling))
+            for _ in range(times):
+                stream.write(block)
+            stream.write(behind)
+    return path
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+HEAD = b'<worksheet><sheetData><row r="1"><c t="inlineStr"><is><t>id</t></is></c><c t="inlineStr"><is><t>nom</t></is></c></row>'
+
+
+def test_what_is_large_is_read_or_refused_in_little_memory(tmp_path):
+    packed = tmp_path / "packed.csv.gz"
+    with gzip.open(packed, "wb", compresslevel=1) as stream:
+        stream.write(b"id;nom;ville\n2;Caron;Lyon\n")
+        for _ in range(100):
+            stream.write(b"x" * MB)
+    wide = tmp_path / "wide.csv"
+    wide.write_bytes(b"id;nom\n" + b";".join([b"x"] * 3_000_000) + b"\n1;Caron\n")
+    bomb = tmp_path / "bomb.xls"
+    bomb.write_bytes(xls([["id", "nom"]], {(65_535, 255): 1.0}))
+    told = weighed(
+        hollow(tmp_path / "hollow.csv", 300 * MB),
+        packed,
+        wide,
+        bomb,
+        blown_up(tmp_path / "cell.xlsx", SHEET, HEAD + b'<row r="2"><c t="inlineStr"><is><t>', b"x", b"</t></is></c></row></sheetData></worksheet>", 100),
+        blown_up(tmp_path / "attribute.xlsx", SHEET, HEAD + b'<row r="2"><c r="', b"A", b'"/></row></sheetData></worksheet>', 100),
+        blown_up(tmp_path / "texts.xlsx", "xl/sharedStrings.xml", b"<sst>", b"<si><t>" + b"x" * 114 + b"</t></si>", b"</sst>", 100),
+        blown_up(tmp_path / "text.xlsx", "xl/sharedStrings.xml", b"<sst><si><t>", b"x", b"</t></si></sst>", 100),
+    )  # fmt: skip
+    too_long = "is longer than 100000 characters"
+    assert told["hollow.csv"] == {"read": 1, "refused": [[2, too_long]]}
+    assert told["packed.csv.gz"] == {"read": 1, "refused": [[3, too_long]]}
+    assert told["wide.csv"] == {"read": 1, "refused": [[2, too_long]]}
+    assert "too large for its old format" in told["bomb.xls"]["unreadable"]
+    assert told["cell.xlsx"]["read"] == 1
+    assert "not a spreadsheet" in told["attribute.xlsx"]["unreadable"]
+    for name in ("texts.xlsx", "text.xlsx"):
+        assert "need more than 96 MB" in told[name]["unreadable"]
+
+
+@pytest.mark.slow
+def test_what_is_huge_is_read_or_refused_in_little_memory(tmp_path):
+    packed = tmp_path / "endless.csv.gz"
+    once = gzip.compress(b"x" * (64 * MB), compresslevel=1)
+    packed.write_bytes(gzip.compress(b"id;nom;ville\n") + once * 65)
+    told = weighed(
+        hollow(tmp_path / "hollow.csv", 10 * 1024 * MB),
+        packed,
+        blown_up(tmp_path / "part.xlsx", SHEET, HEAD, b"                ", b"</sheetData></worksheet>", 1025),
+    )
+    assert told["hollow.csv"]["read"] == 1
+    assert "more than 4096 MB" in told["endless.csv.gz"]["unreadable"]
+    assert "more than 1024 MB" in told["part.xlsx"]["unreadable"]
+
+
+def test_parts_are_counted_as_they_really_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "MAX_PART", 2 * MB)
+    path = blown_up(tmp_path / "a.xlsx", SHEET, HEAD, b" ", b"</sheetData></worksheet>", 3)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(Unreadable, match="2 MB"):
+        detect(path)
+
+
+def test_a_sheet_that_breaks_off_costs_what_stands_behind(write, monkeypatch):
+    table = [["id", "nom"], *([str(n), "Noël"] for n in range(1, 101))]
+    content = Sheet(table).content().replace('<row r="90">', "<row <<<")
+    path = write(xlsx(Sheet(xml=content)), name="broken.xlsx")
+    found = list(rows(path, detect(path)))
+    assert [item.line for item in found if isinstance(item, Row)][-1] <= 89
+    assert isinstance(found[-1], Refused)
+
+
+# --- Fast -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_customers_of_the_benchmark_are_always_the_same_and_are_understood(tmp_path):
+    one, two = tmp_path / "1.csv", tmp_path / "2.csv"
+    write_customers(one, 12_000, seed=5)
+    write_customers(two, 12_000, seed=5)
+    assert one.read_bytes() == two.read_bytes()
+    dialect = detect(one)
+    assert (dialect.header, dialect.delimiter, dialect.charset, dialect.lines) == (
+        HEADER,
+        ";",
+        "utf-8",
+        12_001,
+    )
+    mapping = {column: guess.field for column, guess in guess(dialect.header, dialect.sample_rows).items()}
+    assert [mapping[column] for column in HEADER] == (
+        "external_id ignore last_name first_name birth_date email phone street ignore postcode city ignore card"
+        " store_code stated_at consent_email consent_sms consent_at consent_wording ignore"
+    ).split()
+    reader = Reading.of(mapping, PARIS)
+    found = list(rows(one, dialect))
+    assert [item.line for item in found] == list(range(2, 12_002))
+    assert not any(isinstance(item, Refused) or isinstance(reader.statement(item), Refused) for item in found)
+
+
+@pytest.mark.slow
+def test_a_million_rows_take_seconds():
+    figures = measure(200_000)
+    # Half of what the documentation names: the machine may be busy.
+    assert figures["read_a_second"] > 125_000
+    assert figures["stated_a_second"] > 60_000

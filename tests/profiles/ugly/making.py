@@ -71,7 +71,9 @@ def _cell(value: Any, place: str) -> str:
     return f'<c r="{place}" t="inlineStr"><is><t>{escape(value)}</t></is></c>'
 
 
-def xlsx(*sheets: Sheet, from_1904: bool = False, shared: str = "", more: Mapping[str, str | bytes] | None = None) -> bytes:
+def xlsx(
+    *sheets: Sheet, from_1904: bool = False, shared: str = "", more: Mapping[str, str | bytes] | None = None
+) -> bytes:
     formats = "".join(
         f"<numFmt numFmtId={quoteattr(str(164 + n))} formatCode={quoteattr(code)}/>" for n, code in enumerate(FORMATS)
     )  # fmt: skip
@@ -130,7 +132,9 @@ def row(*cells: str, again: int = 1) -> str:
 
 def said(text: str, **attributes: Any) -> str:
     """A cell of an ODS: `said("12", office_value="12", office_value_type="float")`."""
-    told = "".join(f' {name.replace("_", ":", 1).replace("_", "-")}="{value}"' for name, value in attributes.items())
+    told = "".join(
+        f' {name.replace("_", ":", 1).replace("_", "-")}="{value}"' for name, value in attributes.items()
+    )
     return f"<table:table-cell{told}>{f'<text:p>{escape(text)}</text:p>' if text else ''}</table:table-cell>"
 
 
