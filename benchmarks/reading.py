@@ -23,10 +23,10 @@ HEADER = (
 WORDING = "J'accepte de recevoir les offres de l'enseigne"
 
 _FIRST_NAMES = (
-    ("Mme", "Marie Hélène Nathalie Isabelle Sylvie Françoise Zoé Léa Chloé Manon Camille Inès Jade Louise Alice Anaïs"
-     " Sophie Céline Aurélie Émilie Élodie Julie Laura Pauline Sarah Yasmine Fatima Aïcha Marie-Claire Anne-Sophie"),
-    ("M.", "Jean Pierre Michel André Philippe Nicolas Julien François René Gaël Loïc Noël Théo Hugo Lucas Louis Gabriel"
-     " Raphaël Jérôme Cédric Rémi Benoît Mathéo Mohamed Karim Jean-Pierre Jean-Marc Thomas Antoine Maxime"),
+    ("Mme", ("Marie Hélène Nathalie Isabelle Sylvie Françoise Zoé Léa Chloé Manon Camille Inès Jade Louise Alice Anaïs"
+     " Sophie Céline Aurélie Émilie Élodie Julie Laura Pauline Sarah Yasmine Fatima Aïcha Marie-Claire Anne-Sophie")),
+    ("M.", ("Jean Pierre Michel André Philippe Nicolas Julien François René Gaël Loïc Noël Théo Hugo Lucas Louis"
+     " Gabriel Raphaël Jérôme Cédric Rémi Benoît Mathéo Mohamed Karim Jean-Pierre Jean-Marc Thomas Antoine Maxime")),
 )  # fmt: skip
 _LAST_NAMES = (
     "Martin Bernard Dubois Thomas Robert Richard Petit Durand Leroy Moreau Simon Laurent Lefebvre Lefèvre Michel Garcia"
@@ -46,8 +46,9 @@ _TOWNS = (
     ("20000", "Ajaccio"), ("97400", "Saint-Denis"), ("25000", "Besançon"), ("37000", "Tours"), ("87000", "Limoges"),
 )  # fmt: skip
 _STREETS = (
-    "rue de la République", "avenue Jean-Jaurès", "bd Victor Hugo", "rue Pasteur", "place de l'Église", "rue des Écoles",
-    "impasse des Lilas", "chemin du Moulin", "rue du Maréchal Foch", "allée des Tilleuls", "route de Paris", "r. Gambetta",
+    "rue de la République", "avenue Jean-Jaurès", "bd Victor Hugo", "rue Pasteur", "place de l'Église",
+    "rue des Écoles", "impasse des Lilas", "chemin du Moulin", "rue du Maréchal Foch", "allée des Tilleuls",
+    "route de Paris", "r. Gambetta",
     "AV DU GAL DE GAULLE", "quai de l'Hôtel de Ville", "rue \"des Trois Frères\"",
 )  # fmt: skip
 _DOMAINS = (

@@ -80,13 +80,13 @@ def text_of(path: Path, content: Content) -> Iterator[BinaryIO]:
     """The text as a stream of bytes, unpacked on the way."""
     if content.packed == GZIP:
         with gzip.open(path) as stream:
-            yield stream  # type: ignore[misc]  # reads like a file opened for bytes
+            yield stream
     elif content.packed == ZIP:
         with zipfile.ZipFile(path) as archive, archive.open(content.member) as stream:
-            yield stream  # type: ignore[misc]
+            yield stream
     else:
         with Path(path).open("rb", buffering=0) as stream:
-            yield stream  # type: ignore[misc]
+            yield stream
 
 
 @contextmanager
@@ -150,7 +150,10 @@ def _other_things() -> tuple[tuple[tuple[bytes, ...], str], ...]:
             (b"\x89png", b"\xff\xd8\xff", b"gif8", b"ii*\0", b"mm\0*"),
             _("the file is a picture: a table is needed, as CSV or XLSX"),
         ),
-        ((b"rar!\x1a", b"7z\xbc\xaf", b"bzh91ay&sy", b"\xfd7zxz", b"\x28\xb5\x2f\xfd"), _("the file is packed: unpack it first")),
+        (
+            (b"rar!\x1a", b"7z\xbc\xaf", b"bzh91ay&sy", b"\xfd7zxz", b"\x28\xb5\x2f\xfd"),
+            _("the file is packed: unpack it first"),
+        ),
         (
             (b"<!doctype html", b"<html", b"<table", b"<meta", b"<head", b"<body"),
             _("the file is a web page that calls itself a spreadsheet: open it there and save it as XLSX or CSV"),

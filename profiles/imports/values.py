@@ -13,12 +13,12 @@ from django.utils.translation import gettext as _
 from profiles.imports.spreadsheet import FORMULA_STARTS
 
 _YES = frozenset(
-    "oui o yes y 1 true vrai x ok v accepte accord optin opted abonne inscrit subscribed granted consent actif active on"
-    .split()
+    "oui o yes y 1 true vrai x ok v accepte accord optin opted abonne inscrit subscribed granted consent actif active"
+    " on".split()
 ) | {"opt in", "d accord", "j accepte", "opt in actif", "optin actif", "opted in", "oui j accepte"}  # fmt: skip
 _NO = frozenset(
-    "non n no 0 false faux refuse refus optout desabonne desinscrit resilie unsubscribed denied stop inactif inactive off"
-    .split()
+    "non n no 0 false faux refuse refus optout desabonne desinscrit resilie unsubscribed denied stop inactif inactive"
+    " off".split()
 ) | {"opt out", "opt out actif", "opt in inactif", "optin inactif", "opted out", "non inscrit", "non abonne",
      "not subscribed", "never subscribed"}  # fmt: skip
 _NOT_SAID = frozenset({"", "nc", "nr", "nsp", "null", "none", "n a", "na", "inconnu", "unknown"})
@@ -131,10 +131,9 @@ def _read(text: str, zone: ZoneInfo) -> datetime:
     if _SERIAL.fullmatch(text) and _SERIALS[0] <= (days := float(text.replace(",", "."))) < _SERIALS[1]:
         return (datetime(1899, 12, 30) + timedelta(seconds=round(days * 86_400))).replace(tzinfo=zone)  # noqa: DTZ001
     if found := _IN_WORDS.fullmatch(plain(text)):
-        day, month_name, year, *clock = found.groups()
-        if month_name in _MONTHS:
-            hour, minute, second = (int(part or 0) for part in clock)
-            return datetime(int(year), _MONTHS[month_name], int(day), hour, minute, second, tzinfo=zone)
+        day, year, *clock = (int(part or 0) for part in found.group(1, 3, 4, 5, 6))
+        if found[2] in _MONTHS:
+            return datetime(year, _MONTHS[found[2]], day, clock[0], clock[1], clock[2], tzinfo=zone)
     text = _ZONE_APART.sub(lambda zone: f"{zone[1]}:{zone[2]}" if zone[1] else "+00:00", text)
     read = datetime.fromisoformat(text.replace("/", "-"))
     return read if read.tzinfo else read.replace(tzinfo=zone)
@@ -187,9 +186,9 @@ def exact(text: str) -> str:
 # Countries whose postcodes have four digits, as a French file calls them: theirs must not be taken for one of France
 # that lost its zero.
 _FOUR_DIGITS = {
-    "belgique": "B", "belgium": "B", "be": "B", "bel": "B", "suisse": "CH", "switzerland": "CH", "ch": "CH", "che": "CH",
-    "luxembourg": "L", "lu": "L", "lux": "L", "l": "L", "b": "B", "autriche": "A", "austria": "A", "at": "A",
-    "pays bas": "NL", "netherlands": "NL", "nl": "NL", "danemark": "DK", "denmark": "DK", "dk": "DK",
+    "belgique": "B", "belgium": "B", "be": "B", "bel": "B", "suisse": "CH", "switzerland": "CH", "ch": "CH",
+    "che": "CH", "luxembourg": "L", "lu": "L", "lux": "L", "l": "L", "b": "B", "autriche": "A", "austria": "A",
+    "at": "A", "pays bas": "NL", "netherlands": "NL", "nl": "NL", "danemark": "DK", "denmark": "DK", "dk": "DK",
 }  # fmt: skip
 
 

@@ -109,7 +109,8 @@ def _day(serial: float, *, from_1904: bool) -> str:
     if from_1904:
         moment = datetime(1904, 1, 1) + timedelta(days=serial)  # noqa: DTZ001 - a cell has no zone
     elif serial < 1:
-        return (datetime.min + timedelta(seconds=round(serial * 86_400) % 86_400)).time().isoformat()
+        moment = datetime(1900, 1, 1) + timedelta(seconds=round(serial * 86_400) % 86_400)  # noqa: DTZ001
+        return moment.time().isoformat()
     else:
         # Lotus believed in 29 February 1900, and Excel after it.
         moment = datetime(1899, 12, 31 if serial < 60 else 30) + timedelta(days=serial)  # noqa: DTZ001
@@ -120,7 +121,7 @@ def _day(serial: float, *, from_1904: bool) -> str:
 
 def _shape_of(code: str) -> str | int:
     """What a number format makes of a number."""
-    bare = re.sub(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', "", code.split(";")[0])
+    bare = re.sub(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', "", code.partition(";")[0])
     if re.search(r"[dmyhs]", bare, re.I) and "general" not in bare.lower():
         return "date"
     if "%" in bare:
@@ -217,8 +218,9 @@ class _Xlsx:
         self._archive = archive
         self._names = {name.lower(): name for name in archive.namelist()}
         self._book = min(
-            (name for name in self._names if name.endswith("workbook.xml")), key=lambda name: (name != "xl/workbook.xml", name)
-        )  # fmt: skip
+            (name for name in self._names if name.endswith("workbook.xml")),
+            key=lambda name: (name != "xl/workbook.xml", name),
+        )
         self._folder = self._book.rpartition("/")[0]
         self._targets: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
@@ -288,42 +290,14 @@ class _Xlsx:
         part = self._kinds.get("sharedStrings", f"{self._folder}/sharedstrings.xml")
         if part not in self._names:
             return []
-        texts: list[str] = []
-        pieces: list[str] = []
-        held = inside = spoken = 0
-
-        def start(tag, _attributes):
-            nonlocal inside, spoken
-            tag = _local(tag)
-            if tag == "si":
-                pieces.clear()
-            elif tag == "t":
-                inside = 1
-            elif tag == "rPh":  # how the text is pronounced
-                spoken = 1
-
-        def end(tag):
-            nonlocal inside, spoken, held
-            tag = _local(tag)
-            if tag == "t":
-                inside = 0
-            elif tag == "rPh":
-                spoken = 0
-            elif tag == "si":
-                texts.append("".join(pieces))
-                held += texts[-1].__sizeof__() + 8
-
-        def text(piece):
-            if inside and not spoken:
-                pieces.append(piece)
-
-        for _pause in _parse(self._blocks(part), start=start, end=end, text=text):
-            if held + sum(map(len, pieces)) > MAX_SHARED_TEXT:
+        reader = _TextsReader()
+        for _pause in _parse(self._blocks(part), start=reader.start, end=reader.end, text=reader.text):
+            if reader.held > MAX_SHARED_TEXT:
                 told = MAX_SHARED_TEXT // MB
                 raise Unreadable(
                     _("the texts of the spreadsheet need more than %s MB of memory: save it as CSV") % told
                 )
-        return texts
+        return reader.texts
 
     def _shapes(self) -> list[str | int]:
         part = self._kinds.get("styles", f"{self._folder}/styles.xml")
@@ -344,6 +318,40 @@ class _Xlsx:
                 )
                 shapes.append("1904" if shape == "date" and self._from_1904 else shape)
         return shapes
+
+
+class _TextsReader:
+    """What the parser tells of the texts that cells share; `held` is about how many bytes they take."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.held = 0
+        self._pieces: list[str] = []
+        self._inside = self._spoken = False
+
+    def start(self, tag: str, _attributes: dict[str, str]) -> None:
+        tag = _local(tag)
+        if tag == "si":
+            self._pieces.clear()
+        elif tag == "t":
+            self._inside = True
+        elif tag == "rPh":  # how the text is pronounced
+            self._spoken = True
+
+    def end(self, tag: str) -> None:
+        tag = _local(tag)
+        if tag == "t":
+            self._inside = False
+        elif tag == "rPh":
+            self._spoken = False
+        elif tag == "si":
+            self.texts.append("".join(self._pieces))
+            self.held += 64
+
+    def text(self, piece: str) -> None:
+        if self._inside and not self._spoken:
+            self._pieces.append(piece)
+            self.held += len(piece) if piece.isascii() else 2 * len(piece)
 
 
 class _SheetReader:
@@ -641,9 +649,7 @@ class _Old:
                     program.kill()
         if program.returncode:
             raise Unreadable(
-                _(
-                    "the file is not a spreadsheet that can be read, or one too large for its old format: save it as XLSX"
-                )
+                _("the spreadsheet cannot be read, or is too large for its old format: save it as XLSX")
             )
 
 

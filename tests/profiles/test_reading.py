@@ -3,6 +3,8 @@
 Whole files that are ugly stand in `ugly/corpus.py`.
 """
 
+# ruff: noqa: E501 - files made in a line
+
 import csv
 import gzip
 import io
@@ -18,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.reading import HEADER, measure, write_customers
-from profiles.imports import containers, lines, workbooks
+from profiles.imports import containers, lines
 from profiles.imports.detect import Unreadable, charset_of, detect
 from profiles.imports.mapping import guess
 from profiles.imports.reading import MAX_LINE_CHARS, Refused, Row, rows

@@ -1,5 +1,7 @@
 """Spreadsheets and archives put together byte by byte, so that they can be wrong in any way wanted."""
 
+# ruff: noqa: E501 - a table reads best with an entry in a line
+
 import gzip
 import io
 import struct
