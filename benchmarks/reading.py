@@ -151,7 +151,7 @@ def measure(rows: int = 1_000_000) -> dict:
         read = sum(1 for _row in reading.rows(path, dialect))
         took["read"] = time.perf_counter() - begun
 
-        guesses = mapping.guess(dialect.header, dialect.sample_rows)
+        guesses = mapping.guess(dialect.header, dialect.first_rows)
         reader = Reading.of(
             {column: guess.field for column, guess in guesses.items()}, ZoneInfo("Europe/Paris")
         )

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from benchmarks.reading import HEADER, measure, write_customers
 from profiles.imports import containers, lines
-from profiles.imports.detect import Unreadable, charset_of, detect
+from profiles.imports.detect import Unreadable, detect
 from profiles.imports.mapping import guess
 from profiles.imports.reading import MAX_LINE_CHARS, Refused, Row, rows
 from profiles.imports.statements import Reading
@@ -71,7 +71,7 @@ def test_charset_and_delimiter_are_found(write, charset, delimiter):
 
 def test_an_accent_on_the_last_line_decides_the_charset(write):
     path = write("id;nom\n" + "1;Martin\n" * 300_000 + "2;Lefèvre\n", "cp1252")
-    assert charset_of(path) == "cp1252"
+    assert detect(path).charset == "cp1252"
 
 
 @pytest.mark.parametrize("charset", ["cp1252", "mac_roman", "cp850"])
@@ -83,7 +83,7 @@ def test_legacy_charsets_are_told_apart_by_few_letters(write, charset, words):
     if charset == "cp850":
         words = words.replace("’", "'")
     path = write(f"NOM;PRENOM\n{words}\n{words.title()}\n", charset)
-    assert charset_of(path) == charset
+    assert detect(path).charset == charset
 
 
 def test_a_broken_byte_does_not_make_unicode_a_legacy_file(write):
@@ -512,7 +512,7 @@ def test_the_customers_of_the_benchmark_are_always_the_same_and_are_understood(t
         "utf-8",
         12_001,
     )
-    mapping = {column: guess.field for column, guess in guess(dialect.header, dialect.sample_rows).items()}
+    mapping = {column: guess.field for column, guess in guess(dialect.header, dialect.first_rows).items()}
     assert [mapping[column] for column in HEADER] == (
         "external_id ignore last_name first_name birth_date email phone street ignore postcode city ignore card"
         " store_code stated_at consent_email consent_sms consent_at consent_wording ignore"

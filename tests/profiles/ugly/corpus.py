@@ -92,8 +92,8 @@ FILES = [
     # Headers and what stands around the table
     Ugly("other-columns-half-way.csv", rows=[2, 3], refused=dict.fromkeys((4, 5, 6), "the columns change at line 4")),
     Ugly("more-columns-half-way.csv", rows=[2, 6], refused=dict.fromkeys((3, 4), "the columns change at line 3"),
-         notes=["comes again 1 times"]),
-    Ugly("header-again.csv", rows=[2, 4, 7], notes=["comes again 2 times"]),
+         notes=["repeat the header are passed over: 1"]),
+    Ugly("header-again.csv", rows=[2, 4, 7], notes=["repeat the header are passed over: 2"]),
     Ugly("trailer.csv", rows=[2, 3], refused={4: "below the table"}),
     Ugly("trailer-in-columns.csv", rows=[2], refused={3: "below the table", 4: "below the table"}),
     Ugly("trailer-of-a-till.csv", rows=[2], refused={3: "below the table", 4: "below the table"}),
