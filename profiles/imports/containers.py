@@ -118,7 +118,7 @@ def counted(stream, limit: int) -> Iterator[bytes]:
             return
         so_far += len(block)
         if so_far > limit:
-            raise Unreadable(_("the file unpacks to more than %s MB: send it as CSV") % (limit // MB))
+            raise Unreadable(_("the file unpacks to more than %s MB: send it as CSV") % max(limit // MB, 1))
         yield block
 
 

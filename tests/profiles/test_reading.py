@@ -442,6 +442,9 @@ def test_what_is_large_is_read_or_refused_in_little_memory(tmp_path):
             stream.write(b"x" * MB)
     wide = tmp_path / "wide.csv"
     wide.write_bytes(b"id;nom\n" + b";".join([b"x"] * 3_000_000) + b"\n1;Caron\n")
+    many_names = tmp_path / "names.xlsx"
+    names = "".join(f"<a{number}/>" for number in range(1_000_000))
+    many_names.write_bytes(xlsx(Sheet(xml=f"<worksheet><sheetData>{names}</sheetData></worksheet>")))
     bomb = tmp_path / "bomb.xls"
     bomb.write_bytes(xls([["id", "nom"]], {(65_535, 255): 1.0}))
     told = weighed(
@@ -452,6 +455,10 @@ def test_what_is_large_is_read_or_refused_in_little_memory(tmp_path):
         blown_up(tmp_path / "cell.xlsx", SHEET, HEAD + b'<row r="2"><c t="inlineStr"><is><t>', b"x", b"</t></is></c></row></sheetData></worksheet>", 100),
         blown_up(tmp_path / "attribute.xlsx", SHEET, HEAD + b'<row r="2"><c r="', b"A", b'"/></row></sheetData></worksheet>', 100),
         blown_up(tmp_path / "texts.xlsx", "xl/sharedStrings.xml", b"<sst>", b"<si><t>" + b"x" * 114 + b"</t></si>", b"</sst>", 100),
+        blown_up(tmp_path / "deep.xlsx", SHEET, HEAD, b"<a>", b"", 100),
+        blown_up(tmp_path / "sheets.xlsx", "xl/workbook.xml", b"<workbook><sheets>", b'<sheet name="a" r:id="rId1"/>', b"</sheets></workbook>", 100),
+        blown_up(tmp_path / "styles.xlsx", "xl/styles.xml", b"<styleSheet><numFmts>", b'<numFmt numFmtId="1"/>', b"</numFmts></styleSheet>", 100),
+        many_names,
         blown_up(tmp_path / "text.xlsx", "xl/sharedStrings.xml", b"<sst><si><t>", b"x", b"</t></si></sst>", 100),
     )  # fmt: skip
     too_long = "is longer than 100000 characters"
@@ -461,6 +468,10 @@ def test_what_is_large_is_read_or_refused_in_little_memory(tmp_path):
     assert "too large for its old format" in told["bomb.xls"]["unreadable"]
     assert told["cell.xlsx"]["read"] == 1
     assert "not a spreadsheet" in told["attribute.xlsx"]["unreadable"]
+    for name in ("deep.xlsx", "names.xlsx"):
+        assert "not a spreadsheet" in told[name]["unreadable"]
+    assert "more than 500 sheets" in told["sheets.xlsx"]["unreadable"]
+    assert "more than 8 MB" in told["styles.xlsx"]["unreadable"]
     for name in ("texts.xlsx", "text.xlsx"):
         assert "need more than 96 MB" in told[name]["unreadable"]
 
