@@ -66,6 +66,8 @@ class Dialect:
 
 def detect(path: Path, *, charset: str | None = None, delimiter: str | None = None) -> Dialect:
     """How the file is written; what the caller already knows is not guessed. Raises `Unreadable`."""
+    if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise Unreadable(_("a delimiter is one character, and no quotation mark"))
     content = content_of(path)
     if content.is_spreadsheet:
         return _spreadsheet(path, content)

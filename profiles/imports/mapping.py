@@ -237,7 +237,7 @@ def guess(header: Sequence[str], sample_rows: Sequence[Sequence[str]]) -> dict[s
     offers = []
     offered: dict[str, dict[str, int]] = {}
     for place, column in enumerate(header):
-        values = [row[place].strip() for row in sample_rows if place < len(row) and row[place].strip()]
+        values = [row[place].strip()[:200] for row in sample_rows if place < len(row) and row[place].strip()]
         offered[column] = _offers(column, values)
         for field, confidence in offered[column].items():
             offers.append((confidence, field != IGNORE, -place, column, field))

@@ -34,6 +34,7 @@ _WRAPPED = frozenset("='#")
 # Between the cells of a row when all are looked at at once; one that stands inside a cell costs time, nothing else.
 _BETWEEN = "\x1f"
 _MOST_ANSWERS = 1000
+_LONGEST_REMEMBERED = 500
 
 Answers = Mapping[str, Mapping[str, bool | None]]
 
@@ -156,7 +157,10 @@ class Reading:
         if not answers:
             return ()
         at = self._moment(cells, "consent_at") or stated_at
-        return _consents(tuple(answers), at, cells.get("consent_wording", ""))
+        wording = cells.get("consent_wording", "")
+        if len(wording) > _LONGEST_REMEMBERED:
+            return _consents.__wrapped__(tuple(answers), at, wording)
+        return _consents(tuple(answers), at, wording)
 
     def _answer(self, field: str, text: str, known: dict[str, bool | None]) -> bool | None:
         words, word = self._answers.get(self.columns[field], {}), plain(text)

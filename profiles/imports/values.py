@@ -35,9 +35,19 @@ def plain(text: str) -> str:
     return " ".join(letters.split())
 
 
-@lru_cache(maxsize=8192)
+# What is longer is neither an answer nor a date, and is not to be remembered.
+_LONGEST = 100
+
+
 def yes_or_no(text: str) -> bool | None:
     """An answer in French or English; None where nothing was said. Raises `NotUnderstood`: no answer is guessed."""
+    if len(text) > _LONGEST:
+        raise NotUnderstood(_("«%s» says neither yes nor no") % text.strip()[:40])
+    return _yes_or_no(text)
+
+
+@lru_cache(maxsize=8192)
+def _yes_or_no(text: str) -> bool | None:
     word = plain(text)
     if word in _NOT_SAID:
         return None
@@ -66,7 +76,7 @@ def unknown_answers(
     unknown: dict[str, Counter[str]] = {}
     for row in rows:
         for column in row if wanted is None else wanted:
-            word = row.get(column, "").strip()
+            word = row.get(column, "").strip()[:_LONGEST]
             try:
                 yes_or_no(word)
             except NotUnderstood:
@@ -101,13 +111,19 @@ _MONTHS = {
 _ZONE_APART = re.compile(r" (?:UTC|GMT|Z|([+-]\d{2}):?(\d{2}))$")
 
 
-@lru_cache(maxsize=8192)
 def moment(text: str, zone: ZoneInfo) -> datetime | None:
     """A day or a moment, in UTC; one without a zone of its own is read in `zone`, day before month as in France.
 
     `03/04/26`, `3 avril 2026`, `2026-04-03T10:11:12+02:00`, `20260403`, and the number that a spreadsheet makes of a
     date. None for an empty cell. Raises `NotUnderstood`.
     """
+    if len(text) > _LONGEST:
+        raise NotUnderstood(_("«%s» is no date") % text[:40])
+    return _moment(text, zone)
+
+
+@lru_cache(maxsize=8192)
+def _moment(text: str, zone: ZoneInfo) -> datetime | None:
     text = " ".join(text.split())
     if not text:
         return None

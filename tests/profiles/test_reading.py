@@ -27,7 +27,7 @@ from profiles.imports.reading import MAX_LINE_CHARS, Refused, Row, rows
 from profiles.imports.statements import Reading
 from profiles.imports.values import NotUnderstood, first_and_last_name, moment, yes_or_no
 from profiles.imports.workbooks import number_text
-from tests.profiles.ugly.making import Sheet, xls, xlsx
+from tests.profiles.ugly.making import Cell, Sheet, gzipped, ods, row, said, table, xls, xlsx, zipped
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -383,6 +383,84 @@ def test_numbers_of_a_sheet_are_what_a_person_reads(text, shape, shown):
     assert number_text(text, shape) == shown
 
 
+def answers_of(content: bytes, folder: Path) -> None:
+    path = folder / "fuzzed"
+    path.write_bytes(content)
+    try:
+        dialect = detect(path)
+    except Unreadable:
+        return
+    told = list(rows(path, dialect))
+    found = [item.line for item in told]
+    assert found == sorted(set(found))
+    reader = Reading.of(
+        {column: found.field for column, found in guess(dialect.header, dialect.first_rows).items()}, PARIS
+    )
+    for item in told:
+        if isinstance(item, Row):
+            reader.statement(item)
+
+
+WHOLE = {
+    "xlsx": xlsx(
+        Sheet([["id", "nom", "date"], ["1", "Noël", Cell(45355, style=1)], ["2", Cell(0, "s"), True]], merged=["C2:C3"]),
+        shared="<si><t>Caron</t></si>",
+    ),
+    "ods": ods(table([row(said("id"), said("nom")), row(said("1", office_value_type="float", office_value="1"), said("Noël"))])),
+    "zip": zipped({"a.csv": b"id;nom\n1;Caron\n2;Martin\n"}),
+    "gzip": gzipped(b"id;nom\n1;Caron\n2;Martin\n"),
+    "text": 'sep=;\nid;nom;"opt-in e-mail"\n1;"Noël";oui\n2;"Ca\nron";non\n'.encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(kind, data, tmp_path_factory):
+    content = bytearray(WHOLE[kind])
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    end = data.draw(st.sampled_from([len(content), len(content), data.draw(st.integers(0, len(content)))]))
+    answers_of(bytes(content[:end]), tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "ods"])
+@given(data=st.data())
+def test_damaged_xml_is_read_or_refused_and_nothing_else(kind, data, tmp_path_factory):
+    with zipfile.ZipFile(io.BytesIO(WHOLE[kind])) as archive:
+        parts = {name: bytearray(archive.read(name)) for name in archive.namelist()}
+    part = parts[data.draw(st.sampled_from(sorted(parts)))]
+    for _ in range(data.draw(st.integers(1, 3))):
+        if part:
+            at = data.draw(st.integers(0, len(part) - 1))
+            part[at : at + data.draw(st.integers(0, 6))] = data.draw(
+                st.sampled_from(
+                    [b"", b"9", b"-1", b'"', b"<", b"1e999", b"nan", b"s", b"99999999999", b' r="B2"']
+                )
+            )
+    answers_of(
+        zipped({name: bytes(content) for name, content in parts.items()}), tmp_path_factory.getbasetemp()
+    )
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read_or_refused_and_nothing_else(tmp_path_factory, content):
+    answers_of(content, tmp_path_factory.getbasetemp())
+
+
+@given(
+    st.text(st.sampled_from("a1;,\t|\"\n\r é\0@/.-=#+'€"), max_size=200),
+    st.sampled_from(["utf-8", "utf-16", "utf-16-le", "cp1252"]),
+)
+def test_any_table_is_read_or_refused_and_nothing_else(tmp_path_factory, text, charset):
+    answers_of(text.encode(charset), tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("delimiter", [";;", '"', "\n"])
+def test_a_delimiter_that_is_none_is_refused(write, delimiter):
+    with pytest.raises(Unreadable, match="one character"):
+        detect(write("id;nom\n1;Martin\n"), delimiter=delimiter)
+
+
 # --- In bounded memory ----------------------------------------------------------------------------------------------
 
 MOST_MEGABYTES = 300
@@ -443,7 +521,7 @@ def test_what_is_large_is_read_or_refused_in_little_memory(tmp_path):
     wide = tmp_path / "wide.csv"
     wide.write_bytes(b"id;nom\n" + b";".join([b"x"] * 3_000_000) + b"\n1;Caron\n")
     many_names = tmp_path / "names.xlsx"
-    names = "".join(f"<a{number}/>" for number in range(1_000_000))
+    names = "".join(f"<a{number}/>" for number in range(500_000))
     many_names.write_bytes(xlsx(Sheet(xml=f"<worksheet><sheetData>{names}</sheetData></worksheet>")))
     bomb = tmp_path / "bomb.xls"
     bomb.write_bytes(xls([["id", "nom"]], {(65_535, 255): 1.0}))
@@ -452,12 +530,12 @@ def test_what_is_large_is_read_or_refused_in_little_memory(tmp_path):
         packed,
         wide,
         bomb,
-        blown_up(tmp_path / "cell.xlsx", SHEET, HEAD + b'<row r="2"><c t="inlineStr"><is><t>', b"x", b"</t></is></c></row></sheetData></worksheet>", 100),
-        blown_up(tmp_path / "attribute.xlsx", SHEET, HEAD + b'<row r="2"><c r="', b"A", b'"/></row></sheetData></worksheet>', 100),
+        blown_up(tmp_path / "cell.xlsx", SHEET, HEAD + b'<row r="2"><c t="inlineStr"><is><t>', b"x", b"</t></is></c></row></sheetData></worksheet>", 250),
+        blown_up(tmp_path / "attribute.xlsx", SHEET, HEAD + b'<row r="2"><c r="', b"A", b'"/></row></sheetData></worksheet>', 250),
         blown_up(tmp_path / "texts.xlsx", "xl/sharedStrings.xml", b"<sst>", b"<si><t>" + b"x" * 114 + b"</t></si>", b"</sst>", 100),
-        blown_up(tmp_path / "deep.xlsx", SHEET, HEAD, b"<a>", b"", 100),
-        blown_up(tmp_path / "sheets.xlsx", "xl/workbook.xml", b"<workbook><sheets>", b'<sheet name="a" r:id="rId1"/>', b"</sheets></workbook>", 100),
-        blown_up(tmp_path / "styles.xlsx", "xl/styles.xml", b"<styleSheet><numFmts>", b'<numFmt numFmtId="1"/>', b"</numFmts></styleSheet>", 100),
+        blown_up(tmp_path / "deep.xlsx", SHEET, HEAD, b"<a>", b"", 30),
+        blown_up(tmp_path / "sheets.xlsx", "xl/workbook.xml", b"<workbook><sheets>", b'<sheet name="a" r:id="rId1"/>', b"</sheets></workbook>", 30),
+        blown_up(tmp_path / "styles.xlsx", "xl/styles.xml", b"<styleSheet><numFmts>", b'<numFmt numFmtId="1"/>', b"</numFmts></styleSheet>", 30),
         many_names,
         blown_up(tmp_path / "text.xlsx", "xl/sharedStrings.xml", b"<sst><si><t>", b"x", b"</t></si></sst>", 100),
     )  # fmt: skip
