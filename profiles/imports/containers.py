@@ -32,7 +32,11 @@ MAX_OLD_SPREADSHEET = 24 * MB
 TEXT, XLSX, ODS, OLD = "text", "xlsx", "ods", "xls"
 ZIP, GZIP = "zip", "gzip"
 
-_BROKEN = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError)
+# What the libraries raise for a file that is damaged or written in a way that they do not know.
+BROKEN = (
+    OSError, EOFError, LookupError, NotImplementedError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 class Unreadable(ValueError):
@@ -71,7 +75,7 @@ def content_of(path: Path) -> Content:
         return Content(kind)
     except Unreadable:
         raise
-    except _BROKEN as broken:
+    except BROKEN as broken:
         raise Unreadable(_("the file is cut short or damaged")) from broken
 
 
@@ -112,7 +116,7 @@ def counted(stream, limit: int) -> Iterator[bytes]:
     while True:
         try:
             block = stream.read(BLOCK)
-        except _BROKEN as broken:
+        except BROKEN as broken:
             raise Unreadable(_("the file is cut short or damaged")) from broken
         if not block:
             return

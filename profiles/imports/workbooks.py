@@ -73,7 +73,7 @@ def workbook(path: Path, content: Content) -> Iterator[Workbook]:
                 pass
             with containers.parts_of(stream) as archive:
                 yield _Ods(archive) if content.kind == containers.ODS else _Xlsx(archive)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, OverflowError) as broken:
+    except (*containers.BROKEN, OverflowError) as broken:
         if isinstance(broken, Unreadable):
             raise
         raise Unreadable(_("the file is not a spreadsheet that can be read")) from broken
