@@ -1,4 +1,4 @@
-"""For tests whose rows are really committed, because a browser or another process has to see them: import both fixtures.
+"""For tests whose rows are really committed, because a browser or another process sees them: import both fixtures.
 
 Pytest-django would flush the tables of public after such a test, and brands with them: their rows are kept here, and
 every other row of public and of the brand is removed. Schemas stay as they are.

@@ -32,7 +32,11 @@ MAX_OLD_SPREADSHEET = 24 * MB
 TEXT, XLSX, ODS, OLD = "text", "xlsx", "ods", "xls"
 ZIP, GZIP = "zip", "gzip"
 
-_BROKEN = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError)
+# What the libraries raise for a file that is damaged or written in a way that they do not know.
+BROKEN = (
+    OSError, EOFError, LookupError, NotImplementedError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 class Unreadable(ValueError):
@@ -61,8 +65,8 @@ def content_of(path: Path) -> Content:
                 return _of_zip(stream)
         if start.startswith(b"\x1f\x8b"):
             with gzip.open(path) as stream:
-                kind = _kind(stream.read(1024))
-            if kind != TEXT:
+                start = stream.read(1024)
+            if start.startswith((b"PK", b"\x1f\x8b")) or _kind(start) != TEXT:
                 raise Unreadable(_("the gzip does not hold a text: unpack it first"))
             return Content(TEXT, GZIP)
         kind = _kind(start)
@@ -71,7 +75,7 @@ def content_of(path: Path) -> Content:
         return Content(kind)
     except Unreadable:
         raise
-    except _BROKEN as broken:
+    except BROKEN as broken:
         raise Unreadable(_("the file is cut short or damaged")) from broken
 
 
@@ -80,13 +84,13 @@ def text_of(path: Path, content: Content) -> Iterator[BinaryIO]:
     """The text as a stream of bytes, unpacked on the way."""
     if content.packed == GZIP:
         with gzip.open(path) as stream:
-            yield stream  # type: ignore[misc]  # reads like a file opened for bytes
+            yield stream
     elif content.packed == ZIP:
         with zipfile.ZipFile(path) as archive, archive.open(content.member) as stream:
-            yield stream  # type: ignore[misc]
+            yield stream
     else:
         with Path(path).open("rb", buffering=0) as stream:
-            yield stream  # type: ignore[misc]
+            yield stream
 
 
 @contextmanager
@@ -112,13 +116,13 @@ def counted(stream, limit: int) -> Iterator[bytes]:
     while True:
         try:
             block = stream.read(BLOCK)
-        except _BROKEN as broken:
+        except BROKEN as broken:
             raise Unreadable(_("the file is cut short or damaged")) from broken
         if not block:
             return
         so_far += len(block)
         if so_far > limit:
-            raise Unreadable(_("the file unpacks to more than %s MB: send it as CSV") % (limit // MB))
+            raise Unreadable(_("the file unpacks to more than %s MB: send it as CSV") % max(limit // MB, 1))
         yield block
 
 
@@ -150,7 +154,10 @@ def _other_things() -> tuple[tuple[tuple[bytes, ...], str], ...]:
             (b"\x89png", b"\xff\xd8\xff", b"gif8", b"ii*\0", b"mm\0*"),
             _("the file is a picture: a table is needed, as CSV or XLSX"),
         ),
-        ((b"rar!\x1a", b"7z\xbc\xaf", b"bzh91ay&sy", b"\xfd7zxz", b"\x28\xb5\x2f\xfd"), _("the file is packed: unpack it first")),
+        (
+            (b"rar!\x1a", b"7z\xbc\xaf", b"bzh91ay&sy", b"\xfd7zxz", b"\x28\xb5\x2f\xfd"),
+            _("the file is packed: unpack it first"),
+        ),
         (
             (b"<!doctype html", b"<html", b"<table", b"<meta", b"<head", b"<body"),
             _("the file is a web page that calls itself a spreadsheet: open it there and save it as XLSX or CSV"),

@@ -29,8 +29,7 @@ CHARSETS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", *LEGACY_CH
 HEAD = 64 * 1024
 SAMPLE_ROWS = 5
 MAX_COLUMNS = 500
-# Rows of a spreadsheet that are looked at to find its header.
-_FIRST_ROWS = 50
+FIRST_ROWS = 50
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _HIGH_BYTES = bytes(range(128, 256))
@@ -47,7 +46,8 @@ Found = list[tuple[int, list[str]]]
 class Dialect:
     """How a file is written. `header_line` is the line of the header row, 0 where there is none and the columns are
     named by their place; `lines` counts the lines of the file and only estimates its rows. `sheet` is the sheet that is
-    read of a spreadsheet; `notes` say what a person should know: a sheet passed over, a header that comes again."""
+    read of a spreadsheet; `notes` say what a person should know: a sheet passed over, a header that comes again.
+    `sample_rows` are few enough to be shown, `first_rows` enough to be judged (`mapping.guess`)."""
 
     charset: str
     delimiter: str
@@ -57,6 +57,7 @@ class Dialect:
     lines: int = 0
     sheet: str = ""
     notes: tuple[str, ...] = ()
+    first_rows: tuple[tuple[str, ...], ...] = ()
 
     @property
     def is_spreadsheet(self) -> bool:
@@ -65,25 +66,13 @@ class Dialect:
 
 def detect(path: Path, *, charset: str | None = None, delimiter: str | None = None) -> Dialect:
     """How the file is written; what the caller already knows is not guessed. Raises `Unreadable`."""
+    if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise Unreadable(_("a delimiter is one character, and no quotation mark"))
     content = content_of(path)
     if content.is_spreadsheet:
         return _spreadsheet(path, content)
     with text_of(path, content) as stream:
         return _text(stream, content, None if charset == SPREADSHEET else charset, delimiter)
-
-
-def charset_of(path: Path) -> str:
-    """The charset by its byte order mark; else UTF-8 where the bytes allow it; else the likeliest legacy charset.
-
-    A UTF-8 file with a few broken bytes stays UTF-8 (those lines are refused when they are read); a file whose bytes
-    beyond ASCII mostly break UTF-8 is a legacy one.
-    """
-    content = content_of(path)
-    with text_of(path, content) as stream:
-        survey = _Survey()
-        for block in counted(stream, _limit(content)):
-            survey.take(block)
-    return survey.charset()
 
 
 # --- Text ---------------------------------------------------------------------------------------------------------
@@ -105,7 +94,8 @@ def _text(stream: BinaryIO, content: Content, charset: str | None, delimiter: st
     charset = charset or survey.charset()
     found = _layout(head, charset, delimiter)
     return Dialect(
-        charset, found.delimiter, found.header, found.sample, found.header_line, survey.lines, notes=survey.notes()
+        charset, found.delimiter, found.header, found.rows[:SAMPLE_ROWS], found.header_line, survey.lines,
+        notes=survey.notes(), first_rows=found.rows,
     )  # fmt: skip
 
 
@@ -118,7 +108,7 @@ class _Layout:
     delimiter: str
     header_line: int
     header: tuple[str, ...]
-    sample: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def _layout(head: bytes, charset: str, delimiter: str | None) -> _Layout:
@@ -142,8 +132,8 @@ def _layout(head: bytes, charset: str, delimiter: str | None) -> _Layout:
     if not rows:
         raise Unreadable(_("the file is empty"))
     header_line, header, place = _header(rows)
-    sample = tuple(tuple(row) for _line, row in rows[place : place + SAMPLE_ROWS])
-    return _Layout(delimiter, header_line, header, sample)
+    first_rows = tuple(tuple(row) for _line, row in rows[place : place + FIRST_ROWS])
+    return _Layout(delimiter, header_line, header, first_rows)
 
 
 def _refuse_first_line(head: bytes, delimiter: str | None) -> None:
@@ -159,7 +149,12 @@ def _too_wide(columns: int | str) -> Unreadable:
 
 
 class _Survey:
-    """What only the whole file tells: its charset, how many lines it has, how often its header comes again."""
+    """What only the whole file tells: its charset, how many lines it has, how often its header comes again.
+
+    The charset is the one of the byte order mark; else UTF-8 where the bytes allow it; else the likeliest legacy one. A
+    UTF-8 file with a few broken bytes stays UTF-8 (those lines are refused when they are read); a file whose bytes
+    beyond ASCII mostly break UTF-8 is a legacy one.
+    """
 
     def __init__(self, charset: str | None = None, header: bytes = b""):
         self.lines = self._good = self._bad = self._repeated = 0
@@ -215,7 +210,7 @@ class _Survey:
 
     def notes(self) -> tuple[str, ...]:
         if self._repeated > 1:
-            told = _("The header row comes again %s times further down: those rows are passed over.")
+            told = _("Rows further down that only repeat the header are passed over: %s.")
             return (told % (self._repeated - 1),)
         return ()
 
@@ -254,12 +249,8 @@ def _raw_line(head: bytes, line: int) -> bytes:
     return raw if len(raw) > 8 else b""
 
 
-def delimiter_of(head: str) -> str:
-    """The delimiter by which most rows have as many cells as the widest usual row; `;` where none divides."""
-    return _delimiter(head.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-
-
 def _delimiter(texts: Sequence[str]) -> str:
+    """The delimiter by which most rows have as many cells as the widest usual row; `;` where none divides."""
     votes = {}
     for delimiter in DELIMITERS:
         widths = [len(row) for _line, row in _rows(texts, delimiter) if any(row)]
@@ -357,9 +348,10 @@ def _spreadsheet(path: Path, content: Content) -> Dialect:
         p for p, (_line, row) in enumerate(rows) if sum(bool(cell.strip()) for cell in row) >= min(filled, 2)
     )
     header_line, header, first = _header(rows[place:])
-    sample = tuple(tuple(row) for _line, row in rows[place + first : place + first + SAMPLE_ROWS])
+    first_rows = tuple(tuple(row) for _line, row in rows[place + first :])
     return Dialect(
-        SPREADSHEET, "", header, sample, header_line, max(sheet.rows, len(rows)), sheet.name, _about(sheet, sheets)
+        SPREADSHEET, "", header, first_rows[:SAMPLE_ROWS], header_line, max(sheet.rows, len(rows)), sheet.name,
+        _about(sheet, sheets), first_rows,
     )  # fmt: skip
 
 
@@ -368,7 +360,7 @@ def _sheet_to_read(book: Workbook, sheets: Sequence[Sheet]) -> tuple[Sheet, Foun
     for sheet in sheets:
         if not sheet.hidden:
             filled = (found for found in book.rows(sheet) if any(cell.strip() for cell in found[1]))
-            rows = list(islice(filled, _FIRST_ROWS))
+            rows = list(islice(filled, FIRST_ROWS))
             if rows:
                 return sheet, rows
     if any(sheet.hidden for sheet in sheets):

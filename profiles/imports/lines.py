@@ -105,10 +105,10 @@ def records(found: Iterator[Lines], delimiter: str) -> Iterator[tuple[int, list[
     line = 0
     held: list[str | None] = []
     held_odd = False
-    for lines, odd in chain(found, ((None, False),)):
-        last = lines is None
-        lines = held + (lines or [])
-        odd = odd or held_odd
+    for block, block_odd in chain(found, ((None, False),)):
+        last = block is None
+        lines = held + (block or [])
+        odd = block_odd or held_odd
         held, held_odd = [], False
         place, count = 0, len(lines)
         while place < count:
@@ -122,7 +122,7 @@ def records(found: Iterator[Lines], delimiter: str) -> Iterator[tuple[int, list[
                 place += 1
                 yield line, text.split(delimiter), odd
             else:
-                cells, used = rows.quoted(lines, place, last)
+                cells, used = rows.quoted(text, lines, place, last)
                 if not used:
                     held, held_odd = lines[place:], odd
                     break
@@ -139,14 +139,15 @@ class _Rows:
         self._strict = csv.reader((), delimiter=delimiter, strict=True).dialect
         self._lenient = csv.reader((), delimiter=delimiter).dialect
 
-    def quoted(self, lines: list[str | None], place: int, last: bool) -> tuple[list[str] | str, int]:
+    def quoted(
+        self, first: str, lines: list[str | None], place: int, last: bool
+    ) -> tuple[list[str] | str, int]:
         """The cells of the row that begins there, or why there are none, and how many lines it takes; 0 lines where
         the next block has to be known."""
         try:
-            for cells in csv.reader((lines[place],), self._strict):
-                return cells, 1
+            return next(csv.reader((first,), self._strict)), 1
         except csv.Error:
-            pass
+            pass  # it goes on behind this line, or is written carelessly
         window: list[str] = []
         for text in lines[place : place + MAX_ROW_LINES]:
             if text is None:

@@ -19,107 +19,102 @@ COUNTRIES = frozenset({"pays", "country", "code pays", "country code", "libelle 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "external_id": (
         "code tiers", "tiers", "code fiche", "no fiche", "euid", "leid", "identifiant externe", "code contact",
-        "customer code", "id personne", "contact ref",
-        "id", "identifiant", "identifiant client", "identifiant unique", "id client", "external id", "no client",
-        "num client", "numero client", "numero de client", "n client", "code client", "ref client",
-        "reference client", "reference", "customer id", "client id", "customer number", "contact id", "user id",
-        "uid", "id participation", "id contact", "id externe", "record id",
+        "customer code", "id personne", "contact ref", "id", "identifiant", "identifiant client",
+        "identifiant unique", "id client", "external id", "no client", "num client", "numero client",
+        "numero de client", "n client", "code client", "ref client", "reference client", "reference", "customer id",
+        "client id", "customer number", "contact id", "user id", "uid", "id participation", "id contact",
+        "id externe", "record id",
     ),
     "customer_id": (
-        "numero abonne", "no compte",
-        "numero client", "numero de client", "num client", "no client", "n client", "code client",
-        "customer number", "customer no", "compte client", "numero de compte", "account number",
+        "numero abonne", "no compte", "numero client", "numero de client", "num client", "no client", "n client",
+        "code client", "customer number", "customer no", "compte client", "numero de compte", "account number",
     ),
     "first_name": (
-        "pren", "fname",
-        "prenom", "prenoms", "prenom client", "first name", "firstname", "given name", "forename"),
+        "pren", "fname", "prenom", "prenoms", "prenom client", "first name", "firstname", "given name", "forename",
+    ),
     "last_name": (
-        "nom de naissance", "nom marital", "raison sociale", "lname",
-        "nom", "nom de famille", "nom client", "nom usuel", "last name", "lastname", "surname", "family name",
+        "nom de naissance", "nom marital", "raison sociale", "lname", "nom", "nom de famille", "nom client",
+        "nom usuel", "last name", "lastname", "surname", "family name",
     ),
     "full_name": (
-        "nom et prenoms", "identite", "designation client", "display name",
-        "nom complet", "nom et prenom", "nom prenom", "prenom nom", "prenom et nom", "client", "contact", "name",
-        "full name", "fullname", "customer name",
+        "nom et prenoms", "identite", "designation client", "display name", "nom complet", "nom et prenom",
+        "nom prenom", "prenom nom", "prenom et nom", "client", "contact", "name", "full name", "fullname",
+        "customer name",
     ),
     "birth_date": (
-        "date anniversaire", "jour de naissance", "date naissance client", "ne e",
-        "date de naissance", "date naissance", "naissance", "ne le", "nee le", "ne e le", "date naiss", "ddn",
-        "anniversaire", "birth date", "birthdate", "birthday", "date of birth", "dob",
+        "date anniversaire", "jour de naissance", "date naissance client", "ne e", "date de naissance",
+        "date naissance", "naissance", "ne le", "nee le", "ne e le", "date naiss", "ddn", "anniversaire",
+        "birth date", "birthdate", "birthday", "date of birth", "dob",
     ),
     "email": (
-        "mail perso", "email perso", "mail client", "user email", "billing email", "email principal",
-        "email", "e mail", "mail", "adresse email", "adresse e mail", "adresse mail", "courriel",
-        "adresse electronique", "email address", "e mail address", "mel",
+        "mail perso", "email perso", "mail client", "user email", "billing email", "email principal", "email",
+        "e mail", "mail", "adresse email", "adresse e mail", "adresse mail", "courriel", "adresse electronique",
+        "email address", "e mail address", "mel",
     ),
     "phone": (
         "mobile number", "numero de portable", "no portable", "numero portable", "num portable", "numero mobile",
         "no mobile", "portable client", "sms", "sms number", "billing phone", "tel 1", "telephone 1",
-        "telephone principal", "tel fixe", "telephone fixe", "fixe", "no fixe", "tel domicile",
-        "telephone domicile", "domicile", "tel bureau", "telephone 2", "tel 2", "home phone", "landline",
-        "work phone", "default address phone",
-        "telephone", "tel", "telephone mobile", "tel mobile", "mobile", "portable", "tel portable",
-        "telephone portable", "numero de telephone", "no tel", "num tel", "gsm", "phone", "phone number",
-        "mobile phone", "cell phone", "cellphone",
+        "telephone principal", "tel fixe", "telephone fixe", "fixe", "no fixe", "tel domicile", "telephone domicile",
+        "domicile", "tel bureau", "telephone 2", "tel 2", "home phone", "landline", "work phone",
+        "default address phone", "telephone", "tel", "telephone mobile", "tel mobile", "mobile", "portable",
+        "tel portable", "telephone portable", "numero de telephone", "no tel", "num tel", "gsm", "phone",
+        "phone number", "mobile phone", "cell phone", "cellphone",
     ),
     "street": (
         "adr", "adr 1", "adresse1", "address1", "adresse facturation", "rue et numero", "n et rue", "libelle voie",
-        "adresse rue", "billing address 1", "default address address1",
-        "adresse", "adresse 1", "adresse postale", "rue", "voie", "numero et voie", "adresse ligne 1", "address",
-        "street", "street address", "address 1", "address line 1", "postal address",
+        "adresse rue", "billing address 1", "default address address1", "adresse", "adresse 1", "adresse postale",
+        "rue", "voie", "numero et voie", "adresse ligne 1", "address", "street", "street address", "address 1",
+        "address line 1", "postal address",
     ),
     "postcode": (
         "c p", "cpost", "cod postal", "code postal client", "billing postcode", "default address zip",
-        "postal zip code", "zip postal code",
-        "code postal", "cp", "codepostal", "code post", "postcode", "zip", "zipcode", "zip code", "postal code",
+        "postal zip code", "zip postal code", "code postal", "cp", "codepostal", "code post", "postcode", "zip",
+        "zipcode", "zip code", "postal code",
     ),
     "city": (
         "ville client", "nom de la commune", "localite client", "bureau distributeur", "billing city",
-        "default address city",
-        "ville", "commune", "localite", "city", "town"),
+        "default address city", "ville", "commune", "localite", "city", "town",
+    ),
     "card": (
         "n fidelite", "numero fidelite", "no fidelite", "num fidelite", "code fidelite", "carte client",
         "numero carte client", "num carte fidelite", "ean carte", "code barre", "code barres carte", "carte fid",
-        "no carte fidelite", "card no", "loyalty id", "loyalty card no", "barcode",
-        "carte", "no carte", "n carte", "num carte", "numero carte", "numero de carte", "carte de fidelite",
-        "carte fidelite", "n carte de fidelite", "numero carte fidelite", "numero de carte de fidelite", "code carte",
-        "card", "card number", "loyalty card", "loyalty number", "loyalty card number", "fidelity card",
-        "member number", "membership number",
+        "no carte fidelite", "card no", "loyalty id", "loyalty card no", "barcode", "carte", "no carte", "n carte",
+        "num carte", "numero carte", "numero de carte", "carte de fidelite", "carte fidelite", "n carte de fidelite",
+        "numero carte fidelite", "numero de carte de fidelite", "code carte", "card", "card number", "loyalty card",
+        "loyalty number", "loyalty card number", "fidelity card", "member number", "membership number",
     ),
     "store_code": (
         "etablissement", "code etablissement", "etab", "site", "code site", "magasin de rattachement",
         "magasin rattachement", "magasin origine", "magasin creation", "magasin de creation", "enseigne magasin",
         "mag", "code mag", "franchise", "code franchise", "shop id", "store number", "location", "home shop",
         "magasin", "code magasin", "magasin d inscription", "magasin inscription", "no magasin", "magasin code",
-        "point de vente", "code point de vente", "pdv", "boutique", "code boutique", "agence", "store",
-        "store code", "store id", "shop", "shop code", "home store", "branch",
+        "point de vente", "code point de vente", "pdv", "boutique", "code boutique", "agence", "store", "store code",
+        "store id", "shop", "shop code", "home store", "branch",
     ),
     "stated_at": (
         "date de derniere modification", "date derniere modification", "derniere modification",
         "date de creation fiche", "date fiche", "date de mise a jour fiche", "date registered", "date created",
         "added time", "modified time", "last changed", "date ajout", "date saisie", "date d enregistrement",
-        "date enregistrement", "user registered", "customer since", "client depuis", "date entree",
-        "date creation", "date de creation", "cree le", "date inscription", "date d inscription", "inscrit le",
-        "date d adhesion", "date adhesion", "date participation", "date de participation", "date maj",
-        "date de mise a jour", "date modification", "date de modification", "modifie le", "maj le", "created at",
-        "created", "created on", "creation date", "updated at", "updated", "last updated", "last modified",
-        "modified at", "signup date", "registered at", "registration date", "joined on",
+        "date enregistrement", "user registered", "customer since", "client depuis", "date entree", "date creation",
+        "date de creation", "cree le", "date inscription", "date d inscription", "inscrit le", "date d adhesion",
+        "date adhesion", "date participation", "date de participation", "date maj", "date de mise a jour",
+        "date modification", "date de modification", "modifie le", "maj le", "created at", "created", "created on",
+        "creation date", "updated at", "updated", "last updated", "last modified", "modified at", "signup date",
+        "registered at", "registration date", "joined on",
     ),
     "consent_email": (
         "email marketing consent", "accepte email", "accepte les emails", "accepte mail", "accepte newsletter",
         "abonne email", "autorisation email", "autorisation mail", "consentement mail", "rgpd email", "rgpd mail",
-        "opt in newsletter", "optin newsletter", "offres par email", "email marketing status",
-        "optin email", "opt in email", "optin mail", "optin e mail", "opt in e mail", "optin", "opt in",
-        "accord e mail",
+        "opt in newsletter", "optin newsletter", "offres par email", "email marketing status", "optin email",
+        "opt in email", "optin mail", "optin e mail", "opt in e mail", "optin", "opt in", "accord e mail",
         "accord email", "accord mail", "accord courriel", "consentement email", "consentement e mail", "newsletter",
         "inscrit newsletter", "abonne newsletter", "email optin", "email opt in", "email consent",
         "accepts email marketing", "email marketing", "marketing email", "accepts marketing", "subscribed",
     ),
     "consent_sms": (
         "accepte sms", "accepte les sms", "abonne sms", "autorisation sms", "rgpd sms", "offres par sms",
-        "sms marketing consent", "sms marketing status",
-        "optin sms", "opt in sms", "accord sms", "consentement sms", "sms optin", "sms opt in", "sms consent",
-        "accepts sms marketing", "sms marketing", "marketing sms",
+        "sms marketing consent", "sms marketing status", "optin sms", "opt in sms", "accord sms", "consentement sms",
+        "sms optin", "sms opt in", "sms consent", "accepts sms marketing", "sms marketing", "marketing sms",
     ),
     "consent_post": (
         "accepte courrier", "autorisation courrier", "rgpd courrier", "opt in postal", "offres par courrier",
@@ -129,29 +124,30 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     ),
     "consent_at": (
         "optin time", "opt in time", "confirm time", "date rgpd", "date autorisation", "date d autorisation",
-        "date accord rgpd", "date d opt in", "consent time",
-        "date optin", "date opt in", "date optin sms", "date optin email", "date accord", "date de l accord",
-        "date du consentement", "date consentement", "optin date", "opt in date", "optin at", "consent date",
-        "consent at", "consented at", "newsletter at", "newsletter date", "date newsletter",
-        "date inscription newsletter",
+        "date accord rgpd", "date d opt in", "consent time", "date optin", "date opt in", "date optin sms",
+        "date optin email", "date accord", "date de l accord", "date du consentement", "date consentement",
+        "optin date", "opt in date", "optin at", "consent date", "consent at", "consented at", "newsletter at",
+        "newsletter date", "date newsletter", "date inscription newsletter",
     ),
     "consent_wording": (
-        "texte rgpd", "libelle optin", "libelle consentement", "formulation", "texte case a cocher",
-        "texte optin", "texte opt in", "texte accord", "texte de l accord", "libelle accord", "mention accord",
-        "texte consentement", "texte du consentement", "consent text", "consent wording", "wording",
-        "optin text", "newsletter text", "mention legale",
+        "texte rgpd", "libelle optin", "libelle consentement", "formulation", "texte case a cocher", "texte optin",
+        "texte opt in", "texte accord", "texte de l accord", "libelle accord", "mention accord", "texte consentement",
+        "texte du consentement", "consent text", "consent wording", "wording", "optin text", "newsletter text",
+        "mention legale",
     ),
     IGNORE: (
-        "civ", "montant", "total", "ca", "chiffre d affaires", "ca ttc", "panier moyen", "total spent", "total spend", "total orders",
-        "orders", "aov", "tags", "tax exempt", "company", "societe", "complement", "complement d adresse", "complement adresse",
-        "adresse 2", "adresse2", "adr 2", "address 2", "address2", "adresse ligne 2", "adresse 3", "cumul points", "cumul pts", "nb points",
-        "solde points", "fax", "province", "region", "latitude", "longitude", "timezone", "member rating", "optin ip", "confirm ip",
-        "username", "user login", "role", "password", "whatsapp", "blocklisted", "blacklisted", "email blacklisted", "sms blacklisted",
-        "email blocklisted", "sms blocklisted", "double opt in", "last active", "derniere visite", "date derniere visite",
-        "dernier achat", "date dernier achat", "date de dernier achat", "last order", "last order date", "profession", "observations",
-        "nb achats", "nombre d achats", "nb visites", "vendeur", "photo", "facebook", "state", "departement", "euid hash",
-        "civilite", "titre", "genre", "sexe", "pays", "country", "title", "gender", "sex", "commentaire", "notes",
-        "ligne", "erreur", "line", "error", "points", "solde", "statut", "status", "age", "langue", "language",
+        "civ", "montant", "total", "ca", "chiffre d affaires", "ca ttc", "panier moyen", "total spent", "total spend",
+        "total orders", "orders", "aov", "tags", "tax exempt", "company", "societe", "complement",
+        "complement d adresse", "complement adresse", "adresse 2", "adresse2", "adr 2", "address 2", "address2",
+        "adresse ligne 2", "adresse 3", "cumul points", "cumul pts", "nb points", "solde points", "fax", "province",
+        "region", "latitude", "longitude", "timezone", "member rating", "optin ip", "confirm ip", "username",
+        "user login", "role", "password", "whatsapp", "blocklisted", "blacklisted", "email blacklisted",
+        "sms blacklisted", "email blocklisted", "sms blocklisted", "double opt in", "last active", "derniere visite",
+        "date derniere visite", "dernier achat", "date dernier achat", "date de dernier achat", "last order",
+        "last order date", "profession", "observations", "nb achats", "nombre d achats", "nb visites", "vendeur",
+        "photo", "facebook", "state", "departement", "euid hash", "civilite", "titre", "genre", "sexe", "pays",
+        "country", "title", "gender", "sex", "commentaire", "notes", "ligne", "erreur", "line", "error", "points",
+        "solde", "statut", "status", "age", "langue", "language",
     ),
 }  # fmt: skip
 FIELDS = tuple(field for field in SYNONYMS if field != IGNORE)
@@ -168,27 +164,34 @@ _SECOND = frozenset(
 _ABBREVIATIONS = {
     "cli": "client", "clt": "client", "dt": "date", "dte": "date", "mag": "magasin", "adr": "adresse",
     "naiss": "naissance", "nais": "naissance", "creat": "creation", "crea": "creation", "fid": "fidelite",
-    "fidel": "fidelite", "etab": "etablissement", "tph": "telephone", "port": "portable", "cod": "code", "modif": "modification",
-    "inscr": "inscription", "num": "numero", "nr": "numero", "nbr": "nombre",
+    "fidel": "fidelite", "etab": "etablissement", "tph": "telephone", "port": "portable", "cod": "code",
+    "modif": "modification", "inscr": "inscription", "num": "numero", "nr": "numero", "nbr": "nombre",
 }  # fmt: skip
 # Words that say whose column it is and not what is in it.
 _ABOUT_WHOM = re.compile(
-    r"^(?:client|customer|contact|user|member|membre|billing|facturation|default address|default|c) | (?:client|du client|customer|perso)$"
+    r"^(?:client|customer|contact|user|member|membre|billing|facturation|default address|default|c) "
+    r"| (?:client|du client|customer|perso)$"
+)
+# A column of refusals is no column of consents, however near its name is.
+_AGAINST = re.compile(
+    r"\b(?:out|optout|stop|ne pas|opposition|refus\w*|des(?:inscri|abonn)\w*|unsubscri\w*"
+    r"|black ?list\w*|block ?list\w*|bounce\w*)\b"
 )
 
 _TOWNS = frozenset(
-    """paris marseille lyon toulouse nice nantes strasbourg montpellier bordeaux lille rennes reims toulon grenoble dijon
-    angers nimes villeurbanne besancon tours limoges amiens perpignan metz boulogne orleans rouen mulhouse caen nancy
+    """paris marseille lyon toulouse nice nantes strasbourg montpellier bordeaux lille rennes reims toulon grenoble
+    dijon angers nimes besancon tours limoges amiens perpignan metz boulogne orleans rouen mulhouse caen nancy
     argenteuil roubaix tourcoing avignon poitiers versailles pau calais cannes colmar bourges quimper valence troyes
-    lorient chambery niort cholet vannes arras bayonne annecy brest lens douai valenciennes dunkerque angouleme albi tarbes
-    beziers ajaccio bastia laval evreux blois auxerre macon epinal nevers saint""".split()
+    lorient chambery niort cholet vannes arras bayonne annecy brest lens douai valenciennes dunkerque angouleme albi
+    tarbes beziers ajaccio bastia laval evreux blois auxerre macon epinal nevers saint""".split()
 )  # fmt: skip
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[a-zA-Z]{2,}")
 _PHONE = re.compile(r"(\+|00)\d[\d .()-]{7,}|0?[1-9]([ .-]?\d{2}){4}|33[1-9]\d{8}")
 _MOBILE = re.compile(r"(?:(?:\+|00)33[ .(0)]*|0)?[67](?:[ .-]?\d{2}){4}|33[67]\d{8}")
 _POSTCODE = re.compile(r"(?:\d[\dAB])[ ]?\d{3}|\d{4}|(?:[A-Z]{1,2}-?)\d{4,5}")
 _STREET = re.compile(
-    r"\d{1,4}\s?(?:bis|ter|quater|[a-d])?,? (?:rue|r\.|av|bd|boul|pl|ch|imp|all|quai|route|rte|cours|square|sq|lieu|res).*",
+    r"\d{1,4}\s?(?:bis|ter|quater|[a-d])?,? "
+    r"(?:rue|r\.|av|bd|boul|pl|ch|imp|all|quai|route|rte|cours|square|sq|lieu|res).*",
     re.I,
 )
 _MONEY = re.compile(
@@ -234,7 +237,7 @@ def guess(header: Sequence[str], sample_rows: Sequence[Sequence[str]]) -> dict[s
     offers = []
     offered: dict[str, dict[str, int]] = {}
     for place, column in enumerate(header):
-        values = [row[place].strip() for row in sample_rows if place < len(row) and row[place].strip()]
+        values = [row[place].strip()[:200] for row in sample_rows if place < len(row) and row[place].strip()]
         offered[column] = _offers(column, values)
         for field, confidence in offered[column].items():
             offers.append((confidence, field != IGNORE, -place, column, field))
@@ -270,14 +273,13 @@ def _offers(column: str, values: Sequence[str]) -> dict[str, int]:
     name = plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column))
     offers: dict[str, int] = {}
     for variant, cost in _variants(name):
-        for known, field, score in _named_like(variant):
-            score = round(score * _BY_NAME / 100) - cost - (12 if known in _SECOND else 0)
+        for known, field, near in _named_like(variant):
+            score = round(near * _BY_NAME / 100) - cost - (12 if known in _SECOND else 0)
             offers[field] = max(offers.get(field, 0), score)
-    weighed = {}
-    for field, score in offers.items():
-        score = min(score + _weight(field, values), 100)
-        if score >= _LEAST:
-            weighed[field] = score
+    if _AGAINST.search(name):
+        offers = {field: score for field, score in offers.items() if field not in {*CONSENTS, "consent_at"}}
+    weighed = {field: min(score + _weight(field, values), 100) for field, score in offers.items()}
+    weighed = {field: score for field, score in weighed.items() if score >= _LEAST}
     return weighed or ({} if IGNORE in offers else _by_shape(values))
 
 
@@ -345,7 +347,9 @@ def _weight(field: str, values: Sequence[str]) -> int:
 
 
 def _weight_of_number(field: str, values: Sequence[str]) -> int:
-    if _share(_matches(_MONEY), values) >= 0.8 or all(any(map(str.isspace, value)) for value in values):
+    if _share(_matches(_MONEY), values) >= 0.8 or all(
+        " " in value and not _looks_numbered(value) for value in values
+    ):
         return _CONTRADICTS
     if len(values) >= 3 and len(set(values)) == 1:
         return _CONTRADICTS  # everybody the same
@@ -446,11 +450,7 @@ def _like_cards(values: Sequence[str]) -> bool:
         return False
     if not all(any(map(str.isdigit, number)) and 6 <= len(number) <= 24 for number in numbers):
         return False
-    if (
-        len(numbers) > 1
-        and len(set(map(len, numbers))) == 1
-        and len(set(number[:3] for number in numbers)) == 1
-    ):
+    if len(numbers) > 1 and len(set(map(len, numbers))) == 1 and len({number[:3] for number in numbers}) == 1:
         return True
     return all(number.isdigit() and (_luhn(number) or _ean(number)) for number in numbers)
 

@@ -23,8 +23,8 @@ __all__ = ["MAX_LINE_CHARS", "MAX_ROW_LINES", "Refused", "Row", "rows"]
 _BROKEN = re.compile("[\x00\ufffd\udc80-\udcff]")
 # How the line begins that a program writes below its table: "Total: 1234", "Nombre de lignes;12", "*** fin ***".
 _BELOW_TABLE = re.compile(
-    r"\W*(?:(?:sous[ -]?|grand )?total(?:aux|s)?\b|nombre (?:de|d')|nb (?:de )?(?:lignes?|clients?)|fin (?:de|du|d')\b|fin\W*$"
-    r"|end of |number of |row count|\d+ (?:lignes?|enregistrements?|rows?|records?)\b"
+    r"\W*(?:(?:sous[ -]?|grand )?total(?:aux|s)?\b|nombre (?:de|d')|nb (?:de )?(?:lignes?|clients?)"
+    r"|fin (?:de|du|d')\b|fin\W*$|end of |number of |row count|\d+ (?:lignes?|enregistrements?|rows?|records?)\b"
     r"|export(?:é|e|ed)? (?:le|du|on|by|par)\b|généré|edité|édité)",
     re.I,
 )
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def cells(self) -> dict[str, str]:
-        return dict(zip(self.header, self.values, strict=True))
+        return dict(zip(self.header, self.values))  # noqa: B905 - as many of both, and asked for each row
 
     def __repr__(self) -> str:
         return f"Row(line={self.line}, cells={self.cells})"

@@ -91,7 +91,7 @@ def prepare(
     `Unreadable` and `WrongMapping`.
     """
     dialect = detect(path, charset=charset, delimiter=delimiter)
-    guesses = columns.guess(dialect.header, dialect.sample_rows)
+    guesses = columns.guess(dialect.header, dialect.first_rows)
     chosen = {column: guess.field for column, guess in guesses.items()}
     confidence = {column: guess.confidence for column, guess in guesses.items()}
     told = _remembered(source, dialect.header) if mapping is None else mapping

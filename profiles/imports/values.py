@@ -13,12 +13,12 @@ from django.utils.translation import gettext as _
 from profiles.imports.spreadsheet import FORMULA_STARTS
 
 _YES = frozenset(
-    "oui o yes y 1 true vrai x ok v accepte accord optin opted abonne inscrit subscribed granted consent actif active on"
-    .split()
+    "oui o yes y 1 true vrai x ok v accepte accord optin opted abonne inscrit subscribed granted consent actif active"
+    " on".split()
 ) | {"opt in", "d accord", "j accepte", "opt in actif", "optin actif", "opted in", "oui j accepte"}  # fmt: skip
 _NO = frozenset(
-    "non n no 0 false faux refuse refus optout desabonne desinscrit resilie unsubscribed denied stop inactif inactive off"
-    .split()
+    "non n no 0 false faux refuse refus optout desabonne desinscrit resilie unsubscribed denied stop inactif inactive"
+    " off".split()
 ) | {"opt out", "opt out actif", "opt in inactif", "optin inactif", "opted out", "non inscrit", "non abonne",
      "not subscribed", "never subscribed"}  # fmt: skip
 _NOT_SAID = frozenset({"", "nc", "nr", "nsp", "null", "none", "n a", "na", "inconnu", "unknown"})
@@ -35,9 +35,19 @@ def plain(text: str) -> str:
     return " ".join(letters.split())
 
 
-@lru_cache(maxsize=8192)
+# What is longer is neither an answer nor a date, and is not to be remembered.
+_LONGEST = 100
+
+
 def yes_or_no(text: str) -> bool | None:
     """An answer in French or English; None where nothing was said. Raises `NotUnderstood`: no answer is guessed."""
+    if len(text) > _LONGEST:
+        raise NotUnderstood(_("«%s» says neither yes nor no") % text.strip()[:40])
+    return _yes_or_no(text)
+
+
+@lru_cache(maxsize=8192)
+def _yes_or_no(text: str) -> bool | None:
     word = plain(text)
     if word in _NOT_SAID:
         return None
@@ -59,14 +69,14 @@ def unknown_answers(
     """Column -> the words in it that say neither yes nor no, with how often each stands there.
 
     `rows` hold column -> text; of all their columns, or of those named, only those with such a word are told. A
-    person who says what the words mean gives them to `Reading.of(..., answers=...)`. At most 200 words a column are
+    person who says what the words mean gives them to `Columns.of(..., answers=...)`. At most 200 words a column are
     kept: a column with more holds no answers.
     """
     wanted = None if columns is None else tuple(columns)
     unknown: dict[str, Counter[str]] = {}
     for row in rows:
         for column in row if wanted is None else wanted:
-            word = row.get(column, "").strip()
+            word = row.get(column, "").strip()[:_LONGEST]
             try:
                 yes_or_no(word)
             except NotUnderstood:
@@ -101,13 +111,19 @@ _MONTHS = {
 _ZONE_APART = re.compile(r" (?:UTC|GMT|Z|([+-]\d{2}):?(\d{2}))$")
 
 
-@lru_cache(maxsize=8192)
 def moment(text: str, zone: ZoneInfo) -> datetime | None:
     """A day or a moment, in UTC; one without a zone of its own is read in `zone`, day before month as in France.
 
     `03/04/26`, `3 avril 2026`, `2026-04-03T10:11:12+02:00`, `20260403`, and the number that a spreadsheet makes of a
     date. None for an empty cell. Raises `NotUnderstood`.
     """
+    if len(text) > _LONGEST:
+        raise NotUnderstood(_("«%s» is no date") % text[:40])
+    return _moment(text, zone)
+
+
+@lru_cache(maxsize=8192)
+def _moment(text: str, zone: ZoneInfo) -> datetime | None:
     text = " ".join(text.split())
     if not text:
         return None
@@ -131,10 +147,9 @@ def _read(text: str, zone: ZoneInfo) -> datetime:
     if _SERIAL.fullmatch(text) and _SERIALS[0] <= (days := float(text.replace(",", "."))) < _SERIALS[1]:
         return (datetime(1899, 12, 30) + timedelta(seconds=round(days * 86_400))).replace(tzinfo=zone)  # noqa: DTZ001
     if found := _IN_WORDS.fullmatch(plain(text)):
-        day, month_name, year, *clock = found.groups()
-        if month_name in _MONTHS:
-            hour, minute, second = (int(part or 0) for part in clock)
-            return datetime(int(year), _MONTHS[month_name], int(day), hour, minute, second, tzinfo=zone)
+        day, year, *clock = (int(part or 0) for part in found.group(1, 3, 4, 5, 6))
+        if found[2] in _MONTHS:
+            return datetime(year, _MONTHS[found[2]], day, clock[0], clock[1], clock[2], tzinfo=zone)
     text = _ZONE_APART.sub(lambda zone: f"{zone[1]}:{zone[2]}" if zone[1] else "+00:00", text)
     read = datetime.fromisoformat(text.replace("/", "-"))
     return read if read.tzinfo else read.replace(tzinfo=zone)
@@ -187,9 +202,9 @@ def exact(text: str) -> str:
 # Countries whose postcodes have four digits, as a French file calls them: theirs must not be taken for one of France
 # that lost its zero.
 _FOUR_DIGITS = {
-    "belgique": "B", "belgium": "B", "be": "B", "bel": "B", "suisse": "CH", "switzerland": "CH", "ch": "CH", "che": "CH",
-    "luxembourg": "L", "lu": "L", "lux": "L", "l": "L", "b": "B", "autriche": "A", "austria": "A", "at": "A",
-    "pays bas": "NL", "netherlands": "NL", "nl": "NL", "danemark": "DK", "denmark": "DK", "dk": "DK",
+    "belgique": "B", "belgium": "B", "be": "B", "bel": "B", "suisse": "CH", "switzerland": "CH", "ch": "CH",
+    "che": "CH", "luxembourg": "L", "lu": "L", "lux": "L", "l": "L", "b": "B", "autriche": "A", "austria": "A",
+    "at": "A", "pays bas": "NL", "netherlands": "NL", "nl": "NL", "danemark": "DK", "denmark": "DK", "dk": "DK",
 }  # fmt: skip
 
 

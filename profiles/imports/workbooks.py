@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,12 @@ MAX_COLUMNS = 16_384
 MAX_CELL_CHARS = 100_000
 MAX_SHARED_TEXT = 96 * MB
 MAX_MERGED = 20_000
+# A list of sheets, the formats of cells: what has to be held of a workbook beside its texts.
+MAX_SMALL_PART = 8 * MB
+MAX_SHEETS = 500
 _MAX_TOKEN = MB
+_MAX_DEPTH = 1000
+_MAX_NAMES = 5000
 _EXACT_DIGITS = 15
 
 Numbered = tuple[int, list[str]]
@@ -68,7 +73,7 @@ def workbook(path: Path, content: Content) -> Iterator[Workbook]:
                 pass
             with containers.parts_of(stream) as archive:
                 yield _Ods(archive) if content.kind == containers.ODS else _Xlsx(archive)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, OverflowError) as broken:
+    except (*containers.BROKEN, OverflowError) as broken:
         if isinstance(broken, Unreadable):
             raise
         raise Unreadable(_("the file is not a spreadsheet that can be read")) from broken
@@ -109,7 +114,8 @@ def _day(serial: float, *, from_1904: bool) -> str:
     if from_1904:
         moment = datetime(1904, 1, 1) + timedelta(days=serial)  # noqa: DTZ001 - a cell has no zone
     elif serial < 1:
-        return (datetime.min + timedelta(seconds=round(serial * 86_400) % 86_400)).time().isoformat()
+        moment = datetime(1900, 1, 1) + timedelta(seconds=round(serial * 86_400) % 86_400)  # noqa: DTZ001
+        return moment.time().isoformat()
     else:
         # Lotus believed in 29 February 1900, and Excel after it.
         moment = datetime(1899, 12, 31 if serial < 60 else 30) + timedelta(days=serial)  # noqa: DTZ001
@@ -120,7 +126,7 @@ def _day(serial: float, *, from_1904: bool) -> str:
 
 def _shape_of(code: str) -> str | int:
     """What a number format makes of a number."""
-    bare = re.sub(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', "", code.split(";", maxsplit=1)[0])
+    bare = re.sub(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', "", code.partition(";")[0])
     if re.search(r"[dmyhs]", bare, re.I) and "general" not in bare.lower():
         return "date"
     if "%" in bare:
@@ -166,19 +172,28 @@ def _local(tag: str) -> str:
     return tag.rpartition(":")[2]
 
 
-def _parse(
-    blocks: Iterable[bytes],
-    *,
-    start: Callable[[str, dict[str, str]], None],
-    end: Callable[[str], None] | None = None,
-    text: Callable[[str], None] | None = None,
-) -> Iterator[None]:
+class _Reader:
+    """What a parser calls; `depth` is how many elements are open, held by the parser one by one."""
+
+    depth = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        raise NotImplementedError
+
+    def end(self, tag: str) -> None:
+        self.depth -= 1
+
+    def text(self, piece: str) -> None:
+        pass
+
+
+def _parse(blocks: Iterable[bytes], reader: _Reader) -> Iterator[None]:
     """Feeds the parser, and pauses after each block so that what was found can be taken away."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
     # Entities multiply: a spreadsheet has none of its own.
     parser.StartDoctypeDeclHandler = _refuse_doctype
     fed = 0
@@ -186,13 +201,18 @@ def _parse(
         for block in blocks:
             fed += len(block)
             parser.Parse(block, False)
-            # A token without end is kept by the parser until it ends.
-            if fed - parser.CurrentByteIndex > _MAX_TOKEN:
+            # The parser keeps a token until it ends, an element until it is closed, a name for good.
+            if (
+                fed - parser.CurrentByteIndex > _MAX_TOKEN
+                or reader.depth > _MAX_DEPTH
+                or len(parser.intern) > _MAX_NAMES
+            ):
                 raise Unreadable(_("the file is not a spreadsheet that can be read"))
             yield
         parser.Parse(b"", True)
-    except expat.ExpatError as broken:
-        raise Unreadable(_("the file is not a spreadsheet that can be read")) from broken
+    except expat.ExpatError as error:
+        yield  # what was found before it is sound
+        raise Unreadable(_("the file is not a spreadsheet that can be read")) from error
     yield
 
 
@@ -200,12 +220,20 @@ def _refuse_doctype(*_doctype) -> None:
     raise Unreadable(_("the file is not a spreadsheet that can be read"))
 
 
-def _elements(blocks: Iterable[bytes]) -> Iterator[tuple[str, dict[str, str]]]:
+def _check_sheets(number: int) -> None:
+    if number > MAX_SHEETS:
+        raise Unreadable(_("the spreadsheet has more than %s sheets") % MAX_SHEETS)
+
+
+class _Elements(_Reader):
     """The elements of a small part, by local name, with their attributes."""
-    found: list[tuple[str, dict[str, str]]] = []
-    for _pause in _parse(blocks, start=lambda tag, attributes: found.append((_local(tag), attributes))):
-        yield from found
-        found.clear()
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, dict[str, str]]] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.depth += 1
+        self.found.append((_local(tag), attributes))
 
 
 # --- XLSX ---------------------------------------------------------------------------------------------------------
@@ -216,8 +244,9 @@ class _Xlsx:
         self._archive = archive
         self._names = {name.lower(): name for name in archive.namelist()}
         self._book = min(
-            (name for name in self._names if name.endswith("workbook.xml")), key=lambda name: (name != "xl/workbook.xml", name)
-        )  # fmt: skip
+            (name for name in self._names if name.endswith("workbook.xml")),
+            key=lambda name: (name != "xl/workbook.xml", name),
+        )
         self._folder = self._book.rpartition("/")[0]
         self._targets: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
@@ -237,40 +266,49 @@ class _Xlsx:
                 if "/worksheets/" in f"/{part}" or part.rpartition("/")[2].startswith("sheet"):
                     hidden = attributes.get("state", "visible") != "visible"
                     self._named.append((attributes.get("name", ""), hidden, part))
+                    _check_sheets(len(self._named))
 
     def sheets(self) -> list[Sheet]:
         """Unpacks each visible sheet once: its bytes are counted, its checksum is proved, its rows are counted."""
-        return [
-            Sheet(name, hidden, part, 0 if hidden else self._look_through(part)[0])
-            for name, hidden, part in self._named
-        ]
+        left, found = containers.MAX_PART, []
+        for name, hidden, part in self._named:
+            rows = size = 0
+            if not hidden:
+                rows, size, _merged = self._look_through(part, left)
+            left -= size
+            found.append(Sheet(name, hidden, part, rows))
+        return found
 
     def rows(self, sheet: Sheet) -> Iterator[Numbered]:
-        _rows, merged = self._look_through(sheet.place)
+        _rows, _size, merged = self._look_through(sheet.place, containers.MAX_PART)
         shared, shapes = self._shared_texts(), self._shapes()
         found: list[Numbered] = []
         reader = _SheetReader(found, shared, shapes, merged)
-        for _pause in _parse(self._blocks(sheet.place), start=reader.start, end=reader.end, text=reader.text):
+        for _pause in _parse(self._blocks(sheet.place), reader):
             yield from found
             found.clear()
 
     def _part(self, target: str) -> str:
         return (target.lstrip("/") if target.startswith("/") else f"{self._folder}/{target}").lower()
 
-    def _blocks(self, part: str) -> Iterator[bytes]:
+    def _blocks(self, part: str, limit: int | None = None) -> Iterator[bytes]:
         info = self._archive.getinfo(self._names[part])
         if info.flag_bits & 1:
             raise Unreadable(_("the spreadsheet is protected by a password: save it without one"))
         with self._archive.open(info) as stream:
-            yield from counted(stream, containers.MAX_PART)
+            yield from counted(stream, containers.MAX_PART if limit is None else limit)
 
     def _small(self, part: str) -> Iterator[tuple[str, dict[str, str]]]:
         if part in self._names:
-            yield from _elements(self._blocks(part))
+            reader = _Elements()
+            for _pause in _parse(self._blocks(part, MAX_SMALL_PART), reader):
+                yield from reader.found
+                reader.found.clear()
 
-    def _look_through(self, part: str) -> tuple[int, _Merged]:
-        rows, merged, before, tail = 0, _Merged(), b"", b""
-        for block in self._blocks(part):
+    def _look_through(self, part: str, limit: int) -> tuple[int, int, _Merged]:
+        rows, size, merged, before, tail = 0, 0, _Merged(), b"", b""
+        for block in self._blocks(part, limit):
+            size += len(block)
             joined = before + block
             rows += joined.count(b"row r=") + joined.count(b"<row>") + joined.count(b"<row/>")
             if tail or b"mergeCell" in joined:
@@ -281,48 +319,20 @@ class _Xlsx:
         ):
             if left == right:
                 merged.add(column_number(left.decode()), int(first), int(last))
-        return rows, merged
+        return rows, size, merged
 
     def _shared_texts(self) -> list[str]:
         part = self._kinds.get("sharedStrings", f"{self._folder}/sharedstrings.xml")
         if part not in self._names:
             return []
-        texts: list[str] = []
-        pieces: list[str] = []
-        held = inside = spoken = 0
-
-        def start(tag, _attributes):
-            nonlocal inside, spoken
-            tag = _local(tag)
-            if tag == "si":
-                pieces.clear()
-            elif tag == "t":
-                inside = 1
-            elif tag == "rPh":  # how the text is pronounced
-                spoken = 1
-
-        def end(tag):
-            nonlocal inside, spoken, held
-            tag = _local(tag)
-            if tag == "t":
-                inside = 0
-            elif tag == "rPh":
-                spoken = 0
-            elif tag == "si":
-                texts.append("".join(pieces))
-                held += texts[-1].__sizeof__() + 8
-
-        def text(piece):
-            if inside and not spoken:
-                pieces.append(piece)
-
-        for _pause in _parse(self._blocks(part), start=start, end=end, text=text):
-            if held + sum(map(len, pieces)) > MAX_SHARED_TEXT:
+        reader = _TextsReader()
+        for _pause in _parse(self._blocks(part), reader):
+            if reader.held > MAX_SHARED_TEXT:
                 told = MAX_SHARED_TEXT // MB
                 raise Unreadable(
                     _("the texts of the spreadsheet need more than %s MB of memory: save it as CSV") % told
                 )
-        return texts
+        return reader.texts
 
     def _shapes(self) -> list[str | int]:
         part = self._kinds.get("styles", f"{self._folder}/styles.xml")
@@ -345,7 +355,43 @@ class _Xlsx:
         return shapes
 
 
-class _SheetReader:
+class _TextsReader(_Reader):
+    """What the parser tells of the texts that cells share; `held` is about how many bytes they take."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.held = 0
+        self._pieces: list[str] = []
+        self._inside = self._spoken = False
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.depth += 1
+        tag = _local(tag)
+        if tag == "si":
+            self._pieces.clear()
+        elif tag == "t":
+            self._inside = True
+        elif tag == "rPh":  # how the text is pronounced
+            self._spoken = True
+
+    def end(self, tag: str) -> None:
+        self.depth -= 1
+        tag = _local(tag)
+        if tag == "t":
+            self._inside = False
+        elif tag == "rPh":
+            self._spoken = False
+        elif tag == "si":
+            self.texts.append("".join(self._pieces))
+            self.held += 16
+
+    def text(self, piece: str) -> None:
+        if self._inside and not self._spoken:
+            self._pieces.append(piece)
+            self.held += piece.__sizeof__()
+
+
+class _SheetReader(_Reader):
     """What the parser tells of one sheet, put together as rows."""
 
     def __init__(self, found: list[Numbered], shared: list[str], shapes: list[str | int], merged: _Merged):
@@ -361,6 +407,7 @@ class _SheetReader:
         self._size = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.depth += 1
         if ":" in tag:
             tag = _local(tag)
         if tag == "c":
@@ -400,6 +447,7 @@ class _SheetReader:
                 self._pieces.append(piece)
 
     def end(self, tag: str) -> None:
+        self.depth -= 1
         if ":" in tag:
             tag = _local(tag)
         if tag in {"v", "t"}:
@@ -479,6 +527,7 @@ class _Ods:
                 elif table is not None:
                     found.append((_attribute(table, b"table:name"), _attribute(table, b"table:style-name")))
                     rows.append(0)
+                    _check_sheets(len(rows))
                 elif rows:
                     rows[-1] += 1
         return [
@@ -489,7 +538,7 @@ class _Ods:
     def rows(self, sheet: Sheet) -> Iterator[Numbered]:
         found: list[tuple[int, int, list[str]]] = []
         reader = _OdsReader(found, int(sheet.place))
-        for _pause in _parse(self._blocks(), start=reader.start, end=reader.end, text=reader.text):
+        for _pause in _parse(self._blocks(), reader):
             for number, again, cells in found:
                 for more in range(again):
                     yield number + more, cells.copy()
@@ -503,7 +552,7 @@ def _attribute(tag: bytes, name: bytes) -> str:
     return html.unescape(found[1].decode("utf-8", "replace")) if found else ""
 
 
-class _OdsReader:
+class _OdsReader(_Reader):
     def __init__(self, found: list[tuple[int, int, list[str]]], place: int):
         self._found, self._place = found, place
         self._table = -1
@@ -519,6 +568,7 @@ class _OdsReader:
         self._inside = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.depth += 1
         if tag == "table:table":
             self._table += 1
         elif self._table != self._place or self.done:
@@ -550,6 +600,7 @@ class _OdsReader:
                 self._pieces.append(piece)
 
     def end(self, tag: str) -> None:
+        self.depth -= 1
         if self._table != self._place or self.done:
             return
         if tag == "text:p":
@@ -640,9 +691,7 @@ class _Old:
                     program.kill()
         if program.returncode:
             raise Unreadable(
-                _(
-                    "the file is not a spreadsheet that can be read, or one too large for its old format: save it as XLSX"
-                )
+                _("the spreadsheet cannot be read, or is too large for its old format: save it as XLSX")
             )
 
 

@@ -28,7 +28,7 @@ def live_server():
 
 
 @pytest.fixture(scope="package")
-def playwright(committed):
+def playwright(committed):  # noqa: F811 - the fixture above
     """Ends with this package: its event loop would make every later test look asynchronous to Django."""
     with sync_playwright() as started:
         yield started

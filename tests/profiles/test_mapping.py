@@ -1,5 +1,7 @@
 """Which column is what: headers as tills, shops and back offices write them, and what their values have to say."""
 
+# ruff: noqa: E501, ISC004 - a table reads best with an entry in a line
+
 import random
 from collections import Counter
 
@@ -137,6 +139,83 @@ def test_no_name_is_written_twice_for_a_field_and_all_are_plain():
         assert [name for name, times in Counter(names).items() if times > 1] == [], field
 
 
+# --- Single headers ------------------------------------------------------------------------------------------------
+
+
+def fields_of(header, *sample_rows):
+    return [
+        guess.field for guess in guess(header.split(";"), [row.split(";") for row in sample_rows]).values()
+    ]
+
+
+def test_french_headers():
+    assert (
+        fields_of(
+            "Identifiant;Civilité;Nom;Prénom;Date de naissance;E-mail;Téléphone mobile;Adresse;Code postal;Ville;"
+            "N° carte de fidélité;Magasin d'inscription;Date d'inscription;Accord e-mail;Accord SMS;Date de l'accord;"
+            "Texte de l'accord"
+        )
+        == (
+            "external_id ignore last_name first_name birth_date email phone street postcode city card store_code"
+            " stated_at consent_email consent_sms consent_at consent_wording"
+        ).split()
+    )
+
+
+def test_headers_of_a_till():
+    assert (
+        fields_of(
+            "NO_CLIENT;NO_CARTE;NOM;PRENOM;TEL;CP;MAGASIN;DATE_CREATION;OPTIN_SMS;DATE_OPTIN_SMS;TEXTE_OPTIN",
+            "ACM001-00001;2990000000012;DUPONT;MARIE;0612345678;59000;ACM-001;03/02/2024;O;03/02/2024;J'accepte",
+        )
+        == (
+            "external_id card last_name first_name phone postcode store_code stated_at consent_sms consent_at"
+            " consent_wording"
+        ).split()
+    )
+
+
+def test_english_headers():
+    assert (
+        fields_of(
+            "customer_id;email;first_name;last_name;birthdate;phone;address;zipcode;city;country;loyalty_card;newsletter;"
+            "newsletter_at;newsletter_text;created_at"
+        )
+        == (
+            "external_id email first_name last_name birth_date phone street postcode city ignore card consent_email"
+            " consent_at consent_wording stated_at"
+        ).split()
+    )
+
+
+def test_headers_of_a_contest():
+    assert (
+        fields_of(
+            "id_participation;prenom;nom;courriel;date_naissance;ville;code_magasin;accord_courriel;texte_accord;"
+            "date_participation"
+        )
+        == (
+            "external_id first_name last_name email birth_date city store_code consent_email consent_wording stated_at"
+        ).split()
+    )
+
+
+def test_camel_case_and_slips_of_the_pen():
+    assert fields_of("customerId;firstName;lastName;Code postale;Télephone") == [
+        "external_id", "first_name", "last_name", "postcode", "phone",
+    ]  # fmt: skip
+
+
+def test_values_speak_where_the_header_is_silent_or_lies():
+    assert fields_of("a;b;c", "x1;alice@acme.example;06 12 34 56 78") == ["ignore", "email", "phone"]
+    assert fields_of("Id;Mail", "1;oui", "2;non")[1] != "email"
+
+
+def test_a_customer_number_beside_an_id_finds_people_elsewhere():
+    assert fields_of("Identifiant;Numéro client;Nom") == ["external_id", "customer_id", "last_name"]
+    assert fields_of("Numéro client;Nom") == ["external_id", "last_name"]
+
+
 # --- The values agree, doubt or contradict ------------------------------------------------------------------------
 
 
@@ -219,7 +298,10 @@ def test_a_name_in_two_parts_in_one_column_is_a_whole_name():
 
 
 def test_what_blocks_is_no_consent():
-    for column in ("EMAIL_BLACKLISTED", "SMS_BLACKLISTED", "Blocklisted", "Opt-out"):
+    for column in (
+        "EMAIL_BLACKLISTED", "SMS_BLACKLISTED", "Blocklisted", "Opt-out", "Opt-out newsletter", "Désinscrit newsletter",
+        "Refus e-mail", "Ne pas contacter par SMS", "STOP SMS", "Unsubscribed",
+    ):  # fmt: skip
         assert guess([column], [["1"], ["0"]])[column].field not in CONSENTS
 
 
