@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from django.utils.translation import gettext_noop
 
-from profiles import normalise
+from profiles import search
 from profiles.models import Identifier, Profile, SourceRecord
 from tenants.scoping import whole_network
 
@@ -69,18 +69,15 @@ def unify(profile: Profile, records: Sequence[SourceRecord]) -> None:
                 profile.provenance[field] = _provenance(field, winner, saying)
 
 
-def search_text(profile: Profile, cards: Sequence[str]) -> str:
-    """What a search finds the person by: accentless, lower-case, words separated by one space."""
-    names = normalise.name_key(f"{profile.first_name} {profile.last_name}")
-    parts = [
-        names,
-        profile.email,
-        profile.phone,
-        *cards,
-        profile.postcode,
-        normalise.city(profile.city) or "",
-    ]
-    return " ".join(part.lower() for part in parts if part)
+def search_text(profile: Profile, identifiers: Sequence[str]) -> str:
+    """What a search finds the person by (`profiles/search.py`). `identifiers`: e-mails, phones as E.164, cards."""
+    return search.text_of(
+        first_name=profile.first_name,
+        last_name=profile.last_name,
+        postcode=profile.postcode,
+        city=profile.city,
+        identifiers=[value for value in (profile.email, profile.phone, *identifiers) if value],
+    )
 
 
 def _says(record: SourceRecord, group: Sequence[str]) -> bool:

@@ -1,0 +1,1 @@
+"""What is promised in figures, measured: each module has `measure() -> dict` and prints its table when run."""
