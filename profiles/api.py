@@ -99,7 +99,8 @@ class ProfileSerializer(serializers.ModelSerializer):
 
 class ProfileFilter(StrictFilterSet):
     search = filters.CharFilter(
-        method="by_words", label="Words, a phone, an e-mail, a card or a town, written anyhow; all must be found."
+        method="by_words",
+        label="Words, a phone, an e-mail, a card or a town, written anyhow; all must be found.",
     )
     email = filters.CharFilter(method="by_email", label="Exact address, compared as mailboxes are.")
     known_since = filters.IsoDateTimeFilter(field_name="known_since", lookup_expr="gte")
@@ -124,7 +125,7 @@ class ProfileFilter(StrictFilterSet):
         return super().filter_queryset(queryset)
 
     def by_words(self, queryset, name, typed):
-        return search.matching(queryset, typed)
+        return search.narrowed(queryset, typed)
 
     def by_email(self, queryset, name, value):
         address = normalise.email(value)

@@ -128,7 +128,6 @@ class Email:
     suggestion: str | None = None
 
 
-@lru_cache(maxsize=4096)
 def _suggested_domain(domain: str) -> str | None:
     if domain in _COMMON_DOMAINS:
         return None
@@ -176,18 +175,24 @@ def _any_email(raw: str) -> Email | None:
 
 
 def _mailbox(user: str, domain: str) -> Email | None:
-    bare = user.translate(_SIGNS_OF_USERS) if user.isascii() else user
+    is_junk, key_domain, better = _told_of_domain(domain)
+    bare = user.translate(_SIGNS_OF_USERS)
     if not bare.isalnum():
         bare = re.sub(r"[^\w]|_", "", bare)
-    if bare in _JUNK_USERS or domain in _JUNK_DOMAINS or (len(set(bare)) == 1 and len(bare) > 1) or not bare:
+    if is_junk or not bare or bare in _JUNK_USERS or (len(bare) > 1 and bare == bare[0] * len(bare)):
         return None
-    key_user, key_domain = user, _DOTS_IGNORED.get(domain, domain)
-    if key_domain in _TAGS_IGNORED:
-        key_user = user.split("+")[0] or user
+    key_user = user
+    if "+" in user and key_domain in _TAGS_IGNORED:
+        key_user = user.split("+", maxsplit=1)[0] or user
     if key_domain in _DOTS_IGNORED:
         key_user = key_user.replace(".", "") or user
-    better = _suggested_domain(domain)
     return Email(f"{user}@{domain}", f"{key_user}@{key_domain}", f"{user}@{better}" if better else None)
+
+
+@lru_cache(maxsize=65536)
+def _told_of_domain(domain: str) -> tuple[bool, str, str | None]:
+    """Whether nobody has a mailbox there, the domain that counts for comparing, and the one that may be meant."""
+    return domain in _JUNK_DOMAINS, _DOTS_IGNORED.get(domain, domain), _suggested_domain(domain)
 
 
 # Phone ----------------------------------------------------------------------------------------------------------
@@ -223,7 +228,9 @@ _MAINLAND = (
     r"6(?:[0-24-8][0-9]|3[0-8])[0-9]{6}|7[4-8][0-9]{7}"  # mobiles
     r"|(?:1[0-9]|3[0-9]|2[0-57-8]|4[1-9]|5[0-8])[0-9]{7}"  # lines
 )
-_COMMON_NUMBER = re.compile(rf"(?:0|(?:\+33|0033)(?:0|\(0\))?)({_MAINLAND})|(6(?:[0-24-8][0-9]|3[0-8])[0-9]{{6}})")
+_COMMON_NUMBER = re.compile(
+    rf"(?:0|(?:\+33|0033)(?:0|\(0\))?)({_MAINLAND})|(6(?:[0-24-8][0-9]|3[0-8])[0-9]{{6}})"
+)
 
 
 @lru_cache(maxsize=65536)
@@ -277,7 +284,7 @@ def _reads_back(number: phonenumbers.PhoneNumber) -> bool:
 
 
 def _is_dummy(national: str) -> bool:
-    return len(set(national)) <= 2 or national in _DUMMY_NUMBERS
+    return national in _DUMMY_NUMBERS or len(set(national)) <= 2
 
 
 def _as_phone(number: phonenumbers.PhoneNumber) -> Phone:
@@ -298,7 +305,11 @@ _LOWER_PARTICLES = frozenset({"de", "du", "des", "d"})
 def name_key(raw: str) -> str:
     """Accentless lower-case letters, words separated by one space; the empty string where there is no letter."""
     text = plain(straight(raw))
-    return text if text.isascii() and text.isalpha() else _spaces("".join(c if c.isalpha() else " " for c in text))
+    return (
+        text
+        if text.isascii() and text.isalpha()
+        else _spaces("".join(c if c.isalpha() else " " for c in text))
+    )
 
 
 @_remembered
@@ -332,6 +343,10 @@ def _display_name(raw: str, particles: bool) -> str | None:
         if key in PLACEHOLDER_WORDS or len(set(key)) == 1:
             return None
         return raw.capitalize() if raw.isupper() or raw.islower() else raw
+    return _any_name(raw, particles)
+
+
+def _any_name(raw: str, particles: bool) -> str | None:
     text = unicodedata.normalize("NFC", straight(raw))
     text = _spaces("".join(c if c.isalpha() or unicodedata.combining(c) or c in "'-" else " " for c in text))
     text = re.sub(r"-{2,}", "-", re.sub(r"'{2,}", "'", re.sub(r"\s*-\s*", "-", text))).strip("-' ")
@@ -539,6 +554,10 @@ def postcode(raw: str) -> str | None:
     """Five digits for France (a lost leading zero is given back); other countries' codes in capitals."""
     if len(raw) == 5 and raw.isascii() and raw.isdigit():
         return None if raw.startswith("00") or raw == "12345" or len(set(raw)) == 1 else raw
+    return _any_postcode(raw)
+
+
+def _any_postcode(raw: str) -> str | None:
     text = _without_decimal_zero(unicodedata.normalize("NFKC", raw).strip())
     code = "".join(c for c in text.upper() if c.isascii() and c.isalnum())
     code = re.sub(r"^(FR|F)(?=\d{5}$)", "", code)
@@ -607,7 +626,7 @@ _DEPARTMENTS = frozenset(
 
 
 def department(code: str) -> str | None:
-    """The département of a French postcode: ``2A`` or ``2B`` for 20…, three digits overseas; None for any other code."""
+    """The département of a French postcode: ``2A`` or ``2B`` for 20…, three digits overseas; None for other codes."""
     found = postcode(code)
     if found is None or not re.fullmatch("[0-9]{5}", found):
         return None
@@ -655,11 +674,15 @@ _EXCEL_DAY_ZERO = date(1899, 12, 30)
 _DAY_MONTH_YEAR = re.compile(r"[0-9]{2}/[0-9]{2}/[1-9][0-9]{3}")
 _WEEKDAYS = "lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche"
 _CLOCK = re.compile(r"[t ][0-9]{1,2}:[0-9]{2}.*$")
-_YEAR_FIRST = re.compile(r"([0-9]{4})[-/. ]?([0-9]{2})[-/. ]?([0-9]{2})|([0-9]{4})[-/. ]([0-9]{1,2})[-/. ]([0-9]{1,2})")
+_YEAR_FIRST = re.compile(
+    r"([0-9]{4})[-/. ]?([0-9]{2})[-/. ]?([0-9]{2})|([0-9]{4})[-/. ]([0-9]{1,2})[-/. ]([0-9]{1,2})"
+)
 _DAY_FIRST = re.compile(
     r"([0-9]{1,2})[-/. ]([0-9]{1,2})[-/. ]([0-9]{4}|[0-9]{2})|([0-9]{2})([0-9]{2})([0-9]{4})"
 )
-_IN_WORDS = re.compile(rf"(?:(?:{_WEEKDAYS})\.? )?([0-9]{{1,2}})(?:er)?[ -]([a-z]+)\.?[ -]([0-9]{{4}}|[0-9]{{2}})")
+_IN_WORDS = re.compile(
+    rf"(?:(?:{_WEEKDAYS})\.? )?([0-9]{{1,2}})(?:er)?[ -]([a-z]+)\.?[ -]([0-9]{{4}}|[0-9]{{2}})"
+)
 _SERIAL = re.compile(r"[1-9][0-9]{4}(?:[.,]0*)?")
 
 
@@ -681,7 +704,7 @@ def _birth_date(raw: str, today: date) -> date | None:
         if _DAY_MONTH_YEAR.fullmatch(raw):
             born: date | None = date(int(raw[6:]), int(raw[3:5]), int(raw[:2]))
         else:
-            born = _day_told(_CLOCK.sub("", _spaces(plain(raw))), today)
+            born = _any_day(raw, today)
     except (ValueError, OverflowError):
         return None
     if born is None or born in _DEFAULT_DATES or not OLDEST_BIRTH <= born <= today:
@@ -689,8 +712,9 @@ def _birth_date(raw: str, today: date) -> date | None:
     return born
 
 
-def _day_told(text: str, today: date) -> date | None:
+def _any_day(raw: str, today: date) -> date | None:
     """The day that is written; ValueError where there is none in the calendar."""
+    text = _CLOCK.sub("", _spaces(plain(raw)))
     year_first = _YEAR_FIRST.fullmatch(text)
     if year_first and 1800 <= int(text[:4]) <= today.year + 1:
         year, month, day = (int(g) for g in year_first.groups() if g is not None)
@@ -716,6 +740,10 @@ def card(raw: str) -> str | None:
     """A loyalty card number: capitals and digits without separators; at least four characters, not all alike."""
     if raw.isascii() and raw.isalnum() and len(raw) > 6:
         return raw.upper() if len(set(raw.upper())) > 1 else None
+    return _any_card(raw)
+
+
+def _any_card(raw: str) -> str | None:
     text = _without_decimal_zero(unicodedata.normalize("NFKC", raw).strip())
     if re.fullmatch(r"\d(?:[.,]\d+)?E\+\d+", text.upper()):
         # A spreadsheet has rounded it: several cards would become one.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from django.utils.translation import gettext_noop
 
-from profiles import search
+from profiles import blocklist, search
 from profiles.models import Identifier, Profile, SourceRecord
 from tenants.scoping import whole_network
 
@@ -81,7 +81,8 @@ def search_text(profile: Profile, identifiers: Sequence[str]) -> str:
 
 
 def _says(record: SourceRecord, group: Sequence[str]) -> bool:
-    return any(getattr(record, field) for field in group)
+    # A blocked e-mail or phone is nobody's: it stays in the record and wins nowhere.
+    return any(getattr(record, field) and not blocklist.current().blocks_of(record, field) for field in group)
 
 
 def _rank(group: Sequence[str]):

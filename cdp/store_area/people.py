@@ -86,7 +86,7 @@ def customers(typed: str = "", call_list: str = "") -> QuerySet[Profile]:
     """The store's customers, with `tickets_here` and `last_here`. Without a list: those who came last, first."""
     chosen = CALL_LISTS.get(call_list)
     people = to_queryset(read(chosen.definition)) if chosen else live_profiles()
-    people = with_visits(search.matching(people, typed))
+    people = with_visits(search.narrowed(people, typed) if typed else people)
     if chosen is None:
         return people.order_by(F("last_here").desc(nulls_last=True), "-pk")
     if call_list == "birthdays":

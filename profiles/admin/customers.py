@@ -8,12 +8,13 @@ whoever looks, and the scope leaves out what happened in other people's stores. 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Case, F, OuterRef, Q, Subquery, When
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -83,7 +84,7 @@ class Row:
 
 
 class BoundedPaginator(Paginator):
-    """Pages of a list that is counted up to a limit; `goes_on` says that there are more, and the template says it too."""
+    """Pages of a list that is counted up to a limit; `goes_on` says that there are more, and so does the template."""
 
     template_name = "profiles/bounded_pages.html"
 
@@ -93,7 +94,7 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def _found(self) -> int:
-        return search.counted(self.object_list, self.limit)
+        return search.counted(cast("QuerySet", self.object_list), self.limit)
 
     @cached_property
     def count(self) -> int:
@@ -157,7 +158,7 @@ class ProfileAdmin(ScopedModelAdmin):
         if current_scope().is_whole_network:
             # Everybody has facts. Said aloud, the database may begin with them, in whose order the list stands.
             queryset = queryset.filter(facts__isnull=False)
-        return (search.matching(queryset, search_term) if search_term.strip() else queryset), False
+        return (search.narrowed(queryset, search_term) if search_term.strip() else queryset), False
 
     @display(description=gettext_lazy("name"), ordering="last_name")
     def name(self, profile):

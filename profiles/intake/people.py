@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import facts, normalise, survivorship
+from profiles import blocklist, facts, normalise, survivorship
 from profiles.matching import Comparable, blocking_keys
 from profiles.matching.comparisons import first_name as compare_first_names
 from profiles.models import (
@@ -154,18 +154,20 @@ def _cleaned(statement: Statement, source: Source, stores: dict[str, Store], now
             fields = fields | {column: ""}
     store = stores.get(statement.store_code)
     region = store.phone_region if store else "FR"
-    comparable = Comparable.from_fields(fields, record_id=0, source=source.code, region=region)
+    said = Comparable.from_fields(fields, record_id=0, source=source.code, region=region)
+    # Blocked values stay in the record, and are no identifier and no blocking key.
+    comparable = blocklist.current().without(said)
     email = normalise.email(fields.get("email", ""))
     values = {
         "first_name": (normalise.first_name(fields.get("first_name", "")) or "")[:80],
         "last_name": (normalise.last_name(fields.get("last_name", "")) or "")[:80],
         "birth_date": comparable.birth_date,
         "email": email.address if email else "",
-        "phone": comparable.phone,
+        "phone": said.phone,
         "street": " ".join(fields.get("street", "").split())[:160] if comparable.street else "",
         "postcode": comparable.postcode[:12],
         "city": " ".join(fields.get("city", "").split())[:80] if comparable.city else "",
-        "card": comparable.card[:40],
+        "card": said.card[:40],
     }
     if not any(values[name] for name in ("first_name", "last_name", "email", "phone", "card")):
         raise _Refused("", _("the row holds no usable name, e-mail, phone or card"))

@@ -37,6 +37,10 @@ class BlockedValue(NetworkWide):
         Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("blocked by")
     )
     since = models.DateTimeField(_("blocked since"), default=timezone.now)
+    people = models.PositiveIntegerField(
+        _("people"), null=True, blank=True, help_text=_("How many people say it, when last counted.")
+    )
+    counted_at = models.DateTimeField(_("counted"), null=True, blank=True)
     lifted_at = models.DateTimeField(_("lifted"), null=True, blank=True)
     lifted_by = models.ForeignKey(
         Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("lifted by")
