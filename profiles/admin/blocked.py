@@ -1,4 +1,4 @@
-"""Values that are nobody's identifier: what is blocked, why, by whom, how many people say it. Blocks are lifted here."""
+"""Values that are nobody's identifier: what is blocked, why, by whom, how many say it. Blocks are lifted here."""
 
 from django import forms
 from django.contrib import admin, messages
