@@ -59,7 +59,7 @@ class StandingFilter(admin.SimpleListFilter):
 @admin.register(BlockedValue)
 class BlockedValueAdmin(StaysOnPage, ScopedModelAdmin):
     form = BlockForm
-    list_display = ("kind", "what", "people", "why", "origin", "by", "since", "lifted_at")
+    list_display = ("what", "kind", "people", "why", "origin", "by", "since", "lifted_at")
     list_display_links = ("what",)
     list_filter = (StandingFilter, "kind", "origin")
     list_select_related = ("by",)

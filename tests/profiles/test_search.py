@@ -176,6 +176,7 @@ def test_the_page_says_that_there_are_more(people, alice, client_of, monkeypatch
     monkeypatch.setattr(search, "COUNTED", 1)
     page = client_of(alice).get(reverse("admin:profiles_profile_changelist"), {"q": "dup"})
     assert "more than 1 customers" in page.content.decode()
+    assert "more than 1 results" in page.content.decode()
 
 
 def test_the_search_text_holds_everything_once():
