@@ -1,1 +1,1 @@
-"""What the platform does in a second: each module measures one thing and prints its figures."""
+"""What is promised in figures, measured: each module has `measure() -> dict` and prints its figures when run."""

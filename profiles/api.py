@@ -21,7 +21,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.response import Response
 
-from profiles import consent, normalise
+from profiles import consent, normalise, search
 from profiles.models import (
     ConsentChange,
     Identifier,
@@ -98,6 +98,10 @@ class ProfileSerializer(serializers.ModelSerializer):
 
 
 class ProfileFilter(StrictFilterSet):
+    search = filters.CharFilter(
+        method="by_words",
+        label="Words, a phone, an e-mail, a card or a town, written anyhow; all must be found.",
+    )
     email = filters.CharFilter(method="by_email", label="Exact address, compared as mailboxes are.")
     known_since = filters.IsoDateTimeFilter(field_name="known_since", lookup_expr="gte")
     updated_since = filters.IsoDateTimeFilter(
@@ -119,6 +123,9 @@ class ProfileFilter(StrictFilterSet):
         if self.form.cleaned_data.get("merged") is None:
             queryset = queryset.filter(merged_into=None)
         return super().filter_queryset(queryset)
+
+    def by_words(self, queryset, name, typed):
+        return search.narrowed(queryset, typed)
 
     def by_email(self, queryset, name, value):
         address = normalise.email(value)

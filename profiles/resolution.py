@@ -16,7 +16,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import facts, survivorship
+from profiles import blocklist, facts, survivorship
 from profiles.intake.writing import write
 from profiles.matching import MODEL, Comparable, Match, blocking, blocking_keys, compare, resolve, weights
 from profiles.models import (
@@ -233,7 +233,12 @@ def _join_all(winner: int, matches: dict[int, Match]) -> list[int]:
 
 
 def comparable(record: SourceRecord) -> Comparable:
-    """The record as matching sees it."""
+    """The record as matching sees it: without the values that are nobody's identifier."""
+    return blocklist.current().without(told_by(record))
+
+
+def told_by(record: SourceRecord) -> Comparable:
+    """Everything the record tells, blocked values included."""
     fields = {
         name: str(getattr(record, name) or "")
         for name in ("first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city", "card")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from django.utils.translation import gettext_noop
 
-from profiles import normalise
+from profiles import blocklist, search
 from profiles.models import Identifier, Profile, SourceRecord
 from tenants.scoping import whole_network
 
@@ -33,15 +33,13 @@ def refresh(profile_ids: Iterable[int]) -> None:
         records: dict[int, list[SourceRecord]] = defaultdict(list)
         for record in SourceRecord.objects.filter(profile__in=ids).select_related("source").order_by("pk"):
             records[record.profile_id].append(record)
-        cards: dict[int, set[str]] = defaultdict(set)
-        for profile_id, key in Identifier.objects.filter(
-            profile__in=ids, kind=Identifier.Kind.CARD
-        ).values_list("profile", "key"):
-            cards[profile_id].add(key)
+        shown: dict[int, set[str]] = defaultdict(set)
+        for profile_id, value in Identifier.objects.filter(profile__in=ids).values_list("profile", "value"):
+            shown[profile_id].add(value)
         profiles = list(Profile.objects.filter(pk__in=ids))
         for profile in profiles:
             unify(profile, current_statements(records[profile.pk]))
-            profile.search_text = search_text(profile, sorted(cards[profile.pk]))
+            profile.search_text = search_text(profile, sorted(shown[profile.pk]))
         # An upsert by key: several times faster than an UPDATE with a CASE for each field and row.
         Profile.objects.bulk_create(
             profiles, batch_size=500, update_conflicts=True, unique_fields=["pk"],
@@ -82,28 +80,26 @@ def _take_from(profile: Profile, record: SourceRecord) -> None:
     }  # fmt: skip
     profile.provenance = {}
     for field in FIELDS:
-        value = getattr(record, field)
-        setattr(profile, field, value)
+        value = None if blocklist.current().blocks_of(record, field) else getattr(record, field)
+        setattr(profile, field, value or (None if field == "birth_date" else ""))
         if value:
             profile.provenance[field] = of_record
 
 
-def search_text(profile: Profile, cards: Sequence[str]) -> str:
-    """What a search finds the person by: accentless, lower-case, words separated by one space."""
-    names = normalise.name_key(f"{profile.first_name} {profile.last_name}")
-    parts = [
-        names,
-        profile.email,
-        profile.phone,
-        *cards,
-        profile.postcode,
-        normalise.city(profile.city) or "",
-    ]
-    return " ".join(part.lower() for part in parts if part)
+def search_text(profile: Profile, identifiers: Sequence[str]) -> str:
+    """What a search finds the person by (`profiles/search.py`). `identifiers`: e-mails, phones as E.164, cards."""
+    return search.text_of(
+        first_name=profile.first_name,
+        last_name=profile.last_name,
+        postcode=profile.postcode,
+        city=profile.city,
+        identifiers=[value for value in (profile.email, profile.phone, *identifiers) if value],
+    )
 
 
 def _says(record: SourceRecord, group: Sequence[str]) -> bool:
-    return any(getattr(record, field) for field in group)
+    # A blocked e-mail or phone is nobody's: it stays in the record and wins nowhere.
+    return any(getattr(record, field) and not blocklist.current().blocks_of(record, field) for field in group)
 
 
 def _rank(group: Sequence[str]):

@@ -3,9 +3,9 @@
 from celery import shared_task
 from django.db import transaction
 
-from profiles import resolution, survivorship
+from profiles import blocked, resolution, survivorship
 from profiles.imports import files, run, undo
-from profiles.models import ImportRun, Profile, SourceRecord
+from profiles.models import BlockedValue, ImportRun, Profile, SourceRecord
 from tenants.locks import alone
 from tenants.scoping import whole_network
 
@@ -78,3 +78,21 @@ def recompute_source(source_id: int, chunk: int = 500) -> int:
                 survivorship.refresh(profile.pk for profile in Profile.hold(ids).values())
             last, settled = ids[-1], settled + len(ids)
     return settled
+
+
+@shared_task
+def reapply_blocked(blocked_id: int) -> int:
+    """Carry a block, or its end, out on the records stored; a second delivery finds nothing to do."""
+    return blocked.reapply(BlockedValue.objects.get(pk=blocked_id))
+
+
+@shared_task
+def block_overused() -> dict:
+    """At night: block what too many customers share, carry it out, and count anew who says what is blocked."""
+    found = blocked.block_overused()
+    for row in found:
+        blocked.reapply(row)
+    others = BlockedValue.objects.filter(lifted_at=None).exclude(pk__in=[row.pk for row in found])
+    for row in others:
+        blocked.count_people(row)
+    return {"blocked": len(found), "counted": len(others)}

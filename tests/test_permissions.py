@@ -18,9 +18,9 @@ from campaigns.segments.saving import save
 from cdp.admin_sites import platform_site
 from loyalty import till
 from loyalty.models import Account, Lot, Programme, Rule, Tier, Transaction
-from profiles import resolution
+from profiles import blocked, resolution
 from profiles.intake import Statement, take_in_records
-from profiles.models import ImportRun, MatchCandidate, Merge, Profile, Purchase, Source
+from profiles.models import BlockedValue, ImportRun, MatchCandidate, Merge, Profile, Purchase, Source
 from tenants.models import Brand, Domain
 from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till
 from tenants.roles import PERMISSIONS, Role
@@ -71,6 +71,7 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
         Purchase: Purchase.objects.get(),
         Source: source,
         ImportRun: run,
+        BlockedValue: blocked.block("phone", "0320123456", reason="the reception", by=diane),
         Programme: programme,
         Tier: Tier.objects.first(),
         Rule: Rule.objects.first(),

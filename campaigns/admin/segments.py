@@ -25,7 +25,7 @@ from campaigns.models import Segment, SegmentVersion
 from campaigns.segments import compiler, saving
 from campaigns.segments.fields import VOCABULARY
 from campaigns.segments.language import Group, SegmentError, leaves, tell_leaf
-from profiles.admin.customers import searched_words
+from profiles import search
 from profiles.models import Channel, Profile
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import Store
@@ -355,6 +355,4 @@ def _people_found(asked: str) -> list[Profile]:
         by_id = people.filter(pk=int(asked))
         if by_id:
             return list(by_id)
-    for word in searched_words(asked):
-        people = people.filter(search_text__contains=word)
-    return list(people.order_by("pk")[:FOUND_AT_ONCE])
+    return list(search.matching(people, asked).order_by("pk")[:FOUND_AT_ONCE])

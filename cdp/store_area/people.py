@@ -13,8 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from campaigns.segments.compiler import live_profiles, read, to_queryset
-from profiles import consent
-from profiles.admin.customers import searched_words
+from profiles import consent, search
 from profiles.models import Channel, Profile, Purchase, PurchaseLine, Refund
 from tenants.calendar import brand_today
 
@@ -83,13 +82,11 @@ class Row:
     channels: list[ChannelNow]
 
 
-def customers(search: str = "", call_list: str = "") -> QuerySet[Profile]:
+def customers(typed: str = "", call_list: str = "") -> QuerySet[Profile]:
     """The store's customers, with `tickets_here` and `last_here`. Without a list: those who came last, first."""
     chosen = CALL_LISTS.get(call_list)
     people = to_queryset(read(chosen.definition)) if chosen else live_profiles()
-    for word in searched_words(search):
-        people = people.filter(search_text__contains=word)
-    people = with_visits(people)
+    people = with_visits(search.narrowed(people, typed) if typed else people)
     if chosen is None:
         return people.order_by(F("last_here").desc(nulls_last=True), "-pk")
     if call_list == "birthdays":

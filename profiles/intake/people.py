@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models.functions import Coalesce, Greatest, Least
 from django.utils import timezone
 
-from profiles import consent_history, facts, normalise, survivorship
+from profiles import blocklist, consent_history, facts, normalise, survivorship
 from profiles.intake.cleaning import LONGEST_ID, Block, Cleaner, Refused, Statement, Told, encode
 from profiles.intake.writing import draw_ids, write
 from profiles.matching.comparisons import first_name as compare_first_names
@@ -167,7 +167,7 @@ def _attach(source: Source, items: list[_Item]) -> None:
     )
     for external_id, content_hash, *row in rows.order_by("pk"):
         known[external_id][content_hash] = tuple(row)
-    holders = _holders_of_cards({item.told.card for item in items} - {""})
+    holders = _holders_of_cards({card for item in items if (card := _own_card(item.told))})
     of_id = {external_id: next(iter(told.values()))[1] for external_id, told in known.items()}
     newborn: set[int] = set()
     ids = iter(draw_ids(SourceRecord, len(items)))
@@ -192,8 +192,13 @@ def _attach(source: Source, items: list[_Item]) -> None:
         item.record_id, item.profile_id = next(ids), profile_id
         of_id[told.external_id] = profile_id
         versions[told.content_hash] = item.record_id, profile_id, told.stated_at, told.stated_at
-        if told.card:
-            holders[told.card].append((normalise.name_key(told.first_name), profile_id))
+        if card := _own_card(told):
+            holders[card].append((normalise.name_key(told.first_name), profile_id))
+
+
+def _own_card(told: Told) -> str:
+    """The card by which the person can be known: one that is blocked is nobody's."""
+    return "" if blocklist.current().blocks(CARD, told.card) else told.card
 
 
 def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, int]]]:
@@ -210,7 +215,8 @@ def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, int]]]:
 
 def _holder(told: Told, holders: Mapping[str, list[tuple[str, int]]]) -> int | None:
     """The person who holds the same card, unless the first names say that two persons share it."""
-    same_card = holders.get(told.card) if told.card else None
+    card = _own_card(told)
+    same_card = holders.get(card) if card else None
     if not same_card:
         return None
     name = normalise.name_key(told.first_name)
@@ -272,11 +278,11 @@ def _write_newborns(source: Source, items: list[_Item], now: datetime) -> None:
         profile = _Newborn()
         records = [_said(source, item) for item in said]
         survivorship.unify(profile, survivorship.current_statements(records))
-        cards = sorted({item.told.card for item in said} - {""})
+        shown = sorted({value for item in said for _kind, value, _key in _identifiers(item.told)})
         people.append(
             (
                 profile_id, uuid4(), *_values_of(profile), encode(profile.provenance).decode(),
-                survivorship.search_text(profile, cards), min(item.told.stated_at for item in said),
+                survivorship.search_text(profile, shown), min(item.told.stated_at for item in said),
             )
         )  # fmt: skip
         stores: dict[int, datetime] = {}
@@ -403,7 +409,8 @@ def _identifiers(told: Told) -> list[tuple[str, str, str]]:
         (CARD, told.card, told.card),
         (CUSTOMER, told.customer_id, told.customer_id),
     )
-    return [identifier for identifier in found if identifier[2]]
+    blocked = blocklist.current()
+    return [told for told in found if told[2] and not blocked.blocks(told[0], told[2])]
 
 
 def _consents(told: Told, received_at: datetime) -> list[tuple[str, bool, datetime, str]]:

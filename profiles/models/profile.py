@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.signals import post_save
 from django.dispatch import receiver
@@ -15,6 +16,13 @@ from tenants.scoping import StoreScoped, current_scope
 FIELDS_OF_A_PERSON = (
     "first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city",
 )  # fmt: skip
+
+
+class SearchWords(models.Func):
+    """The words of a search text as the index holds them. Spelt without parameters: else no query would use it."""
+
+    template = "array_to_tsvector(array_remove(string_to_array(%(expressions)s, ' '), ''))"
+    output_field = models.TextField()
 
 
 class Profile(StoreScoped):
@@ -56,6 +64,10 @@ class Profile(StoreScoped):
                 condition=models.Q(merged_into=None) | ~models.Q(merged_into=models.F("pk")),
                 name="profile_not_merged_into_itself",
             )
+        ]
+        indexes = [
+            # Not for living profiles alone: of a partial index PostgreSQL does not read how frequent each word is.
+            GinIndex(SearchWords("search_text"), name="profile_search"),
         ]
 
     def __str__(self) -> str:
@@ -231,7 +243,14 @@ class ProfileFacts(StoreScoped):
     class Meta:
         verbose_name = _("facts")
         verbose_name_plural = _("facts")
-        indexes = [models.Index(fields=["home_store"], name="facts_home_store")]
+        indexes = [
+            models.Index(fields=["home_store"], name="facts_home_store"),
+            # The order of head office's list of customers.
+            models.Index(
+                models.F("last_purchase_on").desc(nulls_last=True), models.F("profile").desc(),
+                name="facts_newest_buyer_first",
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return f"facts of {self.profile_id}"

@@ -13,7 +13,6 @@ from django.utils import timezone
 from loyalty import starter, till
 from loyalty.models import Programme, Rule
 from profiles import consent, resolution
-from profiles.admin.customers import searched_words
 from profiles.intake import ConsentStatement, Shown, Statement, Ticket, TicketLine, take_in_records
 from profiles.models import MatchCandidate, Merge, Profile, ProfileFacts, Source
 from tenants.network.models import AuditEvent, Job, Region, Staff, Till
@@ -125,18 +124,6 @@ class TestCustomers:
     def test_a_customer_is_found_by_any_word(self, client_of, alice, paul, term):
         answer = client_of(alice).get(reverse("admin:profiles_profile_changelist"), {"q": term})
         assert [row.pk for row in answer.context["cl"].result_list] == [paul.pk]
-
-    @pytest.mark.parametrize(
-        ("typed", "searched"),
-        [
-            ("Élodie", ["elodie"]),
-            ("06 12 34 56 78", ["+33612345678"]),
-            ("a.b@X.fr", ["a.b@x.fr"]),
-            ("  ", []),
-        ],
-    )
-    def test_words_are_searched_in_the_form_they_are_kept_in(self, typed, searched):
-        assert searched_words(typed) == searched
 
     def test_the_page_shows_three_sources_and_why_each_value_won(self, client_of, alice, paul):
         answer = client_of(alice).get(page_of(paul))
