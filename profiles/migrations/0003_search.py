@@ -12,7 +12,7 @@ FOR_A_MINUTE = "a mailbox for a few minutes, which anybody can open"
 TYPED = "typed to get past the field"
 DELIVERED = [
     *[("email", f"{user}@*", NOBODY_READS) for user in (
-        "donotreply", "do-not-reply", "nepasrepondre", "ne-pas-repondre", "mailer-daemon", "postmaster",
+        "donotreply", "nepasrepondre", "ne-pas-repondre", "mailer-daemon", "postmaster",
     )],
     *[("email", f"*@{domain}", FOR_A_MINUTE) for domain in (
         "yopmail.com", "yopmail.fr", "jetable.org", "mailinator.com", "guerrillamail.com", "10minutemail.com",
