@@ -56,6 +56,7 @@ class Reading:
         "_others",
         "_person",
         "_pick",
+        "_whole_name",
         "columns",
         "zone",
     )
@@ -75,6 +76,7 @@ class Reading:
         self._channels: list[tuple[str, str, dict[str, bool | None]]] = [
             (field, channel, {}) for field, channel in CONSENTS.items() if field in columns
         ]
+        self._whole_name = "full_name" in columns
         self._header: tuple[str, ...] | None = None
         self._pick: Callable[[Sequence[str]], Iterable[str]] = iter
 
@@ -100,8 +102,8 @@ class Reading:
                 or ("+" in joined and ("E+" in joined or "e+" in joined))
             ):
                 texts = list(map(self._plain, (*self._person, *self._others), texts))
-            fields = {field: text for field, text in zip(self._person, texts, strict=False) if text}
-            cells = dict(zip(self._others, texts[len(self._person) :], strict=False))
+            fields = {field: text for field, text in zip(self._person, texts) if text}  # noqa: B905 - there are more texts
+            cells = dict(zip(self._others, texts[len(self._person) :]))  # noqa: B905
             external_id = cells.get("external_id", "")
             if len(external_id) > LONGEST_ID:
                 raise _Unusable("external_id", _("the id is longer than %s characters") % LONGEST_ID)
@@ -110,7 +112,8 @@ class Reading:
         except _Unusable as fault:
             return Refused(row.line, str(fault), self.columns[fault.field], row.cells)
         raw = row.cells
-        self._complete(fields, cells, raw)
+        if self._whole_name or len(fields.get("birth_date", "")) == 5 or len(fields.get("postcode", "")) == 4:
+            self._complete(fields, cells, raw)
         return Statement(external_id, fields, raw, stated_at, cells.get("store_code", ""), consents, row.line)
 
     def _of_header(self, header: tuple[str, ...]) -> None:
