@@ -622,6 +622,7 @@ def test_the_customers_of_the_benchmark_are_always_the_same_and_are_understood(t
 @pytest.mark.slow
 def test_a_million_rows_take_seconds():
     figures = measure(200_000)
-    # Half of what the documentation names: the machine may be busy.
-    assert figures["read_a_second"] > 125_000
-    assert figures["stated_a_second"] > 60_000
+    # Half of what a quiet machine shows.
+    assert figures["read"] == figures["stated"] == 200_000
+    assert figures["read_a_cpu_second"] > 200_000
+    assert figures["stated_a_cpu_second"] > 50_000
