@@ -17,5 +17,6 @@ app.conf.beat_schedule = {
     "points-expire": {"task": "loyalty.tasks.expire_due", "schedule": crontab(hour=0, minute=20)},
     "tiers-reviewed": {"task": "loyalty.tasks.review_tiers", "schedule": crontab(hour=1, minute=0)},
     "ledger-proved": {"task": "loyalty.tasks.prove_ledger", "schedule": crontab(hour=4, minute=0)},
+    "connections-polled": {"task": "profiles.tasks.poll_connections", "schedule": crontab(minute="*/5")},
     "records-matched": {"task": "profiles.tasks.match_new_records", "schedule": crontab(minute="*/10")},
 }

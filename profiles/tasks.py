@@ -4,8 +4,9 @@ from celery import shared_task
 from django.db import transaction
 
 from profiles import resolution, survivorship
+from profiles.connectors import polling
 from profiles.imports import run
-from profiles.models import ImportRun, Profile, SourceRecord
+from profiles.models import Connection, ImportRun, Profile, SourceRecord
 from tenants.scoping import whole_network
 
 
@@ -18,6 +19,26 @@ def import_file(import_run_id: int) -> None:
             run.run(import_run, run.kept(import_run.file_hash))
         except run.TakenOver:
             return
+
+
+@shared_task
+def poll_connections() -> int:
+    """Have each watched folder and bucket looked into, each by a task of its own: a host that does not answer keeps no
+    other waiting. Returns how many there are."""
+    with whole_network():
+        ids = list(
+            Connection.objects.filter(is_on=True, kind__in=polling.POLLED).values_list("pk", flat=True)
+        )
+        for pk in ids:
+            poll_connection.delay(pk)
+    return len(ids)
+
+
+@shared_task
+def poll_connection(connection_id: int) -> None:
+    """Look into one folder or bucket; where another look is under way, this one leaves."""
+    with whole_network():
+        polling.poll(Connection.objects.select_related("source").get(pk=connection_id))
 
 
 @shared_task

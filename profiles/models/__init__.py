@@ -1,5 +1,6 @@
 """The tables about people. Three rooms: what sources said, who it is about, what was bought."""
 
+from profiles.models.connections import Connection, Delivery
 from profiles.models.consent import Channel, ConsentChange
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
@@ -8,7 +9,9 @@ from profiles.models.records import BlockingKey, Identifier, ImportRun, Rejected
 __all__ = [
     "BlockingKey",
     "Channel",
+    "Connection",
     "ConsentChange",
+    "Delivery",
     "Identifier",
     "ImportRun",
     "MatchCandidate",
