@@ -70,6 +70,7 @@ BRAND_MENU = [
         [
             Entry("upload_file", "profiles.ImportRun"),
             Entry("database", "profiles.Source"),
+            Entry("cable", "profiles.Connection"),
             Entry("progress_activity", "network.Job"),
         ],
     ),

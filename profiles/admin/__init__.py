@@ -1,6 +1,6 @@
-"""What head office sees of people: customers, pairs to review, tickets, sources and imports. One module a list."""
+"""What head office sees of people and of where their data come from. One module a list."""
 
-from profiles.admin import customers, review, sources, tickets
+from profiles.admin import connectors, customers, review, sources, tickets
 from profiles.imports import admin as imports
 
-__all__ = ["customers", "imports", "review", "sources", "tickets"]
+__all__ = ["connectors", "customers", "imports", "review", "sources", "tickets"]

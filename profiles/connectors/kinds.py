@@ -87,7 +87,7 @@ class Folder(Protocol):
         """Move the file into the folder `where` ("done" or "failed"), its report beside it."""
 
     def seen(self) -> Mapping[str, str]:
-        """What this look found and left, for the next one."""
+        """What this look found, for the next one."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def poll(connection: Connection) -> Look:
             except ConnectorError as fault:
                 look.error = fault.detail
             connection.polled_at = timezone.now()
-            connection.save(update_fields=["polled_at", "seen"])
+            connection.save(update_fields=["polled_at"])
             if look.error:
                 connection.note_error(look.error)
             else:
@@ -70,8 +70,9 @@ def poll(connection: Connection) -> Look:
 def _look(connection: Connection, folder: Folder, look: Look) -> None:
     files = folder.found()
     look.found = len(files)
-    # Kept at once: a look that is cut short must not make unfinished files wait longer.
+    # Kept at once: a look that is cut short must not make files wait longer.
     connection.seen = dict(folder.seen())
+    connection.save(update_fields=["seen"])
     for file in files:
         if not file.is_whole:
             look.waiting.append(file.name)

@@ -7,6 +7,7 @@ somebody else who wants to read the password.
 import base64
 import hashlib
 import io
+import logging
 import socket
 import stat
 from collections.abc import Iterator
@@ -63,10 +64,8 @@ class SftpFolder:
             announced = name + MARKER in names
             # Without a marker, a file is whole once two looks in a row find the same size and time.
             stable = not self.settings["needs_marker"] and self.before.get(name) == mark
-            whole = announced or stable
-            if not whole:
-                self._seen[name] = mark
-            files.append(Found(name, entry.st_size or 0, mark, whole))
+            self._seen[name] = mark
+            files.append(Found(name, entry.st_size or 0, mark, announced or stable))
         return files
 
     def seen(self) -> dict[str, str]:
@@ -149,6 +148,9 @@ def _transport(connection: Connection) -> Iterator[paramiko.Transport]:
     except OSError as fault:
         raise kinds.in_words(fault, host) from fault
     transport = paramiko.Transport(line)
+    # Its errors leave here in words; what paramiko writes of them into the log says nothing more.
+    transport.set_log_channel("profiles.connectors.sftp.transport")
+    logging.getLogger("profiles.connectors.sftp.transport").setLevel(logging.CRITICAL)
     transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = kinds.CONNECT_SECONDS
     try:
         try:

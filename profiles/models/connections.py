@@ -54,7 +54,7 @@ class Connection(StoreScoped):
     settings = models.JSONField(_("settings"), default=dict, blank=True)
     sealed_secret = models.TextField(blank=True, editable=False)
     host_key = models.CharField(_("host key"), max_length=80, blank=True, editable=False)
-    # What the last look into a folder found and left, {name: mark}: a file that has not moved since is complete.
+    # What the last look into a folder found, {name: mark}: a file that has not changed since is complete.
     seen = models.JSONField(default=dict, blank=True, editable=False)
     is_on = models.BooleanField(_("switched on"), default=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)

@@ -143,7 +143,12 @@ def test_an_order_becomes_a_customer_and_a_ticket_that_earns_points(shop):
     assert record.phone == "+33612345678"
     assert statements.balance_of(profile).available == 66
     delivery = Delivery.objects.get()
-    assert (delivery.verdict, delivery.subject, delivery.received, delivery.created) == ("done", "order:4501", 1, 1)
+    assert (delivery.verdict, delivery.subject, delivery.received, delivery.created) == (
+        "done",
+        "order:4501",
+        1,
+        1,
+    )
     assert "marie" not in json.dumps(delivery.detail).lower()
 
 
@@ -154,7 +159,11 @@ def test_created_and_paid_are_one_ticket_and_an_unpaid_order_waits(shop):
     done(send(shop, shopify_order()))
     done(send(shop, shopify_order(payment_gateway_names=["gift_card"]), "orders/create"))
     assert Purchase.objects.count() == 1
-    assert list(Delivery.objects.order_by("pk").values_list("created", "unchanged")) == [(0, 0), (1, 0), (0, 1)]
+    assert list(Delivery.objects.order_by("pk").values_list("created", "unchanged")) == [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+    ]
 
 
 def test_taxes_on_top_are_part_of_what_was_paid(shop):
@@ -206,7 +215,12 @@ def test_an_opt_in_counts_with_its_words_and_date_alone(shop, more, granted):
 def test_the_words_of_the_checkout_prove_what_the_shop_tells_with_a_date(shop):
     Connection.objects.filter(pk=shop.pk).update(settings={"consent_wording": "Offres par e-mail ?"})
     consents = {"state": "subscribed", "consent_updated_at": "2026-01-05T08:00:00+01:00"}
-    customer = {"id": 77, "last_name": "Durand", "email_marketing_consent": consents, "sms_marketing_consent": consents}
+    customer = {
+        "id": 77,
+        "last_name": "Durand",
+        "email_marketing_consent": consents,
+        "sms_marketing_consent": consents,
+    }
     done(send(shop, shopify_order(customer=customer)))
     now = consent.current(Profile.objects.get())
     assert {channel: (c.granted, c.wording, c.at.year) for channel, c in now.items()} == dict.fromkeys(
