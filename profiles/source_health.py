@@ -1,10 +1,11 @@
 """How each source is doing: when it was last heard of, how old its news are, how much of it goes wrong.
 
-A source speaks through files (`ImportRun`), connectors (`Delivery`) and records of its own (`SourceRecord`); the tills,
-all of them together the source of kind till, through tickets (`Purchase`). A web shop's till belongs to the shop's source.
+A source speaks through files (`ImportRun`), connectors (`Delivery`) and records of its own (`SourceRecord`); the
+tills, all of them together the source of kind till, through tickets (`Purchase`). A web shop's till belongs to the
+shop's source.
 
-Four queries, whatever the number of sources. They read `records_of_source_by_time`, `purchases_of_till_by_time` and
-`deliveries_of_connection` from their newest end, and the imports of 30 days.
+A fixed number of queries, whatever the number of sources. They read `records_of_source_by_time`,
+`purchases_of_till_by_time` and `deliveries_of_connection` from their newest end, and the imports of 30 days.
 """
 
 from collections import defaultdict
@@ -27,7 +28,7 @@ WORDS = ("created", "corrected", "unchanged", "rejected")
 
 @dataclass
 class Health:
-    """`lag` is the median over the last deliveries, `rows` the last 30 days by verdict; `errors` of `total` went wrong."""
+    """`lag` is the median over the last news, `rows` the last 30 days by verdict; `errors` of `total` went wrong."""
 
     source: Source
     last_heard: datetime | None = None
@@ -58,7 +59,7 @@ def silent(now: datetime | None = None) -> list[tuple[Source, timedelta]]:
     now = now or timezone.now()
     with whole_network():
         sources = Source.objects.exclude(expected_hours=None)
-        heard = _last_heard(sources) if sources.exists() else {}
+        heard = _last_heard(sources, Tills.known()) if sources.exists() else {}
         found = [(source, Health(source, heard.get(source.pk)).silent_for(now)) for source in sources]
     return [(source, silence) for source, silence in found if silence is not None]
 
@@ -69,21 +70,32 @@ def of_sources(now: datetime | None = None) -> dict[int, Health]:
     since = now - timedelta(days=DAYS)
     with whole_network():
         health = {source.pk: Health(source) for source in Source.objects.all()}
-        for source_id, at in _last_heard(Source.objects.all()).items():
-            health[source_id].last_heard = at
-        _count(health, since)
-        _lags(health)
+        tills = Tills.known()
+        for source_id, at in _last_heard(Source.objects.all(), tills).items():
+            if source_id in health:
+                health[source_id].last_heard = at
+        _count(health, since, tills)
+        _lags(health, tills)
     return health
 
 
-def _tills() -> tuple[list[int], dict[int, int]]:
+@dataclass(frozen=True)
+class Tills:
     """The sources that stand for the stores' tills, and the source of each till that is a web shop's."""
-    of_tills = list(Source.objects.filter(kind=Source.Kind.TILL).values_list("pk", flat=True))
-    shops = dict(Connection.objects.exclude(till=None).values_list("till", "source"))
-    return of_tills, shops
+
+    of_tills: list[int]
+    of_shops: dict[int, int]
+
+    @classmethod
+    def known(cls) -> "Tills":
+        of_tills = Source.objects.filter(kind=Source.Kind.TILL).values_list("pk", flat=True)
+        return cls(list(of_tills), dict(Connection.objects.exclude(till=None).values_list("till", "source")))
+
+    def sources_of(self, till_id: int) -> list[int]:
+        return [self.of_shops[till_id]] if till_id in self.of_shops else self.of_tills
 
 
-def _last_heard(sources) -> dict[int, datetime]:
+def _last_heard(sources, known: Tills) -> dict[int, datetime]:
     newest_record = SourceRecord.objects.filter(source=OuterRef("pk")).order_by("-received_at")
     newest_run = (
         ImportRun.objects.filter(source=OuterRef("pk"), finished_at__isnull=False)
@@ -91,7 +103,8 @@ def _last_heard(sources) -> dict[int, datetime]:
         .order_by("-finished_at")
     )
     newest_delivery = Delivery.objects.filter(
-        connection__in=Connection.objects.filter(source=OuterRef("pk")), verdict=Delivery.Verdict.DONE
+        connection__in=Connection.objects.filter(source=OuterRef(OuterRef("pk"))).values("pk"),
+        verdict=Delivery.Verdict.DONE,
     ).order_by("-received_at")
     found: dict[int, datetime] = {}
 
@@ -109,14 +122,13 @@ def _last_heard(sources) -> dict[int, datetime]:
             note(source_id, at)
     newest_ticket = Purchase.objects.filter(till=OuterRef("pk")).order_by("-received_at")
     tills = Till.objects.annotate(last=Subquery(newest_ticket.values("received_at")[:1]))
-    of_tills, shops = _tills()
     for till_id, at in tills.values_list("pk", "last"):
-        for source_id in [shops[till_id]] if till_id in shops else of_tills:
+        for source_id in known.sources_of(till_id):
             note(source_id, at)
     return found
 
 
-def _count(health: dict[int, Health], since: datetime) -> None:
+def _count(health: dict[int, Health], since: datetime, known: Tills) -> None:
     runs = ImportRun.objects.filter(started_at__gte=since, job__isnull=False)
     for row in runs.values("source").annotate(**{word: Sum(word) for word in WORDS}).order_by():
         _add(health[row["source"]], row, errors=row["rejected"], total=sum(row[word] for word in WORDS))
@@ -132,12 +144,11 @@ def _count(health: dict[int, Health], since: datetime) -> None:
     ):
         total = sum(row[word] for word in WORDS) + row["bare"]
         _add(health[row["source"]], row, errors=row["rejected"] + row["bare"], total=total)
-    of_tills, shops = _tills()
     tickets = Purchase.objects.filter(received_at__gte=since, till__in=Till.objects.values("pk"))
     for till_id, count in tickets.order_by().values_list("till").annotate(count=Count("pk")):
-        for source_id in [shops[till_id]] if till_id in shops else of_tills:
+        for source_id in known.sources_of(till_id):
             health[source_id].tickets += count
-            if till_id not in shops:  # an order is counted with its delivery
+            if till_id not in known.of_shops:  # an order is counted with its delivery
                 health[source_id].total += count
 
 
@@ -148,7 +159,7 @@ def _add(one: Health, row: dict, *, errors: int, total: int) -> None:
     one.total += total
 
 
-def _lags(health: dict[int, Health]) -> None:
+def _lags(health: dict[int, Health], known: Tills) -> None:
     """How long after it was stated the latest news of each source came."""
     records = (
         SourceRecord.objects.filter(source=OuterRef("pk"))
@@ -160,7 +171,6 @@ def _lags(health: dict[int, Health]) -> None:
         "pk", "lags"
     ):
         lags[source_id] += found
-    of_tills, shops = _tills()
     tickets = (
         Purchase.objects.filter(till=OuterRef("pk"))
         .order_by("-received_at")
@@ -169,10 +179,10 @@ def _lags(health: dict[int, Health]) -> None:
     for till_id, found in Till.objects.annotate(lags=ArraySubquery(tickets[:LATEST])).values_list(
         "pk", "lags"
     ):
-        for source_id in [shops[till_id]] if till_id in shops else of_tills:
+        for source_id in known.sources_of(till_id):
             lags[source_id] += found
     for source_id, found in lags.items():
-        if found:
+        if found and source_id in health:
             health[source_id].lag = max(median(found), timedelta(0))
 
 

@@ -13,12 +13,14 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminPasswordInput,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanSwitchWidget,
 )
@@ -36,6 +38,13 @@ PREFIX = "setting_"
 # What says where the secret is sent to.
 WHERETO = ("host", "port", "endpoint")
 LATEST = 50
+
+
+class SecretLines(UnfoldAdminTextareaWidget):
+    """A secret of many lines, such as a private key: never written back into the page."""
+
+    def get_context(self, name, value, attrs):
+        return super().get_context(name, "", attrs)
 
 
 class ConnectionForm(forms.ModelForm):
@@ -92,15 +101,16 @@ def form_of(kind: Kind) -> type[ConnectionForm]:
     """The form that asks for what the kind needs."""
     fields: dict = {PREFIX + setting.name: _field(setting) for setting in kind.settings}
     if kind.secret:
+        widget = SecretLines if kind.secret_has_lines else UnfoldAdminPasswordWidget
         fields["secret"] = forms.CharField(
-            label=kind.secret, required=False, widget=UnfoldAdminPasswordInput(attrs={"autocomplete": "off"}),
+            label=capfirst(kind.secret), required=False, widget=widget(attrs={"autocomplete": "off", "rows": 4}),
             help_text=kind.secret_help or gettext_lazy("Kept sealed, and never shown again."),
         )  # fmt: skip
     return type("FormOfKind", (ConnectionForm,), {**fields, "kind": kind})
 
 
 def _field(setting: Setting) -> forms.Field:
-    about = {"label": setting.label, "help_text": setting.help, "required": False, "initial": setting.default}
+    about = {"label": capfirst(setting.label), "help_text": setting.help, "required": False, "initial": setting.default}
     if setting.type is bool:
         return forms.BooleanField(**about, widget=UnfoldBooleanSwitchWidget)
     about["required"] = setting.required
@@ -276,10 +286,8 @@ class ConnectionAdmin(StaysOnPage, Audited, ScopedModelAdmin):
         """Test the connector for real, and say of each step how it went."""
         connection = self._asked_for(request, pk)
         kind = KINDS[connection.kind]
-        if kind.test:
-            findings = kind.test(connection, request)
-        else:
-            findings = rehearsal.send_sample(kind, connection, request)
+        test = kind.test or rehearsal.test_of(kind)
+        findings = test(connection, request)
         is_fine = all(finding.is_fine for finding in findings)
         if is_fine:
             Connection.objects.filter(pk=pk).update(tested_at=timezone.now(), error="")

@@ -122,6 +122,7 @@ class Kind:
     settings: tuple[Setting, ...] = ()
     secret: Words = ""
     secret_help: Words = ""
+    secret_has_lines: bool = False
     has_own_key: bool = False
     is_a_shop: bool = False
     open: Callable[[Connection], AbstractContextManager[Folder]] | None = None

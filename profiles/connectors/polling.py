@@ -45,25 +45,25 @@ class Look:
 def poll(connection: Connection) -> Look:
     """Look into the connection's folder once. What is wrong outside is noted on the connection, not raised."""
     look = Look()
-    with whole_network(), translation.override(getattr(database.tenant, "language", settings.LANGUAGE_CODE)):
-        with _held(connection) as ours:
-            if not ours:
-                look.busy = True
-                return look
-            connection.refresh_from_db()
-            opens = KINDS[connection.kind].open
-            assert opens is not None, f"{connection.kind} is not polled"
-            try:
-                with opens(connection) as folder:
-                    _look(connection, folder, look)
-            except ConnectorError as fault:
-                look.error = fault.detail
-            connection.polled_at = timezone.now()
-            connection.save(update_fields=["polled_at"])
-            if look.error:
-                connection.note_error(look.error)
-            else:
-                connection.note_success()
+    language = getattr(database.tenant, "language", settings.LANGUAGE_CODE)
+    with whole_network(), translation.override(language), _held(connection) as ours:
+        if not ours:
+            look.busy = True
+            return look
+        connection.refresh_from_db()
+        opens = KINDS[connection.kind].open
+        assert opens is not None, f"{connection.kind} is not polled"
+        try:
+            with opens(connection) as folder:
+                _look(connection, folder, look)
+        except ConnectorError as fault:
+            look.error = fault.detail
+        connection.polled_at = timezone.now()
+        connection.save(update_fields=["polled_at"])
+        if look.error:
+            connection.note_error(look.error)
+        else:
+            connection.note_success()
     return look
 
 

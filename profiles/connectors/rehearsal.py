@@ -1,11 +1,13 @@
 """The test of a connector that is written to: a sample sent to ourselves as the sender would, and everything undone.
 
-The request goes through the whole of the platform, from the host name to the answer; the transaction around it is rolled
-back, so that nobody buys the sample's cheese.
+The request goes through the whole of the platform, from the host name to the answer; the transaction around it is
+rolled back, so that nobody buys the sample's cheese.
 """
 
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connection as database
@@ -17,6 +19,11 @@ from django.utils.translation import gettext as _
 
 from profiles.connectors.kinds import ConnectorError, Finding, Kind, Sample, secret_of
 from profiles.models import Connection
+
+
+def test_of(kind: Kind) -> Callable[[Connection, HttpRequest], list[Finding]]:
+    """The test of a kind that is written to."""
+    return partial(send_sample, kind)
 
 
 def send_sample(kind: Kind, connection: Connection, request: HttpRequest) -> list[Finding]:

@@ -306,6 +306,7 @@ KIND = Kind(
     ),
     secret=gettext_lazy("password or private key"),
     secret_help=gettext_lazy("A private key is pasted whole, from -----BEGIN to END-----, without a passphrase."),
+    secret_has_lines=True,
     open=open_folder,
     test=test,
 )  # fmt: skip

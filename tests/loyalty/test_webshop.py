@@ -1,4 +1,4 @@
-"""A web shop's messages over HTTP: signed, once each, an order to a customer and points, a refund back; and what is refused."""
+"""A web shop's messages over HTTP: signed, once each, an order to a customer and points, a refund back."""
 
 import json
 import uuid

@@ -94,7 +94,7 @@ class _Files(paramiko.SFTPServerInterface):
 
 
 class SftpServer:
-    """Listens until closed. `on_open(path)` is called before a file is opened; `cuts` closes the line at that moment."""
+    """Listens until closed. `on_open(path)` is called before a file is opened."""
 
     def __init__(self, root: Path):
         self.root = root

@@ -3,6 +3,7 @@
 import io
 import os
 import socket
+import threading
 from contextlib import contextmanager
 
 import boto3
@@ -221,9 +222,10 @@ def test_a_worker_killed_anywhere_is_made_good_by_the_next_look(watched, inbox, 
     (inbox / "clients.csv").write_bytes(CLIENTS)
     poll(watched)
     for module, name in ((run, "_take_in"), (run, "numbers"), (sftp.SftpFolder, "put_away")):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(module, name, killed)
-            poll(watched)
+            with pytest.raises(Killed):
+                poll(watched)
         assert tree(inbox) == {"clients.csv"}
         # What the killed worker had seen is lost with it, or not: both ways the file is still taken.
     look(watched)
@@ -299,8 +301,6 @@ def test_a_host_that_is_down_or_speaks_no_sftp_is_told(watched, server):
 @contextmanager
 def _speaker(words: bytes):
     """Something that answers every caller with the same words and hangs up."""
-    import threading
-
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -461,9 +461,10 @@ def test_an_object_that_is_no_table_goes_to_failed(bucket, client):
 
 def test_a_killed_look_into_a_bucket_is_made_good(bucket, client, monkeypatch):
     client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=CLIENTS)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(s3.Bucket, "put_away", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
-        poll(bucket)
+        with pytest.raises(KeyboardInterrupt):
+            poll(bucket)
     assert poll(bucket).taken_in == ["a.csv"]
     assert Delivery.objects.count() == ImportRun.objects.count() == 1
 
