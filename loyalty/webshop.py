@@ -9,6 +9,7 @@ its order is told to come back (409), and nothing of it is kept.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -302,7 +303,7 @@ def _sold(purchase: Purchase) -> list[orders.Sold]:
         .values("line")
         .annotate(quantity_back=Sum("quantity"), cents_back=Sum("amount_cents"))
     }
-    nothing = {"quantity_back": 0, "cents_back": 0}
+    nothing: dict[str, Any] = {"quantity_back": Decimal(0), "cents_back": 0}
     return [
         orders.Sold(
             line.number, line.quantity, line.amount_cents, (row := back.get(line.pk, nothing))["quantity_back"],

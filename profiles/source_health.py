@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
+from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, F, Max, OuterRef, Q, Subquery, Sum
@@ -130,18 +131,17 @@ def _last_heard(sources, known: Tills) -> dict[int, datetime]:
 
 def _count(health: dict[int, Health], since: datetime, known: Tills) -> None:
     runs = ImportRun.objects.filter(started_at__gte=since, job__isnull=False)
-    for row in runs.values("source").annotate(**{word: Sum(word) for word in WORDS}).order_by():
+    sums: Any = {word: Sum(word) for word in WORDS}
+    by_run: Any = runs.values("source").annotate(**sums).order_by()
+    for row in by_run:
         _add(health[row["source"]], row, errors=row["rejected"], total=sum(row[word] for word in WORDS))
     # A file's rows are counted with its import; what was refused before there was one counts as one error.
     deliveries = Delivery.objects.filter(received_at__gte=since, import_run=None)
-    for row in (
-        deliveries.values(source=F("connection__source"))
-        .annotate(
-            **{word: Sum(word) for word in WORDS},
-            bare=Count("pk", filter=Q(verdict=Delivery.Verdict.REFUSED, received=0)),
-        )
-        .order_by()
-    ):
+    bare = Count("pk", filter=Q(verdict=Delivery.Verdict.REFUSED, received=0))
+    by_delivery: Any = (
+        deliveries.values(source=F("connection__source")).annotate(**sums, bare=bare).order_by()
+    )
+    for row in by_delivery:
         total = sum(row[word] for word in WORDS) + row["bare"]
         _add(health[row["source"]], row, errors=row["rejected"] + row["bare"], total=total)
     tickets = Purchase.objects.filter(received_at__gte=since, till__in=Till.objects.values("pk"))
@@ -152,7 +152,7 @@ def _count(health: dict[int, Health], since: datetime, known: Tills) -> None:
                 health[source_id].total += count
 
 
-def _add(one: Health, row: dict, *, errors: int, total: int) -> None:
+def _add(one: Health, row: dict[str, Any], *, errors: int, total: int) -> None:
     for word in WORDS:
         one.rows[word] += row[word]
     one.errors += errors

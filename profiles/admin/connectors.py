@@ -110,7 +110,12 @@ def form_of(kind: Kind) -> type[ConnectionForm]:
 
 
 def _field(setting: Setting) -> forms.Field:
-    about = {"label": capfirst(setting.label), "help_text": setting.help, "required": False, "initial": setting.default}
+    about = {
+        "label": capfirst(setting.label),
+        "help_text": setting.help,
+        "required": False,
+        "initial": setting.default,
+    }
     if setting.type is bool:
         return forms.BooleanField(**about, widget=UnfoldBooleanSwitchWidget)
     about["required"] = setting.required

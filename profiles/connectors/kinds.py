@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
 from django.conf import settings as platform
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from profiles.models import Connection
 from profiles.models.connections import SecretUnreadable
 
-Words = str | Promise
+Words = Any  # a text, or one that is translated when it is shown
 
 CONNECT_SECONDS = 8
 READ_SECONDS = 30
@@ -118,7 +117,8 @@ class Kind:
     icon: str
     format: Words
     anchor: str
-    sample: Callable[[], Sample] | None = None
+    # A shop's sample takes the brand's currency.
+    sample: Callable[..., Sample] | None = None
     settings: tuple[Setting, ...] = ()
     secret: Words = ""
     secret_help: Words = ""

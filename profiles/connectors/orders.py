@@ -256,7 +256,7 @@ def lines_for(amount_cents: int, sold: Sequence[Sold]) -> dict[int, Decimal]:
     if amount_cents >= sum(line.left_cents for line in open_lines):
         return {line.number: line.left for line in open_lines}
     for line in open_lines:
-        for pieces in range(1, int(min(line.left, 1000)) + 1):
+        for pieces in range(1, min(int(line.left), 1000) + 1):
             due = int(line.amount_cents * (line.returned + pieces) / line.quantity) - line.paid_back_cents
             if due == amount_cents:
                 return {line.number: Decimal(pieces)}

@@ -161,7 +161,7 @@ def _held(connection: Connection) -> Iterator[bool]:
     A lock of the session and not of a transaction, because an import commits chunk by chunk; the database gives it back
     when the session ends, also that of a worker that was killed.
     """
-    key = [f"{database.schema_name}:poll", connection.pk]
+    key = (f"{database.schema_name}:poll", str(connection.pk))
     with database.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s), %s::int)", key)
         ours = cursor.fetchone()[0]

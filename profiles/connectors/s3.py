@@ -172,7 +172,7 @@ def test(connection: Connection, _request) -> list[Finding]:
     try:
         with open_folder(connection) as bucket:
             files = bucket.found()
-            findings.append(Finding(step, True, _("%s files wait") % len(files)))
+            findings.append(Finding(step, True, _("files waiting: %s") % len(files)))
             step = _("Read a file")
             if files:
                 key = bucket.prefix + files[-1].name

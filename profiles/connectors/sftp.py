@@ -191,7 +191,7 @@ def _sign_in(connection: Connection, transport: paramiko.Transport) -> None:
     except paramiko.AuthenticationException as refused:
         raise ConnectorError(
             "auth_refused",
-            _("the server knows user «%s» not, or refuses the password or key") % user,
+            _("the server does not know the user «%s», or refuses the password or key") % user,
         ) from refused
     except (paramiko.SSHException, EOFError, OSError) as fault:
         raise kinds.in_words(fault, connection.settings["host"]) from fault
@@ -254,7 +254,7 @@ def test(connection: Connection, _request) -> list[Finding]:
             step = _("List the folder")
             with _folder(connection, transport) as folder:
                 files = folder.found()
-                findings.append(Finding(step, True, _("%s files wait") % len(files)))
+                findings.append(Finding(step, True, _("files waiting: %s") % len(files)))
                 step = _("Read a file")
                 findings.append(Finding(step, True, _read_one(folder, files)))
                 step = _("Write, so that files can be moved away")
