@@ -42,6 +42,10 @@ class Vanished(ConnectorError):
     """The file was there when the folder was listed, and is not any more."""
 
 
+class NotTakenIn(ConnectorError):
+    """The file was read, and taking it in broke off: the next look carries it on."""
+
+
 class StillWritten(ConnectorError):
     """The file grew while it was read: it is left for the next look."""
 

@@ -107,6 +107,11 @@ def an_id(value: Any, where: str) -> str:
     return str(value).strip()
 
 
+def own_id(value: Any) -> str:
+    """The shop's number of a customer, or "" for none: null, 0, and what is no number."""
+    return str(value)[:60] if value and isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
 def text(value: Any) -> str:
     """A word of the shop's, or "" for null and for what is no word."""
     return value.strip() if isinstance(value, str) else ""

@@ -12,14 +12,14 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from django.conf import settings
+from django.db import DatabaseError, transaction
 from django.db import connection as database
-from django.db import transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from profiles.connectors import kinds
 from profiles.connectors.catalogue import KINDS
-from profiles.connectors.kinds import ConnectorError, Folder, Found, StillWritten, Vanished
+from profiles.connectors.kinds import ConnectorError, Folder, Found, NotTakenIn, StillWritten, Vanished
 from profiles.imports import run
 from profiles.imports.detect import Unreadable
 from profiles.imports.mapping import WrongMapping
@@ -79,13 +79,14 @@ def _look(connection: Connection, folder: Folder, look: Look) -> None:
             continue
         try:
             delivery = _taken_in(connection, folder, file)
-        except (Vanished, StillWritten):
+        except (Vanished, StillWritten, run.TakenOver):
+            # Taken over: the same import was resumed by hand, and the next look puts the file away.
             look.waiting.append(file.name)
             continue
-        except run.TakenOver:
-            look.waiting.append(
-                file.name
-            )  # the same import was resumed by hand: the next look puts the file away
+        except NotTakenIn as fault:
+            # It keeps no other file out, and is tried again at the next look.
+            look.waiting.append(file.name)
+            look.error = fault.detail
             continue
         is_done = delivery.verdict == Delivery.Verdict.DONE
         (look.taken_in if is_done else look.refused).append(file.name)
@@ -99,7 +100,17 @@ def _taken_in(connection: Connection, folder: Folder, file: Found) -> Delivery:
         delivery = _begun(connection, folder, file)
     if delivery.verdict == Delivery.Verdict.UNDER_WAY:
         import_run = ImportRun.objects.select_related("job", "source").get(pk=delivery.import_run_id)
-        import_run = run.run(import_run, run.kept(import_run.file_hash))
+        if not run.kept(import_run.file_hash).exists():
+            with NamedTemporaryFile() as copy:
+                folder.fetch(file, copy)
+                run.keep(Path(copy.name))
+        try:
+            import_run = run.run(import_run, run.kept(import_run.file_hash))
+        except (DatabaseError, OSError, ValueError) as fault:
+            raise NotTakenIn(
+                "not_taken_in",
+                _("«%(file)s» could not be taken in to its end: %(why)s") % {"file": file.name, "why": fault},
+            ) from fault
         delivery.received = import_run.received
         for word in run.VERDICTS:
             setattr(delivery, word, getattr(import_run, word))

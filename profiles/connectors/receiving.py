@@ -77,6 +77,9 @@ def parsed(body: bytes) -> Any:
     if _NUL.search(body):
         raise Unreadable(_("the character U+0000 is not allowed"))
     try:
-        return json.loads(body)
+        told = json.loads(body)
+        # Half a surrogate pair, which JSON lets through and no database keeps.
+        json.dumps(told, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Unreadable(_("the body is no valid JSON: %s") % error) from None
+    return told

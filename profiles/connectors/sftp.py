@@ -52,6 +52,10 @@ class SftpFolder:
             raise ConnectorError(
                 "no_access", _("the user may not read the folder «%s»") % self.root
             ) from refused
+        except UnicodeDecodeError as strange:
+            raise ConnectorError(
+                "bad_name", _("the folder holds a file whose name is not UTF-8: rename it")
+            ) from strange
         names = {entry.filename for entry in entries}
         files = []
         for entry in sorted(entries, key=lambda entry: (entry.st_mtime or 0, entry.filename)):

@@ -63,7 +63,7 @@ def order(
     consents, unproven = _consents(told, customer, at, settings)
     statement, shown = orders.person(
         fields,
-        customer_id=str(customer.get("id") or ""),
+        customer_id=orders.own_id(customer.get("id")),
         region=first(address.get("country_code")) or region,
         stated_at=at,
         consents=consents,

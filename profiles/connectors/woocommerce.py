@@ -54,11 +54,10 @@ def order(
         "city": text(billing.get("city")),
     }
     consents, unproven = _consents(told, at, settings)
-    customer_id = told.get("customer_id")
     statement, shown = orders.person(
         fields,
         # 0 is how the shop says that nobody signed in.
-        customer_id=str(customer_id) if customer_id else "",
+        customer_id=orders.own_id(told.get("customer_id")),
         region=text(billing.get("country")) or region,
         stated_at=at,
         consents=consents,

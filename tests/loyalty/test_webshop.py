@@ -15,6 +15,7 @@ from loyalty.models import Transaction
 from profiles import consent
 from profiles.connectors import orders, shopify, woocommerce
 from profiles.connectors.orders import Sold, lines_for
+from profiles.intake import Problem
 from profiles.models import Connection, Delivery, Profile, Purchase, Refund, Source, SourceRecord
 from tenants.network.models import Till
 from tests.conftest import HOST
@@ -397,6 +398,75 @@ def test_an_order_that_cannot_be_right_is_refused_whole_and_kept_in_the_log(shop
     assert done(again, "refused")
     assert again.headers["Idempotent-Replayed"] == "true"
     assert Delivery.objects.count() == 1
+
+
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    "",
+    "x",
+    "1",
+    [],
+    {},
+    [None],
+    [{}],
+    {"a": 1},
+    "9" * 400,
+    -(10**30),
+    float("inf"),
+]
+
+
+def places(value, path=()):
+    """Every place inside a JSON value."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize(
+    ("module", "read", "body"),
+    [
+        (shopify, "order", json.loads(shopify.sample().content)),
+        (woocommerce, "order", woo_order(meta_data=[{"key": "_marketing_optin", "value": "yes"}],
+                                         refunds=[{"id": 8, "total": "-18.00"}], fee_lines=[{"id": 1, "total": "2"}])),
+        (shopify, "refund", shopify_refund()),
+    ],
+)  # fmt: skip
+def test_whatever_stands_anywhere_in_a_message_it_is_read_or_refused(brand, module, read, body):
+    """Never an exception of another kind: each place of a real message in turn holds each oddity."""
+    more = {"currency": "EUR", "region": "FR", "settings": {"consent_meta_key": "_marketing_optin"}}
+    tried = refusals = 0
+    for path in places(body):
+        for odd in ODD:
+            changed = json.loads(json.dumps(body))
+            if path:
+                holder = changed
+                for step in path[:-1]:
+                    holder = holder[step]
+                holder[path[-1]] = odd
+            else:
+                changed = odd
+            tried += 1
+            try:
+                getattr(module, read)(changed, **(more if read == "order" else {}))
+            except Problem:
+                refusals += 1
+    assert tried > 100
+    assert refusals
+
+
+def test_half_a_surrogate_pair_and_other_odd_letters_do_no_harm(shop):
+    refused(send(shop, rb'{"id": 1, "email": "\ud800"}'), 400, "invalid_body")
+    order = shopify_order()
+    order["customer"] |= {"first_name": "Zoë 🐑", "id": {"a": 1}}
+    order["billing_address"] |= {"country_code": "ZZ", "phone": "☎"}
+    done(send(shop, order))
+    assert Purchase.objects.get().profile.first_name.startswith("Zoë")
 
 
 def test_a_delivery_that_comes_twice_counts_once(shop):

@@ -53,7 +53,7 @@ class _Files(paramiko.SFTPServerInterface):
     def list_folder(self, path):
         return self._try(
             lambda: [
-                paramiko.SFTPAttributes.from_stat(entry.stat(), entry.name)
+                paramiko.SFTPAttributes.from_stat(entry.stat(), os.fsencode(entry.name))
                 for entry in self._real(path).iterdir()
             ]
         )

@@ -363,6 +363,33 @@ def test_a_secret_sealed_under_a_lost_key_is_asked_for_again(watched):
     assert "enter it again" in poll(watched).error
 
 
+def test_a_name_that_is_not_utf_8_is_told(watched, inbox):
+    (inbox / os.fsdecode("été.csv".encode("latin-1"))).write_bytes(CLIENTS)
+    assert "not UTF-8" in poll(watched).error
+
+
+def test_a_file_that_breaks_the_import_keeps_no_other_out_and_is_tried_again(watched, inbox, monkeypatch):
+    (inbox / "a.csv").write_bytes(CLIENTS)
+    (inbox / "b.csv").write_bytes(CLIENTS.replace(b"C1", b"D1").replace(b"C2", b"D2"))
+    poll(watched)
+    runs = run.run
+
+    def broken(import_run, path):
+        if import_run.file_name == "a.csv":
+            path.unlink()
+            raise OSError("disk full")
+        return runs(import_run, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "run", broken)
+        seen = poll(watched)
+    assert (seen.taken_in, seen.waiting) == (["b.csv"], ["a.csv"])
+    assert "disk full" in seen.error
+    # The copy that we kept is gone as well: it is fetched again.
+    assert poll(watched).taken_in == ["a.csv"]
+    assert ImportRun.objects.count() == Delivery.objects.count() == 2
+
+
 def test_a_file_too_large_is_refused_unread(watched, inbox, server, monkeypatch):
     monkeypatch.setattr(kinds, "LARGEST_FILE", 10)
     (inbox / "clients.csv").write_bytes(CLIENTS)
