@@ -71,6 +71,7 @@ BRAND_MENU = [
             Entry("upload_file", "profiles.ImportRun"),
             Entry("database", "profiles.Source"),
             Entry("block", "profiles.BlockedValue"),
+            Entry("cable", "profiles.Connection"),
             Entry("progress_activity", "network.Job"),
         ],
     ),

@@ -13,6 +13,7 @@ from loyalty.api import BodyTooLarge, InvalidBody, MethodNotAllowed
 from loyalty.ledger import LedgerError, NotEnoughPoints
 from loyalty.rulebook import NoProgramme
 from loyalty.till import UnknownMember
+from profiles.connectors import receiving
 from profiles.intake import Conflict, Problem
 from tenants.network.auth import UnknownTill
 
@@ -21,6 +22,12 @@ log = logging.getLogger(__name__)
 # The first line that fits decides, so a subclass stands above its base. A code of None is the exception's own.
 TABLE = (
     (UnknownTill, 401, "unknown_till", _("The till is not known")),
+    (receiving.WrongSignature, 401, "wrong_signature", _("The sender is not recognised")),
+    (receiving.UnknownConnection, 404, "unknown_connection", _("No connector answers here")),
+    (receiving.WrongMethod, 405, "method_not_allowed", _("The path answers to another method")),
+    (receiving.TooLarge, 413, "body_too_large", _("The body is too large")),
+    (receiving.Unreadable, 400, "invalid_body", _("The body has not the documented shape")),
+    (receiving.NotReady, 503, "not_ready", _("The connector is not ready: try again")),
     (MethodNotAllowed, 405, "method_not_allowed", _("The path answers to another method")),
     (BodyTooLarge, 413, "body_too_large", _("The body is too large")),
     (InvalidBody, 400, "invalid_body", _("The body has not the documented shape")),
@@ -34,7 +41,7 @@ TABLE = (
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
 STATUS_OF_CODE = {"unknown_sale": 409}
-RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5}
+RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60}
 CHALLENGE = {"unknown_till": "Till"}
 
 
@@ -73,7 +80,7 @@ def answer_to(error: Exception) -> HttpResponse | None:
         detail = _("%(missing)s more points are needed") % {"missing": error.missing}
     elif isinstance(error, (IntegrityError, OperationalError)):
         detail = title
-    elif isinstance(error, MethodNotAllowed):
+    elif isinstance(error, (MethodNotAllowed, receiving.WrongMethod)):
         detail = _("the path answers to %s") % error.allowed
     else:
         detail = getattr(error, "detail", "") or str(error) or title
@@ -82,7 +89,7 @@ def answer_to(error: Exception) -> HttpResponse | None:
         STATUS_OF_CODE.get(code, status), code, title, str(detail),
         [{"field": field, "detail": str(detail)}] if field else None,
     )  # fmt: skip
-    if isinstance(error, MethodNotAllowed):
+    if isinstance(error, (MethodNotAllowed, receiving.WrongMethod)):
         answer["Allow"] = error.allowed
     return answer
 

@@ -10,8 +10,10 @@ from rest_framework.routers import SimpleRouter
 
 import campaigns.api
 import loyalty.api as till
+import loyalty.webshop
 import profiles.api
 from profiles.api import PurchaseViewSet
+from profiles.connectors import contest
 
 app_name = "api"
 
@@ -40,6 +42,8 @@ urlpatterns = [
     path("refunds", till.refund, name="refund"),
     path("redemptions", till.redemption, name="redemption"),
     path("members/<uuid:public_id>", till.member, name="member"),
+    path("webhooks/<uuid:public_id>", loyalty.webshop.webhook, name="webhook"),
+    path("contest-entries", contest.entries_view, name="contest_entries"),
     *router.urls,
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
 ]

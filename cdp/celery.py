@@ -21,5 +21,6 @@ app.conf.beat_schedule = {
         "task": "profiles.tasks.block_overused",
         "schedule": crontab(hour=3, minute=0),
     },
+    "connections-polled": {"task": "profiles.tasks.poll_connections", "schedule": crontab(minute="*/5")},
     "records-matched": {"task": "profiles.tasks.match_new_records", "schedule": crontab(minute="*/10")},
 }

@@ -18,7 +18,9 @@ from django_tenants.utils import get_public_schema_name
 
 from campaigns.models import Campaign
 from loyalty.models import Account
+from profiles import source_health
 from profiles.admin.filters import RECENT_DAYS, first_known_since
+from profiles.admin.sources import in_words
 from profiles.models import ImportRun, MatchCandidate, Profile, ProfileFacts, Purchase
 from tenants.models import Brand, Domain
 from tenants.network.models import Job, Staff
@@ -66,6 +68,7 @@ def home_for(staff: Staff) -> dict:
         "computed_at": numbers.computed_at,
         "growth": [(month, count, 100 * count // peak if peak else 0) for month, count in numbers.growth],
         "grows": peak > 0,
+        "silent": _silent_sources(staff),
         "imports": _latest(staff, ImportRun, "source"),
         "campaigns": _latest(staff, Campaign, "segment"),
         "duplicates": numbers.duplicates,
@@ -217,6 +220,20 @@ def _cards(staff: Staff, numbers: Numbers) -> list[Card]:
             )
         )
     return cards
+
+
+def _silent_sources(staff: Staff) -> dict | None:
+    """The sources that should have spoken and did not, for head office: (name, for how long) and their list."""
+    if not current_scope().is_whole_network or not staff.has_perm("profiles.view_source"):
+        return None
+    silent = source_health.silent()
+    if not silent:
+        return None
+    told = [
+        (source.name, in_words(span) if span != timedelta.max else _("never heard of"))
+        for source, span in silent
+    ]
+    return {"sources": told, "url": reverse("admin:profiles_source_changelist")}
 
 
 def _latest(staff: Staff, model, related: str) -> dict | None:

@@ -80,6 +80,7 @@ SHOW_PUBLIC_IF_NO_TENANT_FOUND = False
 BRAND_SQL = [
     BASE_DIR / "tenants/network/migrations/0002_append_only.sql",
     BASE_DIR / "profiles/migrations/0002_append_only.sql",
+    BASE_DIR / "profiles/migrations/0003_connections.sql",
     BASE_DIR / "loyalty/migrations/0002_ledger_invariants.sql",
 ]
 
@@ -197,6 +198,8 @@ WHITENOISE_AUTOREFRESH = DEBUG
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default="") or VAR_DIR / "media")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+# Whether connectors may call hosts inside our own network, such as a brand's file server beside this machine.
+CONNECTORS_REACH_PRIVATE = env.bool("CONNECTORS_REACH_PRIVATE", default=TESTING)
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -243,6 +246,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "loyalty.api.add_till_paths",
+        "loyalty.webshop.add_paths",
     ],
 }
 

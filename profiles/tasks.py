@@ -4,8 +4,9 @@ from celery import shared_task
 from django.db import transaction
 
 from profiles import blocked, resolution, survivorship
+from profiles.connectors import polling
 from profiles.imports import files, run, undo
-from profiles.models import BlockedValue, ImportRun, Profile, SourceRecord
+from profiles.models import BlockedValue, Connection, ImportRun, Profile, SourceRecord
 from tenants.locks import alone
 from tenants.scoping import whole_network
 
@@ -37,6 +38,26 @@ def undo_import(import_run_id: int) -> None:
             import_run.job.fail(str(error) or type(error).__name__)
             raise
         match_new_records.delay()
+
+
+@shared_task
+def poll_connections() -> int:
+    """Have each watched folder and bucket looked into, each by a task of its own: a host that does not answer keeps no
+    other waiting. Returns how many there are."""
+    with whole_network():
+        ids = list(
+            Connection.objects.filter(is_on=True, kind__in=polling.POLLED).values_list("pk", flat=True)
+        )
+        for pk in ids:
+            poll_connection.delay(pk)
+    return len(ids)
+
+
+@shared_task
+def poll_connection(connection_id: int) -> None:
+    """Look into one folder or bucket; where another look is under way, this one leaves."""
+    with whole_network():
+        polling.poll(Connection.objects.select_related("source").get(pk=connection_id))
 
 
 @shared_task

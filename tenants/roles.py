@@ -28,6 +28,7 @@ _READS_PEOPLE = _deeds(
     profile="view", sourcerecord="view", identifier="view", merge="view", matchcandidate="view",
     consentchange="view", purchase="view", purchaseline="view", refund="view", source="view",
     blockedvalue="view",
+    connection="view",
 )  # fmt: skip
 _READS_POINTS = _deeds(
     "loyalty",
@@ -47,8 +48,8 @@ PERMISSIONS: dict[str, set[str]] = {
         _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK
         | _deeds("network", store="add change", region="add change", staff="view add change",
                  till="view add change", auditevent="view")
-        | _deeds("profiles", source="add change", importrun="view add", profile="change merge",
-                 matchcandidate="decide", blockedvalue="add change")
+        | _deeds("profiles", source="add change", connection="add change", importrun="view add",
+                 profile="change merge", matchcandidate="decide", blockedvalue="add change")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
     ),
     Role.MARKETER: (

@@ -20,7 +20,16 @@ from loyalty import till
 from loyalty.models import Account, Lot, Programme, Rule, Tier, Transaction
 from profiles import blocked, resolution
 from profiles.intake import Statement, take_in_records
-from profiles.models import BlockedValue, ImportRun, MatchCandidate, Merge, Profile, Purchase, Source
+from profiles.models import (
+    BlockedValue,
+    Connection,
+    ImportRun,
+    MatchCandidate,
+    Merge,
+    Profile,
+    Purchase,
+    Source,
+)
 from tenants.models import Brand, Domain
 from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till
 from tenants.roles import PERMISSIONS, Role
@@ -72,6 +81,7 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
         Source: source,
         ImportRun: run,
         BlockedValue: blocked.block("phone", "0320123456", reason="the reception", by=diane),
+        Connection: Connection.objects.create(kind="contest", name="Contest", source=source),
         Programme: programme,
         Tier: Tier.objects.first(),
         Rule: Rule.objects.first(),
@@ -216,6 +226,14 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
         ("renew", reverse("admin:network_till_renew", args=[rows[Till].pk]), {}, "network.change_till"),
         ("revoke", reverse("admin:network_till_revoke", args=[rows[Till].pk]), {}, "network.change_till"),
         ("invite", reverse("admin:network_staff_invite", args=[rows[Staff].pk]), {}, "network.change_staff"),
+        ("test a connector", reverse("admin:profiles_connection_test", args=[rows[Connection].pk]), {},
+         "profiles.change_connection"),
+        ("look", reverse("admin:profiles_connection_look", args=[rows[Connection].pk]), {},
+         "profiles.change_connection"),
+        ("renew its key", reverse("admin:profiles_connection_key", args=[rows[Connection].pk]), {},
+         "profiles.change_connection"),
+        ("forget its host", reverse("admin:profiles_connection_forget", args=[rows[Connection].pk]), {},
+         "profiles.change_connection"),
         ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
     ]  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""What head office sees of people and of what it is told about them. One module a list."""
+"""What head office sees of people and of where their data come from. One module a list."""
 
-from profiles.admin import blocked, customers, review, sources, tickets
+from profiles.admin import blocked, connectors, customers, review, sources, tickets
 from profiles.imports import admin as imports
 
-__all__ = ["blocked", "customers", "imports", "review", "sources", "tickets"]
+__all__ = ["blocked", "connectors", "customers", "imports", "review", "sources", "tickets"]

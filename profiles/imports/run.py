@@ -144,6 +144,12 @@ def begin(
             charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
         ).exclude(state=State.UNDOING).first()  # fmt: skip
         if unfinished:
+            if unfinished.awaits_word and not awaits_word:
+                # Whoever begins it so has given the word.
+                unfinished.awaits_word = False
+                if unfinished.state == State.CHECKED:
+                    unfinished.state = State.TAKING_IN
+                unfinished.save(update_fields=["awaits_word", "state"])
             return unfinished
         # A check with other columns, or read another way, is what this one comes instead of.
         checked = ImportRun.objects.filter(

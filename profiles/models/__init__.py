@@ -1,6 +1,7 @@
 """The tables about people. Three rooms: what sources said, who it is about, what was bought."""
 
 from profiles.models.blocked import BlockedValue
+from profiles.models.connections import Connection, Delivery
 from profiles.models.consent import Channel, ConsentChange
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
@@ -10,7 +11,9 @@ __all__ = [
     "BlockedValue",
     "BlockingKey",
     "Channel",
+    "Connection",
     "ConsentChange",
+    "Delivery",
     "Identifier",
     "ImportRun",
     "MatchCandidate",

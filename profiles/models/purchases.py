@@ -46,6 +46,7 @@ class Purchase(StoreScoped):
         indexes = [
             models.Index(fields=["profile", "business_day"], name="purchases_of_profile"),
             models.Index(fields=["store", "business_day"], name="purchases_of_store"),
+            models.Index(fields=["till", "-received_at"], name="purchases_of_till_by_time"),
         ]
 
     def __str__(self) -> str:

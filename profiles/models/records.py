@@ -1,5 +1,6 @@
 """What sources said: kept as received, beside its comparable form, and never edited."""
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -18,11 +19,38 @@ class Source(NetworkWide):
         CONTEST = "contest", _("Contest")
         OTHER = "other", _("Other")
 
+    class Direction(models.TextChoices):
+        IN = "in", _("comes in")
+        OUT = "out", _("goes out")
+        BOTH = "both", _("both ways")
+
     code = models.SlugField(_("code"), max_length=30, unique=True)
     name = models.CharField(_("name"), max_length=80)
     kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices)
     trust = models.PositiveSmallIntegerField(
         _("trust"), default=50, help_text=_("0 to 100: of two sources that disagree, the more trusted wins.")
+    )
+    system = models.CharField(
+        _("system"), max_length=80, blank=True, help_text=_("The software, e.g. Shopify, Cegid, Brevo.")
+    )
+    owner = models.CharField(
+        _("owner"), max_length=80, blank=True, help_text=_("Who answers for it in your company.")
+    )
+    contact = models.CharField(
+        _("contact"), max_length=160, blank=True, help_text=_("Whom to call when it falls silent.")
+    )
+    data = models.CharField(
+        _("data"), max_length=200, blank=True, help_text=_("What it holds: contact data, tickets, consents…")
+    )
+    direction = models.CharField(
+        _("direction"), max_length=4, choices=Direction.choices, default=Direction.IN
+    )
+    expected_hours = models.PositiveSmallIntegerField(
+        _("expected every (hours)"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Silent for longer, it is shown in red. Empty: it comes when it comes."),
     )
 
     class Meta:
@@ -185,6 +213,7 @@ class SourceRecord(StoreScoped):
         ]
         indexes = [
             models.Index(fields=["id"], name="records_to_match", condition=models.Q(matched_at=None)),
+            models.Index(fields=["source", "-received_at"], name="records_of_source_by_time"),
         ]
 
     def __str__(self) -> str:

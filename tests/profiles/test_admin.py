@@ -425,7 +425,9 @@ def test_a_change_of_trust_is_written_down_and_settles_people_anew(
         assert Profile.objects.get(pk=paul.pk).last_name == "Dupont"
     page = reverse("admin:profiles_source_change", args=[sources["web"].pk])
     with django_capture_on_commit_callbacks(execute=True):
-        answer = client_of(diane).post(page, {"name": "Web shop", "kind": "other", "trust": "95"})
+        answer = client_of(diane).post(
+            page, {"name": "Web shop", "kind": "other", "trust": "95", "direction": "in"}
+        )
     assert answer.status_code == 302
     with whole_network():
         assert Profile.objects.get(pk=paul.pk).last_name == "Dupond"

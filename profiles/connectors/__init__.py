@@ -1,0 +1,1 @@
+"""By which ways data comes in: one module a kind, one small interface (`kinds.Kind`), one table (`catalogue.KINDS`)."""

@@ -1,0 +1,18 @@
+"""The table of kinds: a new one is a module that fills in a `Kind`, and a row here."""
+
+from profiles.connectors import contest, elsewhere, s3, sftp, shopify, woocommerce
+from profiles.connectors.kinds import Kind
+
+KINDS: dict[str, Kind] = {
+    kind.code: kind
+    for kind in (
+        elsewhere.TILLS,
+        elsewhere.UPLOADS,
+        sftp.KIND,
+        s3.KIND,
+        shopify.KIND,
+        woocommerce.KIND,
+        contest.KIND,
+        elsewhere.WEB_EVENTS,
+    )
+}

@@ -1,0 +1,207 @@
+"""The register of sources: last heard, lag, errors, rows by verdict; and who fell silent."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from loyalty import till
+from profiles import source_health
+from profiles.admin.sources import in_words
+from profiles.imports import run
+from profiles.intake import Shown, Statement, Ticket, TicketLine, take_in_records
+from profiles.models import Connection, Delivery, Purchase, Source, SourceRecord
+
+PAGE = "/profiles/source/"
+
+
+@pytest.fixture
+def crm(brand):
+    return Source.objects.create(
+        code="crm", name="Head-office CRM", kind=Source.Kind.CRM, trust=80, system="Cegid", owner="Diane",
+        contact="crm@acme.example", data="contact data", expected_hours=24,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tills(brand):
+    return Source.objects.create(code="till-api", name="Till", kind=Source.Kind.TILL, trust=40)
+
+
+def told(source, number, *, hours_ago=0, lag_hours=0):
+    at = timezone.now()
+    outcome = take_in_records(
+        source,
+        [Statement(str(number), {"last_name": "Durand"}, {"n": number}, stated_at=at - timedelta(hours=lag_hours))],
+    )[0]  # fmt: skip
+    # received_at is never edited (a trigger): a record of the past is written as one.
+    if hours_ago:
+        record = SourceRecord.objects.get(pk=outcome.record_id)
+        record.pk, record.external_id = None, f"old-{number}"
+        record.received_at = at - timedelta(hours=hours_ago)
+        record.save(force_insert=True)
+        SourceRecord.objects.filter(pk=outcome.record_id).delete()
+
+
+def health(source):
+    return source_health.of_sources()[source.pk]
+
+
+def test_a_source_silent_for_longer_than_expected_is_silent(crm):
+    now = timezone.now()
+    assert source_health.silent(now) == [(crm, timedelta.max)]
+    told(crm, 1)
+    assert source_health.silent(now) == []
+    later = timezone.now() + timedelta(hours=25)
+    ((source, span),) = source_health.silent(later)
+    assert source == crm
+    assert timedelta(hours=24) < span < timedelta(hours=26)
+
+
+def test_who_is_not_expected_or_is_written_to_is_never_silent(crm):
+    Source.objects.update(expected_hours=None)
+    assert source_health.silent() == []
+    Source.objects.update(expected_hours=1, direction="out")
+    assert source_health.silent() == []
+
+
+def test_an_import_counts_its_rows_by_verdict_and_its_rejects_as_errors(crm, tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "Identifiant;Nom;E-mail\n1;Durand;a@mail.example\n2;Petit;nonsense\n;Nobody;\n1;Durand;a@mail.example\n"
+    )
+    run.run(run.begin(path, crm, None, "a.csv"), path)
+    found = health(crm)
+    assert found.rows == {"created": 1, "corrected": 1, "unchanged": 1, "rejected": 1}
+    assert (found.errors, found.total, found.error_rate) == (1, 4, 25.0)
+    assert found.last_heard is not None
+    assert source_health.silent() == []
+
+
+def test_an_import_in_which_every_row_was_rejected_is_no_success(crm, tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path
+    path = tmp_path / "a.csv"
+    path.write_text("Identifiant;Nom\n;Durand\n")
+    run.run(run.begin(path, crm, None, "a.csv"), path)
+    assert health(crm).last_heard is None
+
+
+def test_lag_is_the_median_between_stated_and_received(crm):
+    for number, lag in enumerate((1, 2, 30)):
+        told(crm, number, lag_hours=lag)
+    assert abs(health(crm).lag - timedelta(hours=2)) < timedelta(minutes=1)
+
+
+def test_deliveries_count_for_the_source_of_their_connection(crm):
+    made = Connection.objects.create(kind="contest", name="Jeu", source=crm)
+    Delivery.objects.create(connection=made, ref="1", verdict="done", received=3, created=2, rejected=1)
+    Delivery.objects.create(connection=made, ref="2", verdict="refused")
+    Delivery.objects.create(connection=made, ref="3", verdict="noted")
+    found = health(crm)
+    assert (found.rows["created"], found.rows["rejected"]) == (2, 1)
+    assert (found.errors, found.total) == (2, 4)
+    assert found.last_heard is not None
+
+
+def test_tickets_count_for_the_tills_and_a_web_shops_for_the_shop(crm, tills, lille_till, lyon_till):
+    Connection.objects.create(kind="shopify", name="Shop", source=crm, till=lyon_till[0])
+    for machine, count in ((lille_till[0], 2), (lyon_till[0], 1)):
+        for number in range(count):
+            till.record_purchase(
+                machine,
+                Ticket(f"R{number}", timezone.now() - timedelta(hours=3), [TicketLine("S", 100, quantity=Decimal(1))],
+                       Shown("card", "2990000000017")),
+            )  # fmt: skip
+    of_tills, of_shop = health(tills), health(crm)
+    assert (of_tills.tickets, of_shop.tickets) == (2, 1)
+    newest = Purchase.objects.filter(till=lyon_till[0]).latest("received_at").received_at
+    assert of_shop.last_heard == newest
+    assert of_tills.lag > timedelta(hours=2)
+
+
+def test_what_is_older_than_30_days_counts_no_more(crm):
+    made = Connection.objects.create(kind="contest", name="Jeu", source=crm)
+    old = timezone.now() - timedelta(days=31)
+    Delivery.objects.create(connection=made, ref="1", verdict="done", received=1, created=1, received_at=old)
+    found = health(crm)
+    assert (found.total, found.last_heard) == (0, old)
+
+
+def test_any_number_of_sources_asks_a_fixed_number_of_questions(
+    crm, tills, lille_till, django_assert_max_num_queries
+):
+    for number in range(20):
+        told(
+            Source.objects.create(code=f"s{number}", name=f"S{number}", kind="other", expected_hours=1),
+            number,
+        )
+    with django_assert_max_num_queries(10):
+        source_health.of_sources()
+    with django_assert_max_num_queries(6):
+        source_health.silent()
+
+
+# --- Pages --------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_the_register_and_a_silent_source_says_so_by_word_and_icon(client_of, alice, crm):
+    text = client_of(alice).get(PAGE).content.decode()
+    for word in ("Cegid", "Diane", "crm@acme.example", "contact data", "comes in", "expected every 24 hours"):
+        assert word in text, word
+    assert "never heard of" in text
+    assert "notifications_paused" in text
+    told(crm, 1, lag_hours=5)
+    text = client_of(alice).get(PAGE).content.decode()
+    assert "on time" in text
+    assert "notifications_paused" not in text
+    assert "5 hours" in text
+    told(
+        Source.objects.create(code="x", name="Old shop", kind="ecommerce", expected_hours=2), 2, hours_ago=49
+    )
+    assert "silent" in client_of(alice).get(PAGE).content.decode()
+
+
+def test_head_office_s_first_page_has_a_line_when_a_source_is_silent(client_of, alice, bruno, crm):
+    home = reverse("admin:index")
+    assert "Head-office CRM (never heard of)" in client_of(alice).get(home).content.decode()
+    assert "Head-office CRM" not in client_of(bruno).get(home).content.decode()
+    told(crm, 1)
+    assert "Silent for longer" not in client_of(alice).get(home).content.decode()
+    Source.objects.update(expected_hours=1)
+    told(
+        Source.objects.create(code="x", name="Old shop", kind="ecommerce", expected_hours=2), 2, hours_ago=49
+    )
+    assert "Old shop (2 days)" in client_of(alice).get(home).content.decode()
+
+
+def test_the_register_is_kept_by_the_administrator(client_of, diane, crm):
+    form = {
+        "name": "CRM",
+        "kind": "crm",
+        "trust": 80,
+        "system": "Cegid",
+        "direction": "both",
+        "expected_hours": 0,
+    }
+    answer = client_of(diane).post(f"{PAGE}{crm.pk}/change/", form)
+    assert answer.status_code == 200
+    assert "greater than or equal to 1" in answer.content.decode()
+    assert client_of(diane).post(f"{PAGE}{crm.pk}/change/", form | {"expected_hours": 6}).status_code == 302
+    crm.refresh_from_db()
+    assert (crm.expected_hours, crm.direction, crm.code) == (6, "both", "crm")
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (timedelta(seconds=5), "less than a minute"),
+        (timedelta(minutes=1), "1 minute"),
+        (timedelta(hours=23, minutes=59), "23 hours"),
+        (timedelta(days=1500), "1,500 days"),
+    ],
+)
+def test_spans_in_words(span, words):
+    assert in_words(span) == words
