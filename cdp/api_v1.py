@@ -1,7 +1,7 @@
 """Every path of version 1 of the API, on one page.
 
-Tills write by thin views (`loyalty/api.py`), back offices and BI tools read by viewsets. One path may serve both,
-told apart by the method.
+Tills write by thin views (`loyalty/api.py`), sites and tills send events (`profiles/events_api.py`), back offices and
+BI tools read by viewsets. One path may serve both, told apart by the method.
 """
 
 from django.urls import path
@@ -11,6 +11,7 @@ from rest_framework.routers import SimpleRouter
 import campaigns.api
 import loyalty.api as till
 import profiles.api
+import profiles.events_api
 from profiles.api import PurchaseViewSet
 
 app_name = "api"
@@ -40,6 +41,7 @@ urlpatterns = [
     path("refunds", till.refund, name="refund"),
     path("redemptions", till.redemption, name="redemption"),
     path("members/<uuid:public_id>", till.member, name="member"),
+    path("events", profiles.events_api.events, name="events"),
     *router.urls,
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
 ]

@@ -17,5 +17,7 @@ app.conf.beat_schedule = {
     "points-expire": {"task": "loyalty.tasks.expire_due", "schedule": crontab(hour=0, minute=20)},
     "tiers-reviewed": {"task": "loyalty.tasks.review_tiers", "schedule": crontab(hour=1, minute=0)},
     "ledger-proved": {"task": "loyalty.tasks.prove_ledger", "schedule": crontab(hour=4, minute=0)},
+    "events-rolled-up": {"task": "profiles.tasks.roll_up_events", "schedule": crontab(hour=2, minute=30)},
+    "events-released": {"task": "profiles.tasks.release_events", "schedule": crontab(minute=40)},
     "records-matched": {"task": "profiles.tasks.match_new_records", "schedule": crontab(minute="*/10")},
 }

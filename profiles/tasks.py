@@ -5,7 +5,8 @@ from django.db import transaction
 
 from profiles import resolution, survivorship
 from profiles.imports import run
-from profiles.models import ImportRun, Profile, SourceRecord
+from profiles.intake import event_retention, events
+from profiles.models import ImportRun, Profile, QuarantinedEvent, SourceRecord
 from tenants.scoping import whole_network
 
 
@@ -51,3 +52,16 @@ def recompute_source(source_id: int, chunk: int = 500) -> int:
                 survivorship.refresh(profile.pk for profile in Profile.hold(ids).values())
             last, settled = ids[-1], settled + len(ids)
     return settled
+
+
+@shared_task
+def roll_up_events() -> dict:
+    """Count and remove the anonymous events whose retention has ended; run twice, the second finds nothing to do."""
+    return event_retention.roll_up()
+
+
+@shared_task
+def release_events() -> dict:
+    """Try again the events that wait for a customer number: their source may have told us of the customer since."""
+    released, left = events.release(reason=QuarantinedEvent.Reason.UNKNOWN_CUSTOMER)
+    return {"released": released, "left": left}

@@ -103,8 +103,18 @@ class Recorded:
 
 def find_people(shown: Iterable[Shown], till: Till) -> dict[Shown, int]:
     """The profile of each identifier that is known. A card that two people share is the one's who had it first."""
-    wanted = {(s.kind, key): s for s in shown if (key := key_of(s, till))}
+    keys = people_by_key((s.kind, key) for s in shown if (key := key_of(s, till)))
     found: dict[Shown, int] = {}
+    for s in shown:
+        profile_id = keys.get((s.kind, key_of(s, till)))
+        if profile_id:
+            found[s] = profile_id
+    return found
+
+
+def people_by_key(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """(kind, key) -> profile of the comparable identifiers that are known, whoever may see them."""
+    wanted = set(keys)
     with whole_network():
         rows = (
             Identifier.objects.filter(
@@ -113,21 +123,21 @@ def find_people(shown: Iterable[Shown], till: Till) -> dict[Shown, int]:
             .order_by("-profile")
             .values_list("kind", "key", "profile")
         )
-        keys = {(kind, key): profile_id for kind, key, profile_id in rows}
-    for s in shown:
-        profile_id = keys.get((s.kind, key_of(s, till)))
-        if profile_id:
-            found[s] = profile_id
-    return found
+        return {(kind, key): profile_id for kind, key, profile_id in rows if (kind, key) in wanted}
 
 
 def key_of(shown: Shown, till: Till) -> str:
     """The comparable form of what was shown; "" where it is unusable."""
+    return key_in(shown, till.store.phone_region)
+
+
+def key_in(shown: Shown, region: str) -> str:
+    """The same, for a number dialled in this region."""
     if shown.kind == Identifier.Kind.CARD:
         card = normalise.card(shown.value) or ""
         return card if len(card) <= LONGEST_CARD else ""
     if shown.kind == Identifier.Kind.PHONE:
-        phone = normalise.phone(shown.value, till.store.phone_region)
+        phone = normalise.phone(shown.value, region)
         return phone.e164 if phone else ""
     if shown.kind == Identifier.Kind.EMAIL:
         email = normalise.email(shown.value)
@@ -284,10 +294,15 @@ def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
 def till_source() -> Source:
     """The source that stands for the tills themselves, held until the transaction ends: who makes a customer of an
     identifier asks again, once it is held, whether somebody else has."""
+    return Source.objects.select_for_update(no_key=True).get(pk=source_of_tills().pk)
+
+
+def source_of_tills() -> Source:
+    """The same, not held."""
     source, _new = Source.objects.get_or_create(
         code="till-api", defaults={"name": "Till", "kind": Source.Kind.TILL, "trust": 40}
     )
-    return Source.objects.select_for_update(no_key=True).get(pk=source.pk)
+    return source
 
 
 @transaction.atomic

@@ -1,6 +1,18 @@
-"""The tables about people. Three rooms: what sources said, who it is about, what was bought."""
+"""The tables about people. Four rooms: what sources said, who it is about, what was bought, what was done."""
 
 from profiles.models.consent import Channel, ConsentChange
+from profiles.models.events import Channel as EventChannel
+from profiles.models.events import (
+    Device,
+    Event,
+    EventCount,
+    EventProperty,
+    EventTally,
+    EventType,
+    QuarantinedEvent,
+    Site,
+    UnknownProperty,
+)
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
 from profiles.models.records import BlockingKey, Identifier, ImportRun, RejectedRow, Source, SourceRecord
@@ -9,6 +21,13 @@ __all__ = [
     "BlockingKey",
     "Channel",
     "ConsentChange",
+    "Device",
+    "Event",
+    "EventChannel",
+    "EventCount",
+    "EventProperty",
+    "EventTally",
+    "EventType",
     "Identifier",
     "ImportRun",
     "MatchCandidate",
@@ -18,9 +37,12 @@ __all__ = [
     "ProfileStore",
     "Purchase",
     "PurchaseLine",
+    "QuarantinedEvent",
     "Refund",
     "RefundLine",
     "RejectedRow",
+    "Site",
     "Source",
     "SourceRecord",
+    "UnknownProperty",
 ]
