@@ -1,9 +1,9 @@
 """Pure: whose an event is, and whether its properties are what the dictionary says.
 
-Whose. A device is nobody. An *identification* is an event that shows who is at the device: an e-mail, a phone, a card, a
-customer number. An anonymous event belongs to the latest identification on its device at or before it, else to the
-first one after it. That is a function of the set of events alone, so the order in which they arrive does not matter, and
-two persons on one device share its events by time and are never merged.
+Whose. A device is nobody. An *identification* is an event that shows who is at the device: an e-mail, a phone, a card,
+a customer number. An anonymous event belongs to the latest identification on its device at or before it, else to the
+first one after it. That is a function of the set of events alone, so the order in which they arrive does not matter,
+and two persons on one device share its events by time and are never merged.
 """
 
 import math

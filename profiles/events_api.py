@@ -239,7 +239,7 @@ def _read(raw: bytes) -> EventStatement | Refusal:
 def _id_in(raw: bytes) -> str:
     """The id of what is no event, so that its sender finds it again."""
     try:
-        return wire.decoded(raw, _with_id).id[:64]
+        return wire.decoded(raw, _with_id, nul=True).id[:64]
     except wire.InvalidBody:
         return ""
 

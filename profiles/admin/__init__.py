@@ -1,6 +1,6 @@
-"""What head office sees of people: customers, pairs to review, tickets, sources and imports. One module a list."""
+"""What head office sees of people: customers, events, pairs to review, tickets, sources and imports; a module each."""
 
-from profiles.admin import customers, review, sources, tickets
+from profiles.admin import customers, events, review, sources, tickets
 from profiles.imports import admin as imports
 
-__all__ = ["customers", "imports", "review", "sources", "tickets"]
+__all__ = ["customers", "events", "imports", "review", "sources", "tickets"]

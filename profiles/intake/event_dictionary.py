@@ -50,7 +50,7 @@ STANDARD = (
         (Property("form"),),
     ),
     Standard(
-        "customer_logged_in", _("Logged in"), _("Somebody said who they are: earlier visits on the device become theirs."),
+        "customer_logged_in", _("Logged in"), _("Somebody said who they are: earlier visits on the device are theirs."),
     ),
     Standard(
         "app_installed", _("App installed"), _("The app was opened for the first time."),

@@ -255,29 +255,39 @@ def _judge(
     waiting: dict[int, _Wait] = {}
     for position, statement, content in fresh:
         try:
-            drafts[position] = _draft(sender, statement, content, received_at, dictionary, stores)
+            word, store = _found(sender, statement, dictionary, stores)
+            drafts[position] = _draft(
+                sender, statement, word, store, content_hash=content, received_at=received_at
+            )
         except _Wait as wait:
             waiting[position] = wait
     return drafts, waiting
 
 
-def _draft(
-    sender: Sender,
-    statement: EventStatement,
-    content: str,
-    received_at: datetime,
-    dictionary: dict[str, Word],
-    stores: dict[str, Store],
-) -> _Draft:
+def _found(
+    sender: Sender, statement: EventStatement, dictionary: dict[str, Word], stores: dict[str, Store]
+) -> tuple[Word, Store | None]:
+    """The event's type and store. A till speaks for its own store alone."""
     word = dictionary.get(statement.type)
     if word is None:
         raise _Wait(Reason.UNKNOWN_TYPE, "type")
     if not word.type.is_active:
         raise _Wait(Reason.INACTIVE_TYPE, "type")
-    # A till speaks for its own store alone.
     store = sender.store or stores.get(statement.store_code)
     if statement.store_code and (store is None or store.code != statement.store_code):
         raise _Wait(Reason.UNKNOWN_STORE, "store")
+    return word, store
+
+
+def _draft(
+    sender: Sender,
+    statement: EventStatement,
+    word: Word,
+    store: Store | None,
+    *,
+    content_hash: str,
+    received_at: datetime,
+) -> _Draft:
     channel = statement.channel or sender.channel
     if channel not in EventChannel.values:
         raise _Wait(Reason.UNKNOWN_CHANNEL, "channel")
@@ -289,7 +299,7 @@ def _draft(
     known, unknown, misfit = sort_properties(statement.properties, word.properties)
     if misfit:
         raise _Wait(misfit.code, f"properties.{misfit.name}", misfit.wanted)
-    return _Draft(statement, content, received_at, word, store, channel, key, known, unknown)
+    return _Draft(statement, content_hash, received_at, word, store, channel, key, known, unknown)
 
 
 def _key_of(shown: Shown, sender: Sender) -> str:
@@ -412,7 +422,7 @@ def _stranger(sender: Sender, who: tuple[str, str], draft: _Draft) -> Statement:
 def _identifications(
     devices: Iterable[int], people: dict[tuple[str, str], int]
 ) -> dict[int, list[Identification]]:
-    """The identifications of the devices so far. Their people and the new ones are held, and `people` follows merges."""
+    """The identifications of the devices so far. Their people and the new ones are held; `people` follows merges."""
     ids = list(devices)
     rows = Event.objects.filter(device__in=ids, device__isnull=False).exclude(identified_by="").order_by()
     owners = set(rows.values_list("profile", flat=True).distinct()) if ids else set()
@@ -543,6 +553,23 @@ def _release_values(row: UnknownProperty, entry: Property) -> int:
         Event.objects.bulk_update(moved, ["properties", "unknown"])
         released, last = released + len(moved), events[-1].pk
     return released
+
+
+def mended(event_type: EventType) -> tuple[int, int]:
+    """Release what the dictionary takes now that somebody has changed a type: (values kept apart, events waiting)."""
+    values = 0
+    with whole_network():
+        entries = {p.name: p.entry for p in event_type.properties.all()}
+        for pk in UnknownProperty.objects.filter(event_type=event_type, name__in=entries).values_list(
+            "pk", flat=True
+        ):
+            with transaction.atomic():
+                row = UnknownProperty.objects.select_for_update(no_key=True).get(pk=pk)
+                released = _release_values(row, entries[row.name])
+                row.state, row.seen = UnknownProperty.State.ADDED, row.seen - released
+                row.save(update_fields=["state", "seen"])
+                values += released
+    return values, release(event_type.code)[0]
 
 
 @transaction.atomic

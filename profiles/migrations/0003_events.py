@@ -261,4 +261,5 @@ class Migration(migrations.Migration):
             model_name='unknownproperty',
             constraint=models.UniqueConstraint(fields=('event_type', 'name'), name='unknown_property_once'),
         ),
-    ] + brand_sql(Path(__file__).with_suffix('.sql'))
+    ]
+    operations += brand_sql(Path(__file__).with_suffix('.sql'))

@@ -26,7 +26,7 @@ def new_key() -> str:
 
 
 class Site(NetworkWide):
-    """A web site or an app that sends events. Its key stands in its pages for all to read: it lets write, never read."""
+    """A web site or an app that sends events. Its key stands in its pages for all to see: it lets write, never read."""
 
     class Kind(models.TextChoices):
         WEB = "web", _("web site")

@@ -1,0 +1,1 @@
+"""How fast and how well: each measures on this machine and prints its figures."""
