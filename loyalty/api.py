@@ -227,7 +227,7 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
     """Post-processing hook of the OpenAPI document: the till's paths, from the same types that decode them."""
     types = [body for _view, body, _answer, _status in PATHS.values()]
     types += [answer for _view, _body, answer, _status in PATHS.values()]
-    types += [schemas.MemberAnswer, schemas.ProblemAnswer]
+    types += [schemas.MemberAnswer, wire.ProblemAnswer]
     references, components = msgspec.json.schema_components(
         list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}"
     )
@@ -236,7 +236,7 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
     result["components"].setdefault("securitySchemes", {})["tillKey"] = {
         "type": "apiKey", "in": "header", "name": "Authorization", "description": "Till <key>",
     }  # fmt: skip
-    problem = {"application/problem+json": {"schema": reference[schemas.ProblemAnswer]}}
+    problem = {"application/problem+json": {"schema": reference[wire.ProblemAnswer]}}
     problems = {status: {"description": text, "content": problem} for status, text in PROBLEMS.items()}
     for path, (view, body, answer, status) in PATHS.items():
         result["paths"].setdefault(path, {})["post"] = {

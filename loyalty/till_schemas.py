@@ -6,8 +6,6 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from profiles.wire import ProblemAnswer as ProblemAnswer  # told of with the till's other answers
-
 Name = Annotated[str, Meta(max_length=120)]
 Code = Annotated[str, Meta(min_length=1, max_length=40)]
 Id = Annotated[
