@@ -328,10 +328,10 @@ def _take_in(sender: Sender, drafts: dict[int, _Draft]) -> dict[int, _Wait]:
     proofs = [_event(sender, draft, devices, people.get(_identifier(draft))) for draft in shown]
     Event.objects.bulk_create(proofs)
     of_device = defaultdict(list, before)
-    for proof in proofs:
+    for draft, proof in zip(shown, proofs, strict=True):
         if proof.device_id:
             of_device[proof.device_id].append(
-                Identification(proof.at, proof.event_id, proof.pk, proof.profile_id)
+                Identification(proof.at, proof.event_id, proof.pk, people[_identifier(draft)])
             )
     for identifications in of_device.values():
         identifications.sort()
@@ -669,6 +669,27 @@ def _release_chunk(ids: list[int]) -> tuple[int, int]:
     QuarantinedEvent.objects.bulk_update(rows, ["reason", "field"])
     QuarantinedEvent.objects.filter(pk__in=done).delete()
     return len(done), len(rows)
+
+
+@transaction.atomic
+def forget(profile: Profile) -> int:
+    """Remove everything that a person did, and what waits under their identifiers: the deed of an erasure.
+
+    To be asked before the identifiers go. Returns how many events went; a device without events goes at night.
+    """
+    with whole_network():
+        profile = Profile.hold([profile.pk])[profile.pk]
+        theirs = set(profile.identifiers.values_list("kind", "key"))
+        named = QuarantinedEvent.objects.exclude(raw__identity={}).select_related("source", "site", "store")
+        waiting = []
+        for row in named.iterator(chunk_size=RELEASED_AT_ONCE):
+            shown = _told_by(row).shown
+            if shown and (shown.kind, _key_of(shown, Sender(row.source, row.site, row.store))) in theirs:
+                waiting.append(row.pk)
+        # What is proved goes before its proof.
+        of_person = Event.objects.filter(profile=profile)
+        gone = of_person.filter(proof__isnull=False).delete()[0] + of_person.delete()[0]
+        return gone + QuarantinedEvent.objects.filter(pk__in=waiting).delete()[0]
 
 
 # --- Counts -----------------------------------------------------------------------------------------------------------

@@ -426,6 +426,15 @@ def test_each_type_has_its_own_retention(shop):
     assert Event.objects.get().event_id == "b"
 
 
+def test_an_erased_person_s_events_go_with_what_waits_under_their_name(shop):
+    waiting = EventStatement("q1", "cart_exploded", NOON, shown=Shown("email", "ANNA@mail.example"))
+    other = EventStatement("q2", "cart_exploded", NOON, shown=BEN)
+    record_events(shop, [viewed("e1"), logged_in("i1", 3), waiting, other, logged_in("i2", 3, BEN, "d2")])
+    assert events.forget(Profile.objects.get(email=ANNA.value)) == 3
+    assert [e.event_id for e in Event.objects.all()] == ["i2"]
+    assert [row.event_id for row in QuarantinedEvent.objects.all()] == ["q2"]
+
+
 # --- Stores -----------------------------------------------------------------------------------------------------------
 
 
