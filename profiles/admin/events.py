@@ -54,6 +54,18 @@ def _lines(told: dict):
     return format_html_join(mark_safe("<br>"), "{}: {}", told.items()) if told else None
 
 
+def _raw_lines(raw: dict) -> list[tuple[str, object]]:
+    """What was received, a line for each value: (`properties.price`, 4.5)."""
+    lines: list[tuple[str, object]] = []
+    for name, value in raw.items():
+        lines += (
+            [(f"{name}.{inner}", told) for inner, told in value.items()]
+            if isinstance(value, dict)
+            else [(name, value)]
+        )
+    return lines
+
+
 # --- Events -----------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +149,7 @@ class EventTypeAdmin(StaysOnPage, Audited, ScopedModelAdmin):
             told = {"values": number_format(values), "events": number_format(waiting)}
             messages.info(
                 request,
-                _t("Released: %(events)s events from quarantine, %(values)s values kept apart.") % told,
+                _t("Released: events from quarantine: %(events)s, values kept apart: %(values)s.") % told,
             )
 
 
@@ -148,13 +160,13 @@ class DecisionForm(forms.Form):
     """How an unknown property stands in the dictionary."""
 
     type = forms.ChoiceField(
-        label=_("type"), choices=EventProperty.Type.choices, widget=UnfoldAdminSelectWidget
+        label=_("Type"), choices=EventProperty.Type.choices, widget=UnfoldAdminSelectWidget
     )
     choices = forms.CharField(
-        label=_("choices"), required=False, help_text=_("One a line; for a choice alone."),
+        label=_("Choices"), required=False, help_text=_("One a line; for a choice alone."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )  # fmt: skip
-    required = forms.BooleanField(label=_("required"), required=False, widget=UnfoldBooleanSwitchWidget)
+    required = forms.BooleanField(label=_("Required"), required=False, widget=UnfoldBooleanSwitchWidget)
 
 
 @admin.register(UnknownProperty)
@@ -225,9 +237,11 @@ class UnknownPropertyAdmin(ReadOnly, ScopedModelAdmin):
                 form.add_error(field if field in form.fields else None, errors)
             return self._page(request, row, form, status=400)
         told = {"name": row.name, "released": number_format(released), "left": number_format(left)}
-        messages.success(request, _t("Added «%(name)s»: %(released)s values are in their events now.") % told)
+        messages.success(
+            request, _t("Added: «%(name)s». Values that are in their events now: %(released)s.") % told
+        )
         if left:
-            messages.warning(request, _t("%(left)s values are of another type and stay apart.") % told)
+            messages.warning(request, _t("Values of another type that stay apart: %(left)s.") % told)
         return self._to_list()
 
     def _to_list(self):
@@ -274,6 +288,7 @@ class QuarantinedEventAdmin(ReadOnly, ScopedModelAdmin):
             "original": row,
             "row": row,
             "sender": self.sender(row),
+            "lines": _raw_lines(row.raw),
             "alike": QuarantinedEvent.objects.filter(type_code=row.type_code).count(),
             "event_type": EventType.objects.filter(code=row.type_code).first(),
             "may_add_type": request.user.has_perm("profiles.add_eventtype"),

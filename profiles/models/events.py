@@ -10,6 +10,7 @@ import secrets
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
 from profiles import behaviour
@@ -40,7 +41,7 @@ class Site(NetworkWide):
         help_text=_("One a line, such as https://www.example.com: browsers send from these alone."),
     )  # fmt: skip
     key = models.CharField(_("public key"), max_length=40, unique=True, default=new_key, editable=False)
-    is_on = models.BooleanField(_("on"), default=True)
+    is_on = models.BooleanField(_("switched on"), default=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     last_event_at = models.DateTimeField(_("last event received"), null=True, blank=True, editable=False)
 
@@ -173,7 +174,7 @@ class Channel(models.TextChoices):
     STORE = "store", _("store")
     PHONE = "phone", _("phone")
     SOCIAL = "social", _("social network")
-    OTHER = "other", _("other")
+    OTHER = "other", _("elsewhere")
 
 
 class Event(StoreScoped):
@@ -253,7 +254,7 @@ class Event(StoreScoped):
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        return f"{self.source_id}:{self.event_id}"
+        return f"{self.type} · {date_format(timezone.localtime(self.at), 'SHORT_DATETIME_FORMAT')}"
 
     @classmethod
     def visible_from(cls, stores):
@@ -318,7 +319,7 @@ class QuarantinedEvent(StoreScoped):
     )
     type_code = models.CharField(_("event"), max_length=60)
     reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices)
-    field = models.CharField(_("at"), max_length=220, blank=True)
+    field = models.CharField(_("field at fault"), max_length=220, blank=True)
     raw = models.JSONField(_("as received"))
     at = models.DateTimeField(_("happened"))
     received_at = models.DateTimeField(_("received"), default=timezone.now)

@@ -65,7 +65,7 @@ def test_a_manager_sees_on_it_what_happened_in_the_own_store_alone(lille_till, l
     assert "Bonjour" in text
     assert "Secret" not in text
     listed = page(client_of(bruno), "event_changelist")
-    assert "Store visited" in listed
+    assert EventType.objects.get(code="store_visited").label in listed
     own = Event.objects.get(event_id="Bonjour")
     shown = page(client_of(bruno), "event_change", own.pk)
     assert "card:2990000000017" not in shown
@@ -100,7 +100,7 @@ def test_a_new_entry_of_the_dictionary_releases_what_waits_for_it(site, alice, c
     record_events(Sender.of_site(site), [happened("e1", "cart_exploded", bang=3)])
     data = form([{"name": "bang", "type": "number", "required": "on", "choices": ""}])
     answer = client_of(alice).post(reverse("admin:profiles_eventtype_add"), data, follow=True)
-    assert "Released: 1 events" in answer.content.decode()
+    assert "events from quarantine: 1" in answer.content.decode()
     assert Event.objects.get().properties == {"bang": 3}
     assert QuarantinedEvent.objects.count() == 0
     assert AuditEvent.objects.filter(object_type="eventtype", verb="added").exists()
@@ -130,8 +130,8 @@ def test_an_unknown_property_is_added_from_its_page(site, alice, client_of):
     decide = reverse("admin:profiles_unknownproperty_decide", args=[row.pk])
     answer = client_of(alice).post(decide, {"decision": "add", "type": "number", "choices": ""}, follow=True)
     text = answer.content.decode()
-    assert "1 values are in their events now" in text
-    assert "1 values are of another type" in text
+    assert "Values that are in their events now: 1." in text
+    assert "Values of another type that stay apart: 1." in text
     assert Event.objects.get(event_id="e1").properties["depth"] == 3
 
 

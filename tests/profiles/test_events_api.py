@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from profiles.models import Event, EventTally, QuarantinedEvent, Site, Source
+from profiles.models import Event, EventTally, EventType, QuarantinedEvent, Site, Source
 from tests.conftest import HOST
 
 ORIGIN = "https://shop.example"
@@ -218,4 +218,4 @@ def test_what_was_sent_stands_on_the_customer_page_at_once(send, alice, client_o
     anna = Event.objects.get(event_id="login").profile
     page = client_of(alice).get(f"/profiles/profile/{anna.pk}/change/").content.decode()
     assert "https://shop.example/brie" in page
-    assert "Page viewed" in page
+    assert EventType.objects.get(code="page_viewed").label in page
