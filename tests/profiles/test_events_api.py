@@ -132,6 +132,23 @@ def test_what_is_no_text_is_rejected_by_itself(send, event):
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_body")
 
 
+ODD = [
+    "9" * 5000, "-" + "1" * 4400, "[" * 900 + "]" * 900, '{"x":' * 950 + "1" + "}" * 950, '"\\ud83d\\ude00"', "1e308",
+    "-0.0", "1E-400", '{"b": [1, null, true]}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ODD, ids=range(len(ODD)))
+def test_an_odd_value_is_taken_as_unknown_or_refused_and_breaks_nothing(send, value):
+    sent = json.dumps({"consent": True, "events": [told("odd"), told("fine")]})
+    answer = send(sent.replace('"u"}', f'"u", "odd": {value}}}', 1))
+    assert answer.status_code in (200, 400)
+    if answer.status_code == 200:
+        assert [r["status"] for r in answer.json()["results"]][1] == "accepted"
+    else:
+        assert answer.json()["code"] == "invalid_body"
+
+
 def test_five_hundred_events_are_taken_in(send):
     answer = send({"consent": True, "events": [told(str(n)) for n in range(500)]})
     assert answer.json()["accepted"] == 500
