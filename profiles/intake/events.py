@@ -51,6 +51,7 @@ MOST_PROPERTIES = 60
 LONGEST_NAME = 200
 LONGEST_SAMPLE = 200
 RELEASED_AT_ONCE = 500
+CHANNELS = frozenset(EventChannel.values)
 
 Reason = QuarantinedEvent.Reason
 
@@ -289,7 +290,7 @@ def _draft(
     received_at: datetime,
 ) -> _Draft:
     channel = statement.channel or sender.channel
-    if channel not in EventChannel.values:
+    if channel not in CHANNELS:
         raise _Wait(Reason.UNKNOWN_CHANNEL, "channel")
     key = ""
     if statement.shown:
