@@ -31,6 +31,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'device',
                 'verbose_name_plural': 'devices',
+                'constraints': [models.UniqueConstraint(fields=('source', 'key'), name='device_once_a_source')],
             },
         ),
         migrations.CreateModel(
@@ -49,6 +50,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'tally of events',
                 'verbose_name_plural': 'tallies of events',
                 'ordering': ['-day'],
+                'constraints': [models.UniqueConstraint(fields=('source', 'day'), name='event_tally_once_a_day'), models.CheckConstraint(condition=models.Q(('received', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('accepted'), '+', models.F('known')), '+', models.F('quarantined')), '+', models.F('rejected')))), name='event_numbers_reconcile')],
             },
         ),
         migrations.CreateModel(
@@ -83,6 +85,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'property',
                 'verbose_name_plural': 'properties',
                 'ordering': ['-required', 'name'],
+                'constraints': [models.UniqueConstraint(fields=('event_type', 'name'), name='event_property_once'), models.CheckConstraint(condition=models.Q(models.Q(('type', 'choice'), _negated=True), models.Q(('choices', ''), _negated=True), _connector='OR'), name='event_choice_has_choices', violation_error_message='A choice needs its choices, one a line.')],
             },
         ),
         migrations.CreateModel(
@@ -124,6 +127,8 @@ class Migration(migrations.Migration):
                 'verbose_name': 'event in quarantine',
                 'verbose_name_plural': 'events in quarantine',
                 'ordering': ['-received_at', '-id'],
+                'indexes': [models.Index(fields=['type_code', 'reason'], name='quarantined_by_type')],
+                'constraints': [models.UniqueConstraint(fields=('source', 'event_id'), name='event_quarantined_once')],
             },
         ),
         migrations.CreateModel(
@@ -140,6 +145,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'event count',
                 'verbose_name_plural': 'event counts',
                 'ordering': ['-day'],
+                'constraints': [models.UniqueConstraint(fields=('type', 'source', 'site', 'day'), name='event_count_once_a_day', nulls_distinct=False)],
             },
         ),
         migrations.CreateModel(
@@ -166,6 +172,8 @@ class Migration(migrations.Migration):
                 'verbose_name': 'event',
                 'verbose_name_plural': 'events',
                 'ordering': ['-at', '-id'],
+                'indexes': [models.Index(fields=['-at'], name='events_latest'), models.Index(condition=models.Q(('profile__isnull', False)), fields=['profile', '-at'], name='events_of_profile'), models.Index(condition=models.Q(('store__isnull', False)), fields=['store', '-at'], name='events_of_store'), models.Index(condition=models.Q(('device__isnull', False)), fields=['device', 'at'], name='events_of_device'), models.Index(condition=models.Q(('device__isnull', False), models.Q(('identified_by', ''), _negated=True)), fields=['device', 'at', 'event_id'], name='identifications_of_device'), models.Index(condition=models.Q(('profile', None)), fields=['type', 'at'], name='events_anonymous'), models.Index(condition=models.Q(('proof__isnull', False)), fields=['proof'], name='events_proved'), models.Index(condition=models.Q(('unknown', {}), _negated=True), fields=['type'], name='events_with_unknown')],
+                'constraints': [models.UniqueConstraint(fields=('source', 'event_id'), name='event_received_once'), models.CheckConstraint(condition=models.Q(models.Q(('identified_by', ''), ('profile', None), ('proof', None)), models.Q(('identified_by', ''), ('profile__isnull', False), ('proof__isnull', False)), models.Q(('profile__isnull', False), ('proof', None), models.Q(('identified_by', ''), _negated=True)), _connector='OR'), name='event_has_a_proof_of_its_person')],
             },
         ),
         migrations.CreateModel(
@@ -183,83 +191,8 @@ class Migration(migrations.Migration):
                 'verbose_name': 'unknown property',
                 'verbose_name_plural': 'unknown properties',
                 'ordering': ['-seen', 'name'],
+                'constraints': [models.UniqueConstraint(fields=('event_type', 'name'), name='unknown_property_once')],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='device',
-            constraint=models.UniqueConstraint(fields=('source', 'key'), name='device_once_a_source'),
-        ),
-        migrations.AddConstraint(
-            model_name='eventtally',
-            constraint=models.UniqueConstraint(fields=('source', 'day'), name='event_tally_once_a_day'),
-        ),
-        migrations.AddConstraint(
-            model_name='eventtally',
-            constraint=models.CheckConstraint(condition=models.Q(('received', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('accepted'), '+', models.F('known')), '+', models.F('quarantined')), '+', models.F('rejected')))), name='event_numbers_reconcile'),
-        ),
-        migrations.AddConstraint(
-            model_name='eventproperty',
-            constraint=models.UniqueConstraint(fields=('event_type', 'name'), name='event_property_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='eventproperty',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('type', 'choice'), _negated=True), models.Q(('choices', ''), _negated=True), _connector='OR'), name='event_choice_has_choices', violation_error_message='A choice needs its choices, one a line.'),
-        ),
-        migrations.AddIndex(
-            model_name='quarantinedevent',
-            index=models.Index(fields=['type_code', 'reason'], name='quarantined_by_type'),
-        ),
-        migrations.AddConstraint(
-            model_name='quarantinedevent',
-            constraint=models.UniqueConstraint(fields=('source', 'event_id'), name='event_quarantined_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='eventcount',
-            constraint=models.UniqueConstraint(fields=('type', 'source', 'site', 'day'), name='event_count_once_a_day', nulls_distinct=False),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['-at'], name='events_latest'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('profile__isnull', False)), fields=['profile', '-at'], name='events_of_profile'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('store__isnull', False)), fields=['store', '-at'], name='events_of_store'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('device__isnull', False)), fields=['device', 'at'], name='events_of_device'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('device__isnull', False), models.Q(('identified_by', ''), _negated=True)), fields=['device', 'at', 'event_id'], name='identifications_of_device'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('profile', None)), fields=['type', 'at'], name='events_anonymous'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('proof__isnull', False)), fields=['proof'], name='events_proved'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('unknown', {}), _negated=True), fields=['type'], name='events_with_unknown'),
-        ),
-        migrations.AddConstraint(
-            model_name='event',
-            constraint=models.UniqueConstraint(fields=('source', 'event_id'), name='event_received_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='event',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('identified_by', ''), ('profile', None), ('proof', None)), models.Q(('identified_by', ''), ('profile__isnull', False), ('proof__isnull', False)), models.Q(('profile__isnull', False), ('proof', None), models.Q(('identified_by', ''), _negated=True)), _connector='OR'), name='event_has_a_proof_of_its_person'),
-        ),
-        migrations.AddConstraint(
-            model_name='unknownproperty',
-            constraint=models.UniqueConstraint(fields=('event_type', 'name'), name='unknown_property_once'),
         ),
     ]
     operations += brand_sql(Path(__file__).with_suffix('.sql'))
