@@ -3,8 +3,9 @@
 Each event that is sent ends as one of four: accepted, known already, in quarantine with the reason, or rejected, which
 only what cannot be an event at all is. A property that the dictionary does not know is kept apart on its event.
 
-Locks, always in this order: the devices of the batch, the source where a new person is made, the people. Two batches of
-one device therefore take turns, and the second one sees the first one's identifications.
+Locks, always in this order: the devices of the batch, the source where a new person is made, the people, the notes of
+unknown properties, events. Two batches of one device therefore take turns, and the second one sees the first one's
+identifications.
 """
 
 import hashlib
@@ -326,6 +327,7 @@ def _take_in(sender: Sender, drafts: dict[int, _Draft]) -> dict[int, _Wait]:
     shown = [draft for draft in ready if draft.key]
     mute = [draft for draft in ready if not draft.key]
     before = _identifications(devices.values(), people)
+    apart = _noted_apart(ready)
     proofs = [_event(sender, draft, devices, people.get(_identifier(draft))) for draft in shown]
     Event.objects.bulk_create(proofs)
     of_device = defaultdict(list, before)
@@ -345,7 +347,7 @@ def _take_in(sender: Sender, drafts: dict[int, _Draft]) -> dict[int, _Wait]:
             event.profile_id, event.proof_id = owner.profile_id, owner.pk
         events.append(event)
     Event.objects.bulk_create(events)
-    _keep_apart(ready)
+    _settle(apart)
     return waiting
 
 
@@ -468,8 +470,8 @@ def follow_proofs(profile_ids: Iterable[int]) -> None:
 # --- What is kept apart -----------------------------------------------------------------------------------------------
 
 
-def _keep_apart(drafts: list[_Draft]) -> None:
-    """Note the properties that the dictionary does not know, for somebody to decide."""
+def _noted_apart(drafts: list[_Draft]) -> dict[tuple[int, str], UnknownProperty]:
+    """Note the properties that the dictionary does not know, for somebody to decide; the notes are held."""
     seen: Counter[tuple[int, str]] = Counter()
     samples: dict[tuple[int, str], _Draft] = {}
     for draft in drafts:
@@ -477,7 +479,7 @@ def _keep_apart(drafts: list[_Draft]) -> None:
             seen[draft.word.type.pk, name] += 1
             samples.setdefault((draft.word.type.pk, name), draft)
     if not seen:
-        return
+        return {}
     rows = _held_properties(seen)
     if len(rows) < len(seen):
         UnknownProperty.objects.bulk_create(
@@ -494,8 +496,14 @@ def _keep_apart(drafts: list[_Draft]) -> None:
         rows = _held_properties(seen)
     for who, row in rows.items():
         row.seen += seen[who]
+    return rows
+
+
+def _settle(rows: dict[tuple[int, str], UnknownProperty]) -> None:
+    """Write the notes. Of a property that counts as added, either it was added while this batch was read, and the
+    values go where they belong, or it was taken out of the dictionary again since, and is asked about anew."""
+    for row in rows.values():
         if row.state == UnknownProperty.State.ADDED:
-            # Either it was added while this batch was read, or it was taken out of the dictionary again since.
             entry = EventProperty.objects.filter(event_type=row.event_type_id, name=row.name).first()
             if entry:
                 row.seen -= _release_values(row, entry.entry)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cdp.celery import app
 from profiles import resolution
 from profiles.behaviour import Identification, belongs_to, reach
 from profiles.intake import (
@@ -40,6 +41,7 @@ from profiles.models import (
     Source,
     UnknownProperty,
 )
+from profiles.tasks import release_events, roll_up_events
 from tenants.scoping import scoped_to
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -415,6 +417,18 @@ def test_old_anonymous_events_are_counted_and_removed_and_known_ones_stay(shop):
     assert EventCount.objects.get().events == 5
     assert set(Device.objects.values_list("key", flat=True)) == {"d1", "d9"}
     assert event_retention.roll_up()["events"] == 0
+
+
+def test_the_timetable_s_tasks_do_it(shop, site):
+    old = EventStatement("o", "store_visited", timezone.now() - timedelta(days=400))
+    record_events(shop, [old, logged_in("i1", 5, Shown("customer", "C-77"))])
+    take_in_records(
+        site.source, [Statement("77", {"first_name": "Anna", "customer_id": "C-77"}, raw={"n": 1})]
+    )
+    assert roll_up_events()["events"] == 1
+    assert release_events() == {"released": 1, "left": 0}
+    planned = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert {roll_up_events.name, release_events.name} <= planned
 
 
 def test_each_type_has_its_own_retention(shop):
