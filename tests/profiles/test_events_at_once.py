@@ -1,5 +1,6 @@
 """Events that arrive at the same time, from connections of their own: none is left behind, nobody is made twice."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,8 @@ from django.utils import timezone
 
 from profiles import resolution
 from profiles.intake import EventStatement, Sender, Shown, record_events
-from profiles.models import Event, Merge, Profile, Site, Source
+from profiles.intake.events import add_to_dictionary
+from profiles.models import Event, EventProperty, Merge, Profile, Site, Source, UnknownProperty
 from tests.loyalty.test_ledger_invariants import arena, stage  # noqa: F401 - fixtures
 
 
@@ -101,3 +103,22 @@ def test_a_merge_while_events_come_in_loses_none(field, merge_first):
     verbs = [merge, field.send(field.viewed("e", 1, "d2"), field.login("k", 2, "d3", "ben"))]
     sound(*field.stage.overtaken(*(verbs if merge_first else verbs[::-1])))
     assert {field.owner(one) for one in ("i", "j", "k", "e")} == {min(anna, ben)}
+
+
+def test_a_property_added_while_an_event_comes_in_takes_its_value_too(field):
+    def carrying(event_id):
+        told = field.viewed(event_id)
+        return replace(told, properties={"url": "u", f"p{field.name}": 3})
+
+    field.stage.run(field.send(carrying("a")))
+    row = UnknownProperty.objects.get(name=f"p{field.name}")
+    sound(
+        *field.stage.overtaken(
+            lambda: add_to_dictionary(row, EventProperty(type="number"), "system"),
+            field.send(carrying("b")),
+        )
+    )
+    for event_id in ("a", "b"):
+        assert Event.objects.get(event_id=f"{event_id}-{field.name}").properties[row.name] == 3
+    row.refresh_from_db()
+    assert (row.state, row.seen) == ("added", 0)
