@@ -44,6 +44,7 @@ BRAND_MENU = [
             Entry("groups", "profiles.Profile"),
             Entry("join_inner", "profiles.MatchCandidate", "?status__exact=open"),
             Entry("receipt_long", "profiles.Purchase"),
+            Entry("bolt", "profiles.Event"),
         ],
     ),
     (
@@ -72,6 +73,10 @@ BRAND_MENU = [
             Entry("database", "profiles.Source"),
             Entry("block", "profiles.BlockedValue"),
             Entry("cable", "profiles.Connection"),
+            Entry("language", "profiles.Site"),
+            Entry("menu_book", "profiles.EventType"),
+            Entry("help", "profiles.UnknownProperty", "?state__exact=open"),
+            Entry("front_hand", "profiles.QuarantinedEvent"),
             Entry("progress_activity", "network.Job"),
         ],
     ),

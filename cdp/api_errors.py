@@ -9,12 +9,13 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from rest_framework.views import exception_handler
 
-from loyalty.api import BodyTooLarge, InvalidBody, MethodNotAllowed
 from loyalty.ledger import LedgerError, NotEnoughPoints
 from loyalty.rulebook import NoProgramme
 from loyalty.till import UnknownMember
 from profiles.connectors import receiving
+from profiles.events_api import ConsentMissing, OriginRefused, UnknownSite
 from profiles.intake import Conflict, Problem
+from profiles.wire import BodyTooLarge, InvalidBody, MethodNotAllowed
 from tenants.network.auth import UnknownTill
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ TABLE = (
     (receiving.TooLarge, 413, "body_too_large", _("The body is too large")),
     (receiving.Unreadable, 400, "invalid_body", _("The body has not the documented shape")),
     (receiving.NotReady, 503, "not_ready", _("The connector is not ready: try again")),
+    (UnknownSite, 401, "unknown_site", _("The site is not known")),
+    (OriginRefused, 403, "origin_refused", _("The site does not send from this address")),
     (MethodNotAllowed, 405, "method_not_allowed", _("The path answers to another method")),
     (BodyTooLarge, 413, "body_too_large", _("The body is too large")),
     (InvalidBody, 400, "invalid_body", _("The body has not the documented shape")),
@@ -37,6 +40,7 @@ TABLE = (
     (NoProgramme, 409, "no_programme", _("The brand has no loyalty programme yet")),
     (Conflict, 422, None, _("The id was used before with another content")),
     (Problem, 422, None, _("The content cannot be right")),
+    (ConsentMissing, 422, "consent_missing", _("The visitor has not agreed")),
     (IntegrityError, 409, "in_flight", _("The same request is under way: try again")),
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
@@ -103,7 +107,10 @@ class ProblemMiddleware:
     def __call__(self, request):
         response = self.get_response(request)
         if response.status_code == 404 and request.path.startswith("/api/") and not _is_problem(response):
-            return _nothing_at(request.path)
+            response = _nothing_at(request.path)
+        # What a view owes every answer of its own, a problem included: who may read it in a browser.
+        for name, value in getattr(request, "headers_of_answer", {}).items():
+            response[name] = value
         return response
 
     def process_view(self, request, view, args, kwargs):

@@ -1,7 +1,7 @@
 """Every path of version 1 of the API, on one page.
 
-Tills write by thin views (`loyalty/api.py`), back offices and BI tools read by viewsets. One path may serve both,
-told apart by the method.
+Tills write by thin views (`loyalty/api.py`), sites and tills send events (`profiles/events_api.py`), back offices and
+BI tools read by viewsets. One path may serve both, told apart by the method.
 """
 
 from django.urls import path
@@ -12,6 +12,7 @@ import campaigns.api
 import loyalty.api as till
 import loyalty.webshop
 import profiles.api
+import profiles.events_api
 from profiles.api import PurchaseViewSet
 from profiles.connectors import contest
 
@@ -44,6 +45,7 @@ urlpatterns = [
     path("members/<uuid:public_id>", till.member, name="member"),
     path("webhooks/<uuid:public_id>", loyalty.webshop.webhook, name="webhook"),
     path("contest-entries", contest.entries_view, name="contest_entries"),
+    path("events", profiles.events_api.events, name="events"),
     *router.urls,
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
 ]

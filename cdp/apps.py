@@ -15,6 +15,7 @@ class CdpConfig(AppConfig):
         from tenants import onboarding
 
         onboarding.further_steps.append(onboarding.Step("programme", _("Loyalty programme"), open_programme))
+        onboarding.further_steps.append(onboarding.Step("events", _("Dictionary of events"), open_dictionary))
 
 
 def open_programme(brand, plan) -> None:
@@ -25,3 +26,10 @@ def open_programme(brand, plan) -> None:
     # The names it gives to tiers and rules are the brand's own from then on.
     with translation.override(brand.language):
         starter.open_programme(brand.time_zone, day)
+
+
+def open_dictionary(brand, plan) -> None:
+    """The step that onboarding takes for the events of sites and apps."""
+    from profiles.intake.event_dictionary import open_dictionary
+
+    open_dictionary()

@@ -80,7 +80,6 @@ SHOW_PUBLIC_IF_NO_TENANT_FOUND = False
 BRAND_SQL = [
     BASE_DIR / "tenants/network/migrations/0002_append_only.sql",
     BASE_DIR / "profiles/migrations/0002_append_only.sql",
-    BASE_DIR / "profiles/migrations/0003_connections.sql",
     BASE_DIR / "loyalty/migrations/0002_ledger_invariants.sql",
 ]
 
@@ -247,6 +246,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "loyalty.api.add_till_paths",
         "loyalty.webshop.add_paths",
+        "profiles.events_api.add_event_path",
     ],
 }
 

@@ -3,7 +3,6 @@
 A domain exception leaves the view as it is; `cdp/api_errors.py` holds the one table that turns it into a problem.
 """
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from loyalty import till as tills
 from loyalty import till_schemas as schemas
 from loyalty.till import Answer
+from profiles import wire
 from profiles.intake import (
     ConsentStatement,
     Problem,
@@ -31,40 +31,13 @@ from tenants.network.auth import till_of_key
 from tenants.network.models import Till
 from tenants.scoping import scoped_to
 
-LARGEST_BODY = 1024 * 1024
 LARGEST_BATCH_BODY = 4 * 1024 * 1024
 
 # Years in which shops tell the time: beyond them, adding a zone or a window leaves the calendar.
 PLAUSIBLE_YEARS = range(1970, 9999)
 
-# A kept answer comes back with its keys in another order: sorted, a repeated answer is equal to the byte.
-_encode = msgspec.json.Encoder(order="sorted").encode
 
-# The escape of the one character that PostgreSQL keeps in no text.
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-
-
-class BodyTooLarge(ValueError):
-    """The request's body is over the limit of the path."""
-
-
-class MethodNotAllowed(ValueError):
-    """The path answers to another method: to `allowed`."""
-
-    def __init__(self, allowed: str):
-        super().__init__(allowed)
-        self.allowed = allowed
-
-
-class InvalidBody(ValueError):
-    """The body is no JSON of the documented shape. `field` is the path of the first error."""
-
-    def __init__(self, detail: str, field: str):
-        super().__init__(detail)
-        self.detail, self.field = detail, field
-
-
-def posted(body_type: type, largest: int = LARGEST_BODY) -> Callable:
+def posted(body_type: type, largest: int = wire.LARGEST_BODY) -> Callable:
     """A view of a till's POST: key -> till -> scope, body -> `body_type`, answer -> JSON."""
     decoder = msgspec.json.Decoder(body_type)
 
@@ -73,32 +46,18 @@ def posted(body_type: type, largest: int = LARGEST_BODY) -> Callable:
         @wraps(verb)
         def view(request: HttpRequest) -> HttpResponse:
             if request.method != "POST":
-                raise MethodNotAllowed("POST")
+                raise wire.MethodNotAllowed("POST")
             till = till_of_key(request.headers.get("Authorization", ""))
             with scoped_to(till.scope):
-                return _answered(verb(till, _decoded(request, decoder, largest)))
+                return _answered(verb(till, wire.decoded(wire.body_of(request, largest), decoder)))
 
         return view
 
     return decorate
 
 
-def _decoded(request: HttpRequest, decoder: msgspec.json.Decoder, largest: int):
-    if int(request.headers.get("Content-Length") or 0) > largest:
-        raise BodyTooLarge(_("the body is larger than %s bytes") % largest)
-    if _NUL.search(request.body):
-        raise InvalidBody(_("the character U+0000 is not allowed"), "")
-    try:
-        return decoder.decode(request.body)
-    except msgspec.ValidationError as error:
-        detail, _at, path = str(error).partition(" - at `$")
-        raise InvalidBody(detail, path.strip("`").lstrip(".")) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(_("the body is no valid JSON: %s") % error, "") from None
-
-
 def _answered(answer: Answer) -> HttpResponse:
-    response = HttpResponse(_encode(answer.body), status=answer.status, content_type="application/json")
+    response = wire.answered(answer.body, answer.status)
     if answer.replayed:
         response["Idempotent-Replayed"] = "true"
     return response
@@ -176,7 +135,7 @@ def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
 def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """A member whom the till's store knows: balances, tier, next expiry."""
     if request.method != "GET":
-        raise MethodNotAllowed("GET")
+        raise wire.MethodNotAllowed("GET")
     till = till_of_key(request.headers.get("Authorization", ""))
     with scoped_to(till.scope):
         return _answered(Answer(200, tills.statement(str(public_id))))
@@ -268,7 +227,7 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
     """Post-processing hook of the OpenAPI document: the till's paths, from the same types that decode them."""
     types = [body for _view, body, _answer, _status in PATHS.values()]
     types += [answer for _view, _body, answer, _status in PATHS.values()]
-    types += [schemas.MemberAnswer, schemas.ProblemAnswer]
+    types += [schemas.MemberAnswer, wire.ProblemAnswer]
     references, components = msgspec.json.schema_components(
         list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}"
     )
@@ -277,7 +236,7 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
     result["components"].setdefault("securitySchemes", {})["tillKey"] = {
         "type": "apiKey", "in": "header", "name": "Authorization", "description": "Till <key>",
     }  # fmt: skip
-    problem = {"application/problem+json": {"schema": reference[schemas.ProblemAnswer]}}
+    problem = {"application/problem+json": {"schema": reference[wire.ProblemAnswer]}}
     problems = {status: {"description": text, "content": problem} for status, text in PROBLEMS.items()}
     for path, (view, body, answer, status) in PATHS.items():
         result["paths"].setdefault(path, {})["post"] = {

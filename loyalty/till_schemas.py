@@ -190,14 +190,3 @@ class RedemptionAnswer(Struct, kw_only=True):
     available: int
     pending: int
     debt: int
-
-
-class ProblemAnswer(Struct, kw_only=True):
-    """RFC 9457. `code` is stable, `errors` names the fields."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[dict[str, str]] = []

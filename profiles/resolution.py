@@ -17,11 +17,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from profiles import blocklist, facts, survivorship
+from profiles.intake import events
 from profiles.intake.writing import write
 from profiles.matching import MODEL, Comparable, Match, blocking, blocking_keys, compare, resolve, weights
 from profiles.models import (
     BlockingKey,
     ConsentChange,
+    Event,
     Identifier,
     MatchCandidate,
     Merge,
@@ -35,7 +37,7 @@ from tenants.network.models import Staff, audit
 from tenants.scoping import whole_network
 
 LONGEST_KEY = BlockingKey._meta.get_field("key").max_length
-HANGS_ON_A_PROFILE = (SourceRecord, Identifier, ConsentChange, Purchase, PurchaseLine)
+HANGS_ON_A_PROFILE = (SourceRecord, Identifier, ConsentChange, Purchase, PurchaseLine, Event)
 
 
 class CannotMerge(ValueError):
@@ -346,7 +348,8 @@ def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
         .values_list("moved", flat=True)
     )
     elsewhere = {
-        name: {pk for moved in others for pk in moved.get(name, [])} for name in ("sourcerecord", "purchase")
+        name: {pk for moved in others for pk in moved.get(name, [])}
+        for name in ("sourcerecord", "purchase", "event")
     }
     of_winner = _identifiers_of(winner, record__received_at__lte=deed.at)
     only_of_loser = _identifiers_of(loser) - of_winner
@@ -363,6 +366,11 @@ def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
     ids = list(bought.exclude(pk__in=elsewhere["purchase"]).values_list("pk", flat=True))
     PurchaseLine.objects.filter(purchase__in=ids).update(profile=loser)
     Purchase.objects.filter(pk__in=ids).update(profile=loser)
+    # Whenever received: what waited in quarantine came in later than it was received.
+    shown = Event.objects.filter(profile=winner, identified_by__in=only_of_loser)
+    shown.exclude(pk__in=elsewhere["event"]).update(profile=loser)
+    # Anonymous events go where the identifications went that prove them, whenever they came in.
+    events.follow_proofs([winner.pk, loser.pk])
 
 
 def _give_records(records, profile: Profile) -> None:

@@ -6,7 +6,15 @@ from django.db import transaction
 from profiles import blocked, resolution, survivorship
 from profiles.connectors import polling
 from profiles.imports import files, run, undo
-from profiles.models import BlockedValue, Connection, ImportRun, Profile, SourceRecord
+from profiles.intake import event_retention, events
+from profiles.models import (
+    BlockedValue,
+    Connection,
+    ImportRun,
+    Profile,
+    QuarantinedEvent,
+    SourceRecord,
+)
 from tenants.locks import alone
 from tenants.scoping import whole_network
 
@@ -117,3 +125,16 @@ def block_overused() -> dict:
     for row in others:
         blocked.count_people(row)
     return {"blocked": len(found), "counted": len(others)}
+
+
+@shared_task
+def roll_up_events() -> dict:
+    """Count and remove the anonymous events whose retention has ended; run twice, the second finds nothing to do."""
+    return event_retention.roll_up()
+
+
+@shared_task
+def release_events() -> dict:
+    """Try again the events that wait for a customer number: their source may have told us of the customer since."""
+    released, left = events.release(reason=QuarantinedEvent.Reason.UNKNOWN_CUSTOMER)
+    return {"released": released, "left": left}

@@ -29,6 +29,7 @@ _READS_PEOPLE = _deeds(
     consentchange="view", purchase="view", purchaseline="view", refund="view", source="view",
     blockedvalue="view",
     connection="view",
+    event="view", eventtype="view", eventproperty="view", site="view",
 )  # fmt: skip
 _READS_POINTS = _deeds(
     "loyalty",
@@ -38,6 +39,11 @@ _READS_POINTS = _deeds(
 _READS_CAMPAIGNS = _deeds(
     "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"
 )
+_EDITS_EVENTS = _deeds(
+    "profiles",
+    eventtype="add change", eventproperty="add change delete", unknownproperty="view decide",
+    quarantinedevent="view release",
+)  # fmt: skip
 _READS_NETWORK = _deeds("network", store="view", region="view", job="view")
 
 PERMISSIONS: dict[str, set[str]] = {
@@ -48,12 +54,13 @@ PERMISSIONS: dict[str, set[str]] = {
         _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK
         | _deeds("network", store="add change", region="add change", staff="view add change",
                  till="view add change", auditevent="view")
-        | _deeds("profiles", source="add change", connection="add change", importrun="view add",
-                 profile="change merge", matchcandidate="decide", blockedvalue="add change")
+        | _EDITS_EVENTS
+        | _deeds("profiles", source="add change", site="add change", connection="add change",
+                 importrun="view add", profile="change merge", matchcandidate="decide", blockedvalue="add change")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
     ),
     Role.MARKETER: (
-        _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK
+        _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK | _EDITS_EVENTS
         | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide",
                  blockedvalue="add change")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
@@ -62,7 +69,8 @@ PERMISSIONS: dict[str, set[str]] = {
     Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK,
     Role.STORE_MANAGER: (
         _deeds("network", store="view", till="view")
-        | _deeds("profiles", profile="view", purchase="view", purchaseline="view", consentchange="view")
+        | _deeds("profiles", profile="view", purchase="view", purchaseline="view", consentchange="view",
+                 event="view")
         | _deeds("campaigns", segment="view add change delete")
     ),
 }  # fmt: skip

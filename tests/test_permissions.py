@@ -19,16 +19,21 @@ from cdp.admin_sites import platform_site
 from loyalty import till
 from loyalty.models import Account, Lot, Programme, Rule, Tier, Transaction
 from profiles import blocked, resolution
-from profiles.intake import Statement, take_in_records
+from profiles.intake import EventStatement, Sender, Statement, record_events, take_in_records
 from profiles.models import (
     BlockedValue,
     Connection,
+    Event,
+    EventType,
     ImportRun,
     MatchCandidate,
     Merge,
     Profile,
     Purchase,
+    QuarantinedEvent,
+    Site,
     Source,
+    UnknownProperty,
 )
 from tenants.models import Brand, Domain
 from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till
@@ -74,7 +79,18 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
     run = ImportRun.objects.create(
         source=source, file_name="a.csv", charset="utf-8", delimiter=";", finished_at=datetime.now(UTC)
     )
+    now = datetime.now(UTC)
+    told = [
+        EventStatement("E1", "store_visited", now, properties={"mood": "good"}),
+        EventStatement("E2", "cart_exploded", now),
+    ]
+    record_events(Sender.of_till(lille_till[0]), told)
     return {
+        Event: Event.objects.get(),
+        EventType: EventType.objects.get(code="store_visited"),
+        UnknownProperty: UnknownProperty.objects.get(),
+        QuarantinedEvent: QuarantinedEvent.objects.get(),
+        Site: Site.objects.create(name="Shop", source=source),
         Profile: one,
         MatchCandidate: MatchCandidate.objects.create(left=one, right=two, **asked),
         Purchase: Purchase.objects.get(),
@@ -219,6 +235,11 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "profiles.merge_profile"),
         ("consent", reverse("admin:profiles_profile_consent", args=[rows[Profile].pk]),
          {"channel": "email", "granted": "no"}, "profiles.change_profile"),
+        ("unknown property", reverse("admin:profiles_unknownproperty_decide", args=[rows[UnknownProperty].pk]),
+         {"decision": "ignore"}, "profiles.decide_unknownproperty"),
+        ("release", reverse("admin:profiles_quarantinedevent_release", args=[rows[QuarantinedEvent].pk]), {},
+         "profiles.release_quarantinedevent"),
+        ("renew site", reverse("admin:profiles_site_renew", args=[rows[Site].pk]), {}, "profiles.change_site"),
         ("freeze", reverse("admin:campaigns_campaign_freeze", args=[rows[Campaign].pk]), {},
          "campaigns.change_campaign"),
         ("export", reverse("admin:campaigns_campaign_export", args=[rows[Campaign].pk]), {"format": "emailing"},

@@ -24,7 +24,17 @@ from campaigns.segments.fields import VOCABULARY, AtStore
 from campaigns.segments.language import SegmentError, Takes, parse
 from campaigns.segments.saving import save
 from loyalty import till
-from profiles.intake import ConsentStatement, Shown, Statement, Ticket, TicketLine, take_in_records
+from profiles.intake import (
+    ConsentStatement,
+    EventStatement,
+    Sender,
+    Shown,
+    Statement,
+    Ticket,
+    TicketLine,
+    record_events,
+    take_in_records,
+)
 from profiles.models import Profile, Purchase, Source, SourceRecord
 from tenants.network.models import Store
 from tenants.scoping import NetworkWide, NoScope, StoreScoped, scoped_to, whole_network
@@ -77,6 +87,17 @@ def network(lille_till, lyon_till, programme, alice, bruno, chloe):  # noqa: F81
         till.record_purchase(machine, _ticket(f"REC-LYON-{name}2", 6666, Shown(kind, value)))
     for value in ("2990000000017", "2990000000024"):
         till.record_purchase(lille, _ticket(f"REC-LILLE-{value[-2:]}", 1200, Shown("card", value)))
+    for machine, told, value in (
+        (lyon, "Secret de Lyon", "2990000000024"),
+        (lille, "Lille", "2990000000024"),
+    ):
+        visits = [
+            EventStatement(
+                f"{told}-{n}", "store_visited", timezone.now(), shown=shown, properties={"said": told}
+            )
+            for n, shown in enumerate((Shown("card", value), None))
+        ]
+        record_events(Sender.of_till(machine), [*visits, EventStatement(f"{told}-q", told, timezone.now())])
     everyone = {"all": [{"field": "purchases", "op": ">=", "value": 1}]}
     national = Segment(name="Buyers", shared=True)
     save(national, everyone, alice)

@@ -1,6 +1,7 @@
-"""The one door: whatever a file, a till or a form tells us about people and purchases comes in here, once."""
+"""The one door: whatever a file, a till or a form tells us about people, purchases and events comes in here, once."""
 
 from profiles.intake.cleaning import Block, ConsentStatement, Refused, Statement, Told
+from profiles.intake.events import EventOutcome, EventStatement, Refusal, Sender, record_events
 from profiles.intake.people import Outcome, cleaner, take_in, take_in_records, tell_of_buyer, till_source
 from profiles.intake.purchases import (
     Conflict,
@@ -20,12 +21,16 @@ __all__ = [
     "Block",
     "Conflict",
     "ConsentStatement",
+    "EventOutcome",
+    "EventStatement",
     "Outcome",
     "Problem",
     "Recorded",
     "RefundLineStatement",
     "RefundStatement",
+    "Refusal",
     "Refused",
+    "Sender",
     "Shown",
     "Statement",
     "Ticket",
@@ -33,6 +38,7 @@ __all__ = [
     "Told",
     "cleaner",
     "find_people",
+    "record_events",
     "record_purchases",
     "record_refund",
     "take_in",

@@ -131,10 +131,15 @@ def _outcome(item: _Item) -> Outcome:
 def till_source() -> Source:
     """The source that stands for the tills themselves, held until the transaction ends: who makes a customer of an
     identifier asks again, once it is held, whether somebody else has."""
+    return Source.objects.select_for_update(no_key=True).get(pk=source_of_tills().pk)
+
+
+def source_of_tills() -> Source:
+    """The same, not held."""
     source, _new = Source.objects.get_or_create(
         code=TILL_SOURCE, defaults={"name": "Till", "kind": Source.Kind.TILL, "trust": 40}
     )
-    return Source.objects.select_for_update(no_key=True).get(pk=source.pk)
+    return source
 
 
 @transaction.atomic

@@ -104,17 +104,8 @@ class Recorded:
 
 def find_people(shown: Iterable[Shown], till: Till) -> dict[Shown, int]:
     """The profile of each identifier that is known. A card that two people share is the one's who had it first."""
-    wanted = {(s.kind, key): s for s in shown if (key := key_of(s, till))}
+    keys = people_by_key((s.kind, key) for s in shown if (key := key_of(s, till)))
     found: dict[Shown, int] = {}
-    with whole_network():
-        rows = (
-            Identifier.objects.filter(
-                kind__in={kind for kind, _key in wanted}, key__in={key for _kind, key in wanted}
-            )
-            .order_by("-profile")
-            .values_list("kind", "key", "profile")
-        )
-        keys = {(kind, key): profile_id for kind, key, profile_id in rows}
     for s in shown:
         profile_id = keys.get((s.kind, key_of(s, till)))
         if profile_id:
@@ -122,13 +113,32 @@ def find_people(shown: Iterable[Shown], till: Till) -> dict[Shown, int]:
     return found
 
 
+def people_by_key(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """(kind, key) -> profile of the comparable identifiers that are known, whoever may see them."""
+    wanted = set(keys)
+    with whole_network():
+        rows = (
+            Identifier.objects.filter(
+                kind__in={kind for kind, _key in wanted}, key__in={key for _kind, key in wanted}
+            )
+            .order_by("-first_seen", "-profile")  # the last one stands: who was known first
+            .values_list("kind", "key", "profile")
+        )
+        return {(kind, key): profile_id for kind, key, profile_id in rows if (kind, key) in wanted}
+
+
 def key_of(shown: Shown, till: Till) -> str:
     """The comparable form of what was shown; "" where it is unusable."""
+    return key_in(shown, till.store.phone_region)
+
+
+def key_in(shown: Shown, region: str) -> str:
+    """The same, for a number dialled in this region."""
     if shown.kind == Identifier.Kind.CARD:
         card = normalise.card(shown.value) or ""
         return card if len(card) <= LONGEST_CARD else ""
     if shown.kind == Identifier.Kind.PHONE:
-        phone = normalise.phone(shown.value, till.store.phone_region)
+        phone = normalise.phone(shown.value, region)
         return phone.e164 if phone else ""
     if shown.kind == Identifier.Kind.EMAIL:
         email = normalise.email(shown.value)

@@ -1,8 +1,20 @@
-"""The tables about people. Three rooms: what sources said, who it is about, what was bought."""
+"""The tables about people. Four rooms: what sources said, who it is about, what was bought, what was done."""
 
 from profiles.models.blocked import BlockedValue
 from profiles.models.connections import Connection, Delivery
 from profiles.models.consent import Channel, ConsentChange
+from profiles.models.events import Channel as EventChannel
+from profiles.models.events import (
+    Device,
+    Event,
+    EventCount,
+    EventProperty,
+    EventTally,
+    EventType,
+    QuarantinedEvent,
+    Site,
+    UnknownProperty,
+)
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
 from profiles.models.records import BlockingKey, Identifier, ImportRun, RejectedRow, Source, SourceRecord
@@ -14,6 +26,13 @@ __all__ = [
     "Connection",
     "ConsentChange",
     "Delivery",
+    "Device",
+    "Event",
+    "EventChannel",
+    "EventCount",
+    "EventProperty",
+    "EventTally",
+    "EventType",
     "Identifier",
     "ImportRun",
     "MatchCandidate",
@@ -23,9 +42,12 @@ __all__ = [
     "ProfileStore",
     "Purchase",
     "PurchaseLine",
+    "QuarantinedEvent",
     "Refund",
     "RefundLine",
     "RejectedRow",
+    "Site",
     "Source",
     "SourceRecord",
+    "UnknownProperty",
 ]

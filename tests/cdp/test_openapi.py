@@ -9,6 +9,9 @@ from django.urls import URLPattern, get_resolver
 
 from loyalty import api as till_api
 from loyalty import till_schemas as schemas
+from profiles import events_api
+from profiles.models import Site, Source
+from profiles.wire import ProblemAnswer
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 
 SCHEMA_WORDS = {
@@ -108,6 +111,25 @@ def test_every_path_of_a_till_tells_its_problems(document, path):
     assert operation["summary"]
 
 
+def test_the_path_of_events_tells_its_keys_and_problems(document):
+    operation = document["paths"]["/api/v1/events"]["post"]
+    assert operation["security"] == [{"siteKey": []}, {"tillKey": []}]
+    assert set(operation["requestBody"]["content"]) == {"application/json", "text/plain"}
+    assert {status for status in operation["responses"] if int(status) >= 400} == set(events_api.PROBLEMS)
+    assert document["components"]["securitySchemes"]["siteKey"]["in"] == "query"
+
+
+def test_what_a_site_hears_is_what_was_told(client_of, brand):
+    source = Source.objects.create(code="shop", name="Shop", kind=Source.Kind.ECOMMERCE)
+    site = Site.objects.create(name="Shop", source=source)
+    event = {"id": "e1", "type": "cart_exploded", "at": NOON, "consent": True}
+    answer = client_of().post(f"/api/v1/events?key={site.key}", json.dumps(event), content_type="text/plain")
+    msgspec.json.decode(answer.content, type=refuse_unknown(events_api.EventsAnswer), strict=True)
+    refused = client_of().post("/api/v1/events", json.dumps(event), content_type="text/plain")
+    assert refused.status_code == 401
+    msgspec.json.decode(refused.content, type=refuse_unknown(ProblemAnswer), strict=True)
+
+
 def test_both_ways_to_sign_in_are_told(document):
     assert document["components"]["securitySchemes"]["tillKey"]["in"] == "header"
     assert document["paths"]["/api/v1/purchases"].keys() >= {"get", "post"}
@@ -123,7 +145,7 @@ def sale(receipt_id="R1", member=CARD, amount="150.00") -> dict:
 
 REFUND = {"refund_id": "B1", "refunded_at": NOON, "receipt_id": "R1", "lines": [{"number": 1}]}
 REDEMPTION = {"redemption_id": "P1", "member": CARD, "points": 100, "redeemed_at": NOON}
-PROBLEM = schemas.ProblemAnswer
+PROBLEM = ProblemAnswer
 CALLS = [
     ("identify", {"member": CARD}, 404, PROBLEM),
     ("quotes", sale(member=None), 200, schemas.QuoteAnswer),

@@ -1,0 +1,80 @@
+"""JSON over HTTP for the paths that machines write to: decoded against a type, answered in a stable order.
+
+A domain exception leaves a view as it is; `cdp/api_errors.py` holds the one table that turns it into a problem.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+LARGEST_BODY = 1024 * 1024
+
+# A kept answer comes back with its keys in another order: sorted, a repeated answer is equal to the byte.
+encode = msgspec.json.Encoder(order="sorted").encode
+
+# The escape of the one character that PostgreSQL keeps in no text.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class BodyTooLarge(ValueError):
+    """The request's body is over the limit of the path."""
+
+
+class MethodNotAllowed(ValueError):
+    """The path answers to another method: to `allowed`."""
+
+    def __init__(self, allowed: str):
+        super().__init__(allowed)
+        self.allowed = allowed
+
+
+class InvalidBody(ValueError):
+    """The body is no JSON of the documented shape. `field` is the path of the first error."""
+
+    def __init__(self, detail: str, field: str):
+        super().__init__(detail)
+        self.detail, self.field = detail, field
+
+
+class ProblemAnswer(msgspec.Struct, kw_only=True):
+    """RFC 9457. `code` is stable, `errors` names the fields."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, str]] = []
+
+
+def body_of(request: HttpRequest, largest: int = LARGEST_BODY) -> bytes:
+    """The body of a POST. Raises `MethodNotAllowed`, `BodyTooLarge`."""
+    if request.method != "POST":
+        raise MethodNotAllowed("POST")
+    if int(request.headers.get("Content-Length") or 0) > largest:
+        raise BodyTooLarge(_("the body is larger than %s bytes") % largest)
+    return request.body
+
+
+def decoded(body: bytes, decoder: msgspec.json.Decoder, *, nul: bool = False) -> Any:
+    """The body as the decoder's type. Raises `InvalidBody`, with the path of the first error.
+
+    `nul` lets the character pass that no text of the database holds: where the parts are decoded again.
+    """
+    if not nul and _NUL.search(body):
+        raise InvalidBody(_("the character U+0000 is not allowed"), "")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        detail, _at, path = str(error).partition(" - at `$")
+        raise InvalidBody(detail, path.strip("`").lstrip(".")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(_("the body is no valid JSON: %s") % error, "") from None
+
+
+def answered(body: object, status: int = 200) -> HttpResponse:
+    """The answer as JSON."""
+    return HttpResponse(encode(body), status=status, content_type="application/json")
