@@ -18,11 +18,11 @@ WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
 # The same with a second pair, fast and careless about power cuts: what tests and checks need.
 WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
 
-.PHONY: help setup demo run stop test test-slow check format messages browser lock clean
+.PHONY: help setup demo run stop test test-slow bench-intake check format messages browser lock clean
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
-		do printf '  make %-10s %s\n' "$$name" "$$what"; done
+		do printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 setup: .venv/stamp $(CATALOGUES:.po=.mo)  ## Install what the locks name into .venv and compile the translations.
 
@@ -51,6 +51,9 @@ test: setup  ## Run the quick tests on all cores (ARGS="-k ledger").
 # pytest's exit code 5 says that no test was selected.
 test-slow: setup  ## Run the slow tests (ARGS as above).
 	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m slow $(ARGS) || test $$? -eq 5
+
+bench-intake: setup  ## Measure taking in: files, events, tickets, search (ARGS=100000 for fewer rows than a million).
+	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.intake $(ARGS)
 
 check: setup  ## Everything that needs no test: lint, format, import order, types, missing migrations.
 	@$(BIN)/ruff check .

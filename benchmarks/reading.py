@@ -96,7 +96,8 @@ def write_customers(path: Path, rows: int, seed: int = 2026) -> None:
             again = number if bits & 0x1F00 or not before else (bits >> 40) % number or 1
             town = _TOWNS[(bits >> 13) % len(_TOWNS)]
             mess = (bits >> 20) & 0x3F
-            phone = f"0{6 + (again & 1)}{(again * 7_919 + 10_000_019) % 100_000_000:08d}"
+            # Of the ranges that are given out: 06 1… to 06 8…, 07 5… to 07 8….
+            phone = f"0{6 + (again & 1)}{5 + (again >> 1) % 4}{(again * 7_919 + 3_000_019) % 10_000_000:07d}"
             email = f"{mailbox}{again % 9973}@{_DOMAINS[(bits >> 26) % len(_DOMAINS)]}"
             if mess == 0:
                 email = ("pas d'email", "nc@nc.fr", mailbox, "@")[(bits >> 32) & 3]

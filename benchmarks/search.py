@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 
 LIMIT_MS = 100.0
 BRAND = "benchsearch"
@@ -124,9 +123,9 @@ def measure(profiles: int = 1_000_000) -> dict:
     what a written person costs with the index and without it. The scratch brand is gone afterwards."""
     from django.db import connection
 
-    from tenants.scoping import whole_network
+    from benchmarks.brand import scratch_brand
 
-    with _scratch_brand(), whole_network():
+    with scratch_brand(BRAND):
         told = {"profiles": profiles, "limit_ms": LIMIT_MS, "build": _fill(profiles)}
         queries = _queries()
         told["screens"] = {name: _timed(ask, queries) for name, ask in _screens().items()}
@@ -139,27 +138,6 @@ def measure(profiles: int = 1_000_000) -> dict:
             told["index_bytes"], told["table_bytes"] = cursor.fetchone()
     told["p95_ms"] = max(screen["p95_ms"] for screen in told["screens"].values())
     return told
-
-
-@contextmanager
-def _scratch_brand():
-    from django.db import connection
-    from django_tenants.utils import tenant_context
-
-    from tenants import onboarding
-    from tenants.models import Brand
-
-    onboarding.open_platform()
-    for left_over in Brand.objects.filter(slug=BRAND):
-        left_over.delete(force_drop=True)
-    brand = Brand.objects.create(slug=BRAND, schema_name=BRAND, name="Benchmark")
-    try:
-        brand.create_schema(check_if_exists=True, verbosity=0)
-        with tenant_context(brand):
-            yield brand
-    finally:
-        connection.set_schema_to_public()
-        brand.delete(force_drop=True)
 
 
 def _fill(profiles: int) -> dict:

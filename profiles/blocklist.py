@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from profiles import normalise
 from profiles.matching import Comparable
-from profiles.models import BlockedValue, SourceRecord
+from profiles.models import BlockedValue
 
 # For this long a block set in another process may not be seen; re-applying it to what is stored mends the rest.
 SECONDS_REMEMBERED = 1.0
@@ -56,7 +56,7 @@ class Blocklist:
             gone["card"] = ""
         return replace(told, **gone) if gone else told  # type: ignore[arg-type]
 
-    def blocks_of(self, record: SourceRecord, field: str) -> bool:
+    def blocks_of(self, record: object, field: str) -> bool:
         """Whether what the record says in this field (`email`, `phone`, `card`) is blocked."""
         told = getattr(record, field, "")
         return bool(told) and field in KINDS and self.blocks(field, key_of(field, told))

@@ -6,11 +6,13 @@ that mean something only together (first and last name; street, postcode and tow
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 from django.utils.translation import gettext_noop
 
 from profiles import blocklist, search
-from profiles.models import Identifier, Profile, SourceRecord
+from profiles.models import Identifier, Profile, Source, SourceRecord
 from tenants.scoping import whole_network
 
 GROUPS = (
@@ -47,16 +49,48 @@ def refresh(profile_ids: Iterable[int]) -> None:
         )  # fmt: skip
 
 
-def current_statements(records: Sequence[SourceRecord]) -> list[SourceRecord]:
+class Record(Protocol):
+    """What is read of a record: of a `SourceRecord`, or of one that is about to be."""
+
+    @property
+    def source(self) -> Source: ...
+    @property
+    def source_id(self) -> int: ...
+    @property
+    def external_id(self) -> str: ...
+    @property
+    def content_hash(self) -> str: ...
+    @property
+    def last_stated_at(self) -> datetime: ...
+    @property
+    def pk(self) -> int: ...
+
+
+class Unified(Protocol):
+    """What the values are written on: a `Profile`, or one that is about to be."""
+
+    first_name: str
+    last_name: str
+    email: str
+    phone: str
+    postcode: str
+    city: str
+    provenance: dict
+
+
+R = TypeVar("R", bound=Record)
+
+
+def current_statements(records: Sequence[R]) -> list[R]:
     """The newest record of each external id: what a source says now. Of two of one moment their content decides, not
     which came in first."""
-    newest: dict[tuple[int, str], SourceRecord] = {}
+    newest: dict[tuple[int, str], R] = {}
     for record in sorted(records, key=lambda r: (r.last_stated_at, r.content_hash)):
         newest[record.source_id, record.external_id] = record
     return list(newest.values())
 
 
-def unify(profile: Profile, records: Sequence[SourceRecord]) -> None:
+def unify(profile: Unified, records: Sequence[Record]) -> None:
     """Set the profile's values and their provenance from what its sources say now."""
     if len(records) == 1:
         _take_from(profile, records[0])
@@ -72,7 +106,7 @@ def unify(profile: Profile, records: Sequence[SourceRecord]) -> None:
                 profile.provenance[field] = _provenance(field, winner, saying)
 
 
-def _take_from(profile: Profile, record: SourceRecord) -> None:
+def _take_from(profile: Unified, record: Record) -> None:
     """Nobody disagrees where one record alone speaks."""
     of_record = {
         "source": record.source.name, "record": record.pk, "at": record.last_stated_at.isoformat(), "why": ONLY,
@@ -80,13 +114,15 @@ def _take_from(profile: Profile, record: SourceRecord) -> None:
     }  # fmt: skip
     profile.provenance = {}
     for field in FIELDS:
-        value = None if blocklist.current().blocks_of(record, field) else getattr(record, field)
+        value = getattr(record, field)
+        if value and field in blocklist.KINDS and blocklist.current().blocks_of(record, field):
+            value = ""
         setattr(profile, field, value or (None if field == "birth_date" else ""))
         if value:
             profile.provenance[field] = of_record
 
 
-def search_text(profile: Profile, identifiers: Sequence[str]) -> str:
+def search_text(profile: Unified, identifiers: Sequence[str]) -> str:
     """What a search finds the person by (`profiles/search.py`). `identifiers`: e-mails, phones as E.164, cards."""
     return search.text_of(
         first_name=profile.first_name,
@@ -97,13 +133,13 @@ def search_text(profile: Profile, identifiers: Sequence[str]) -> str:
     )
 
 
-def _says(record: SourceRecord, group: Sequence[str]) -> bool:
+def _says(record: Record, group: Sequence[str]) -> bool:
     # A blocked e-mail or phone is nobody's: it stays in the record and wins nowhere.
     return any(getattr(record, field) and not blocklist.current().blocks_of(record, field) for field in group)
 
 
 def _rank(group: Sequence[str]):
-    def rank(record: SourceRecord):
+    def rank(record: Record):
         # A record that fills the whole group beats one that fills a part, an initial is less than a name.
         filled = sum(len(str(getattr(record, field) or "")) > 1 for field in group)
         return (filled, record.source.trust, record.last_stated_at, record.content_hash)
@@ -111,7 +147,7 @@ def _rank(group: Sequence[str]):
     return rank
 
 
-def _provenance(field: str, winner: SourceRecord, saying: Sequence[SourceRecord]) -> dict:
+def _provenance(field: str, winner: Record, saying: Sequence[Record]) -> dict:
     others = [r for r in saying if r is not winner and getattr(r, field)]
     if not others:
         why = ONLY

@@ -13,7 +13,7 @@ def alone(what: str, which: int = 0) -> Iterator[bool]:
     The lock is the database session's: nothing has to be cleared after a crash. A pooler in transaction mode would
     hand it to somebody else.
     """
-    key = [f"{connection.schema_name}.{what}", which]
+    key = (f"{connection.schema_name}.{what}", which)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s), %s)", key)
         held = cursor.fetchone()[0]

@@ -57,7 +57,7 @@ WEB_EVENTS = Kind(
     summary=gettext_lazy("What visitors of a site or an app do, anonymous until they say who they are."),
     icon="web",
     format=gettext_lazy("Events in JSON, sent by the page itself with the site's key."),
-    anchor="web-and-app-events",
+    anchor="web-events",
     page="admin:profiles_site_changelist",
     page_label=gettext_lazy("Sites"),
 )

@@ -131,7 +131,7 @@ class Columns:
         doubtful: dict[int, tuple[str, str]] = {}
         moments = self._read(self._moments, told, "consent_at", len(stated_at), doubtful)
         wordings = told.get("consent_wording", [""] * len(stated_at))
-        consents = [
+        consents: list[Sequence[ConsentStatement]] = [
             [
                 ConsentStatement(channel, answer, at or stated, wording)
                 for channel, answer in zip(given, answers, strict=True)

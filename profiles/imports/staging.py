@@ -241,10 +241,11 @@ def _statement(row: tuple) -> Told | Refused:
     if refused:
         return Refused(line, fault or "", reason or "")
     external_id, content_hash, stated_at, store_id, first, last, birth_date, *rest = told
+    email, email_key, phone, street, postcode, city, card, customer_id = (value or "" for value in rest)
     consents = [ConsentStatement(*consent) for consent in _decode_consents(said)] if said else ()
     return Told(
         line, external_id, content_hash, stated_at.astimezone(UTC), store_id, first or "", last or "", birth_date,
-        *(value or "" for value in rest), consents, raw.encode(), is_dated,
+        email, email_key, phone, street, postcode, city, card, customer_id, consents, raw.encode(), is_dated,
         (fault, reason or "") if fault else None,
     )  # fmt: skip
 

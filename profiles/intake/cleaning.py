@@ -147,7 +147,9 @@ class Cleaner:
 
     def __init__(self, source: Source, stores: Mapping[str, Store], now: datetime):
         self.source_code, self.now = source.code, now
-        self._stores = {code: (store.pk, store.phone_region) for code, store in stores.items()}
+        self._stores: dict[str, tuple[int | None, str]] = {
+            code: (store.pk, store.phone_region) for code, store in stores.items()
+        }
         self._stores[""] = None, "FR"
         self._first = Memo(lambda raw: (normalise.first_name(raw) or "")[:80])
         self._last = Memo(lambda raw: (normalise.last_name(raw) or "")[:80])
@@ -204,7 +206,7 @@ class Cleaner:
         )  # fmt: skip
         clean: list[Told | Refused] = [Told(*row) for row in rows]
         for position, correction in corrections.items():
-            clean[position].correction = correction  # type: ignore[union-attr]
+            clean[position].correction = correction
         for position, (column, reason) in refused.items():
             clean[position] = Refused(block.lines[position], column, reason)
         return clean

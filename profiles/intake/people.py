@@ -7,10 +7,10 @@ compares it with the others afterwards.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 from django.db import transaction
@@ -172,7 +172,10 @@ def _attach(source: Source, items: list[_Item]) -> None:
     )
     for external_id, content_hash, *row in rows.order_by("pk"):
         known[external_id][content_hash] = tuple(row)
-    holders = _holders_of_cards({card for item in items if (card := _own_card(item.told))})
+    blocked = blocklist.current()
+    # A card that is blocked is nobody's: nobody is known by it.
+    cards = {card for item in items if (card := item.told.card) and not blocked.blocks(CARD, card)}
+    holders = _holders_of_cards(cards)
     of_id = {external_id: next(iter(told.values()))[1] for external_id, told in known.items()}
     newborn: set[int] = set()
     ids = iter(draw_ids(SourceRecord, len(items)))
@@ -189,7 +192,7 @@ def _attach(source: Source, items: list[_Item]) -> None:
             continue
         if told.correction:
             item.verdict = CORRECTED
-        profile_id = of_id.get(told.external_id) or _holder(told, holders)
+        profile_id = of_id.get(told.external_id) or (told.card in cards and _holder(told, holders)) or None
         if profile_id is None:
             profile_id = next(unborn)
             newborn.add(profile_id)
@@ -197,13 +200,8 @@ def _attach(source: Source, items: list[_Item]) -> None:
         item.record_id, item.profile_id = next(ids), profile_id
         of_id[told.external_id] = profile_id
         versions[told.content_hash] = item.record_id, profile_id, told.stated_at, told.stated_at
-        if card := _own_card(told):
-            holders[card].append((normalise.name_key(told.first_name), profile_id))
-
-
-def _own_card(told: Told) -> str:
-    """The card by which the person can be known: one that is blocked is nobody's."""
-    return "" if blocklist.current().blocks(CARD, told.card) else told.card
+        if told.card in cards:
+            holders[told.card].append((normalise.name_key(told.first_name), profile_id))
 
 
 def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, int]]]:
@@ -220,8 +218,7 @@ def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, int]]]:
 
 def _holder(told: Told, holders: Mapping[str, list[tuple[str, int]]]) -> int | None:
     """The person who holds the same card, unless the first names say that two persons share it."""
-    card = _own_card(told)
-    same_card = holders.get(card) if card else None
+    same_card = holders.get(told.card)
     if not same_card:
         return None
     name = normalise.name_key(told.first_name)
@@ -244,7 +241,7 @@ class _Said(NamedTuple):
     last_stated_at: datetime
     first_name: str
     last_name: str
-    birth_date: Any
+    birth_date: date | None
     email: str
     phone: str
     street: str
@@ -252,20 +249,19 @@ class _Said(NamedTuple):
     city: str
 
 
+@dataclass(slots=True)
 class _Newborn:
     """A profile before it is a row: what survivorship writes its values on."""
 
-    __slots__ = (
-        "birth_date",
-        "city",
-        "email",
-        "first_name",
-        "last_name",
-        "phone",
-        "postcode",
-        "provenance",
-        "street",
-    )
+    first_name: str = ""
+    last_name: str = ""
+    birth_date: date | None = None
+    email: str = ""
+    phone: str = ""
+    street: str = ""
+    postcode: str = ""
+    city: str = ""
+    provenance: dict = field(default_factory=dict)
 
 
 VALUES = ("first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city")
@@ -279,11 +275,12 @@ def _write_newborns(source: Source, items: list[_Item], now: datetime) -> None:
     for item in items:
         by_profile[item.profile_id].append(item)
     people, known, kept = [], [], []
+    blocked = blocklist.current()
     for profile_id, said in by_profile.items():
         profile = _Newborn()
         records = [_said(source, item) for item in said]
         survivorship.unify(profile, survivorship.current_statements(records))
-        shown = sorted({value for item in said for _kind, value, _key in _identifiers(item.told)})
+        shown = sorted({value for item in said for _kind, value, _key in _identifiers(item.told, blocked)})
         people.append(
             (
                 profile_id, uuid4(), *_values_of(profile), encode(profile.provenance).decode(),
@@ -343,6 +340,7 @@ def _allowed(source: Source, said: Sequence[_Item], now: datetime) -> dict[str, 
 
 def _write(source: Source, items: list[_Item], import_run: ImportRun | None, now: datetime) -> None:
     run_id = import_run.pk if import_run else None
+    blocked = blocklist.current()
     write(
         SourceRecord,
         [
@@ -365,7 +363,7 @@ def _write(source: Source, items: list[_Item], import_run: ImportRun | None, now
         (
             (item.record_id, item.profile_id, kind, value, key, item.told.stated_at, item.told.stated_at)
             for item in items
-            for kind, value, key in _identifiers(item.told)
+            for kind, value, key in _identifiers(item.told, blocked)
         ),
     )
     write(
@@ -407,14 +405,13 @@ def _note_dates(source: Source, items: list[_Item], now: datetime) -> None:
     )  # fmt: skip
 
 
-def _identifiers(told: Told) -> list[tuple[str, str, str]]:
+def _identifiers(told: Told, blocked: blocklist.Blocklist) -> list[tuple[str, str, str]]:
     found = (
         (EMAIL, told.email, told.email_key),
         (PHONE, told.phone, told.phone),
         (CARD, told.card, told.card),
         (CUSTOMER, told.customer_id, told.customer_id),
     )
-    blocked = blocklist.current()
     return [told for told in found if told[2] and not blocked.blocks(told[0], told[2])]
 
 

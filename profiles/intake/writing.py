@@ -19,9 +19,9 @@ def draw_ids(model: type[models.Model], number: int) -> list[int]:
 
 def write(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence]) -> None:
     """Write rows of these columns (by their names in the database). JSON is given as text."""
-    rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
+    # All of them before the first is sent: a row that asked the database while it is copied to would wait for ever.
+    rows = list(rows)
+    if not rows:
         return
     quote = connection.ops.quote_name
     names = ", ".join(map(quote, columns))
@@ -29,6 +29,5 @@ def write(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequ
         connection.cursor() as cursor,
         cursor.copy(f"COPY {quote(model._meta.db_table)} ({names}) FROM STDIN") as copy,
     ):
-        copy.write_row(first)
         for row in rows:
             copy.write_row(row)

@@ -10,6 +10,7 @@ DEEDS = {
     "added": pgettext_lazy("audit trail", "added"),
     "asked for": pgettext_lazy("audit trail", "asked for"),
     "blocked": pgettext_lazy("audit trail", "blocked"),
+    "called off": pgettext_lazy("audit trail", "called off"),
     "changed": pgettext_lazy("audit trail", "changed"),
     "consent grant": pgettext_lazy("audit trail", "noted an agreement"),
     "consent withdraw": pgettext_lazy("audit trail", "noted a refusal"),
@@ -32,6 +33,8 @@ DEEDS = {
     "revoked key": pgettext_lazy("audit trail", "revoked the key"),
     "save": pgettext_lazy("audit trail", "saved"),
     "separated": pgettext_lazy("audit trail", "separated"),
+    "took in": pgettext_lazy("audit trail", "took in"),
+    "undid": pgettext_lazy("audit trail", "undid"),
     "viewed": pgettext_lazy("audit trail", "viewed"),
 }
 

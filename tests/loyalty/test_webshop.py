@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import DatabaseError, IntegrityError, transaction
+from django.db import connection as database
 from django.test import Client
 from django.utils import timezone
 
@@ -17,12 +18,20 @@ from profiles.connectors import orders, shopify, woocommerce
 from profiles.connectors.orders import Sold, lines_for
 from profiles.intake import Problem
 from profiles.models import Connection, Delivery, Profile, Purchase, Refund, Source, SourceRecord
+from tenants.models import Brand
 from tenants.network.models import Till
 from tests.conftest import HOST
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 
 SECRET = "hush-hush-hush"
 AT = "2026-11-20T10:00:00+01:00"
+
+
+@pytest.fixture(autouse=True)
+def answered_in_english(brand, monkeypatch):
+    """Senders are answered, and reports written, in the brand's language."""
+    Brand.objects.filter(pk=brand.pk).update(language="en")
+    monkeypatch.setattr(database.tenant, "language", "en")
 
 
 @pytest.fixture

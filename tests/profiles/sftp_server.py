@@ -123,7 +123,7 @@ class SftpServer:
             self._transports.append(transport)
             try:
                 transport.start_server(server=_Door(self))
-            except (paramiko.SSHException, EOFError):
+            except (paramiko.SSHException, EOFError, OSError):
                 transport.close()
 
     def cut(self):

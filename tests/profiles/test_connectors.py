@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from django.db import connection as database
 from django.test import Client
 from django.urls import reverse
 
@@ -20,6 +21,7 @@ from profiles.models import (
     Source,
     SourceRecord,
 )
+from tenants.models import Brand
 from tenants.network.models import AuditEvent, Till
 from tests.conftest import HOST
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
@@ -28,6 +30,13 @@ from tests.profiles.sftp_server import PASSWORD, USER, serving
 ENTRIES = "/api/v1/contest-entries"
 WORDS = "Oui, je veux recevoir les offres par e-mail."
 CATALOGUE = "/profiles/connection/"
+
+
+@pytest.fixture(autouse=True)
+def answered_in_english(brand, monkeypatch):
+    """Senders are answered, and reports written, in the brand's language."""
+    Brand.objects.filter(pk=brand.pk).update(language="en")
+    monkeypatch.setattr(database.tenant, "language", "en")
 
 
 @pytest.fixture
@@ -214,16 +223,16 @@ def pages(client_of, diane):
 def test_every_kind_has_a_card_a_format_and_a_sample(pages, connection):
     text = pages.get(CATALOGUE).content.decode()
     for kind in KINDS.values():
-        if kind.code == "web":
-            assert "Web and app events" not in text  # its page stands in another part of the product
-            continue
         assert str(kind.title) in text
+        if kind.code == "web":
+            continue  # its page has the snippet to copy
         assert str(kind.format)[:40].split("'")[0] in text
         answer = pages.get(reverse("admin:profiles_connection_sample", args=[kind.code]))
         assert answer.status_code == 200
         assert answer.headers["Content-Disposition"].startswith("attachment")
         assert len(answer.content) > 100
     assert reverse("admin:network_till_changelist") in text
+    assert reverse("admin:profiles_site_changelist") in text
     assert reverse("admin:profiles_importrun_add") in text
     assert "Jeu" in text
     assert pages.get(reverse("admin:profiles_connection_sample", args=["fax"])).status_code == 404

@@ -20,11 +20,19 @@ from profiles.connectors.polling import poll
 from profiles.imports import run
 from profiles.models import Connection, Delivery, ImportRun, Profile, Source, SourceRecord
 from profiles.tasks import poll_connections
+from tenants.models import Brand
 from tests.profiles.sftp_server import PASSWORD, USER, serving
 
 HEADER = "Identifiant;Prénom;Nom;E-mail\n"
 ROWS = "C1;Marie;Durand;marie@mail.example\nC2;Paul;Lefèvre;paul@mail.example\n"
 CLIENTS = (HEADER + ROWS).encode()
+
+
+@pytest.fixture(autouse=True)
+def answered_in_english(brand, monkeypatch):
+    """Senders are answered, and reports written, in the brand's language."""
+    Brand.objects.filter(pk=brand.pk).update(language="en")
+    monkeypatch.setattr(database.tenant, "language", "en")
 
 
 @pytest.fixture(autouse=True)
