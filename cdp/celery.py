@@ -22,6 +22,10 @@ app.conf.beat_schedule = {
         "schedule": crontab(hour=3, minute=0),
     },
     "connections-polled": {"task": "profiles.tasks.poll_connections", "schedule": crontab(minute="*/5")},
+    "import-files-forgotten": {
+        "task": "profiles.tasks.forget_import_files",
+        "schedule": crontab(hour=2, minute=45),
+    },
     "events-rolled-up": {"task": "profiles.tasks.roll_up_events", "schedule": crontab(hour=2, minute=30)},
     "events-released": {"task": "profiles.tasks.release_events", "schedule": crontab(minute=40)},
     "records-matched": {"task": "profiles.tasks.match_new_records", "schedule": crontab(minute="*/10")},

@@ -69,6 +69,12 @@ def poll_connection(connection_id: int) -> None:
 
 
 @shared_task
+def forget_import_files() -> int:
+    """At night: remove the files of imports that cannot be undone any more."""
+    return undo.forget_files()
+
+
+@shared_task
 def match_new_records(chunk: int = 2000) -> dict:
     """Match the records that nobody has compared yet, in chunks; returns the sums over them all.
 

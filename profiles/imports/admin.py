@@ -5,6 +5,7 @@ Each step has its address: what was uploaded, and how it is to be read, stand in
 nobody points at another one.
 """
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
@@ -33,6 +34,7 @@ from profiles.models import ImportRun, Source
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import Job, audit
 
+log = logging.getLogger(__name__)
 State = ImportRun.State
 
 UPLOAD_SALT = "profiles.imports.upload"
@@ -232,11 +234,14 @@ class ImportRunAdmin(ScopedModelAdmin):
             raise PermissionDenied
         form = UploadForm(request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid():
-            upload = form.keep()
             try:
+                upload = form.keep()
                 run.prepare(files.kept(upload.file_hash), form.cleaned_data["source"])
             except Unreadable as fault:
                 form.add_error("file", str(fault))
+            except OSError:
+                log.exception("an uploaded file could not be kept")
+                form.add_error("file", _("the file could not be kept: no room, or no access, on the server"))
             else:
                 return redirect(_mapping_address(upload))
         return self._page(request, "upload.html", title=_("Import a file"), form=form)

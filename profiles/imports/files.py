@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import time
+from datetime import timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -37,5 +39,17 @@ def keep(path: Path) -> str:
     return file_hash
 
 
-def forget(file_hash: str) -> None:
-    kept(file_hash).unlink(missing_ok=True)
+def left_lying(longer_than: timedelta) -> set[str]:
+    """The hashes of the files that were put there longer ago than this."""
+    if not folder().is_dir():
+        return set()
+    limit = time.time() - longer_than.total_seconds()
+    return {path.name for path in folder().iterdir() if path.stat().st_mtime < limit}
+
+
+def forget(file_hash: str) -> bool:
+    """Remove a kept file; whether there was one."""
+    path = kept(file_hash)
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    return there

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from profiles import facts, intake, resolution, survivorship
-from profiles.imports.files import forget
+from profiles.imports.files import forget, left_lying
 from profiles.imports.run import JOB_KIND, NotNow, State
 from profiles.imports.staging import Stage
 from profiles.models import (
@@ -34,6 +34,8 @@ from tenants.network.models import Job, Staff, audit
 from tenants.scoping import whole_network
 
 WITHIN = timedelta(days=7)
+# An uploaded file of which nothing came is not waited for longer.
+UPLOAD_LEFT = timedelta(days=2)
 CHUNK = 500
 # Rows that live and die with their profile; whatever else refers to one keeps it.
 ITS_OWN = (ProfileStore, ProfileFacts, MatchCandidate, Merge)
@@ -89,9 +91,20 @@ def run(import_run: ImportRun, report: Callable[[int, int], None] | None = None)
             import_run.state, import_run.undone_at = State.UNDONE, timezone.now()
             import_run.save(update_fields=["state", "undone_at"])
             job.finish()
-        if not ImportRun.objects.filter(file_hash=import_run.file_hash).exclude(state=State.UNDONE).exists():
-            forget(import_run.file_hash)
+        forget_files()
     return import_run
+
+
+def forget_files() -> int:
+    """Remove the files that nothing can be done with any more: how many. What is kept of people is in their records."""
+    with whole_network():
+        over = Q(state=State.UNDONE) | Q(finished_at__lt=timezone.now() - WITHIN)
+        needed = set(ImportRun.objects.exclude(over).values_list("file_hash", flat=True))
+        ended = ImportRun.objects.filter(over).exclude(file_hash__in=needed)
+        for left_behind in ended.filter(state=State.CANCELLED):
+            Stage(left_behind).drop()
+        ended_hashes = set(ended.values_list("file_hash", flat=True))
+        return sum(map(forget, ended_hashes | (left_lying(UPLOAD_LEFT) - needed)))
 
 
 @transaction.atomic

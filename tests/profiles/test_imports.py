@@ -1,12 +1,13 @@
 """Files as shops really send them: charsets, delimiters, broken rows, double deliveries, killed workers."""
 
 import csv
+import errno
 import io
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from profiles.imports import report, run
+from profiles.imports import files, report, run
 from profiles.imports.mapping import WrongMapping
 from profiles.imports.staging import Stage
 from profiles.models import ConsentChange, ImportRun, Profile, RejectedRow, Source, SourceRecord
@@ -330,6 +331,17 @@ def test_a_wrong_mapping_is_told_at_its_column(pages, write, crm):
 def test_what_is_no_table_is_told_at_the_upload(pages, write, crm):
     answer = upload(pages, write(b"\x89PNG\r\n\x1a\n" + bytes(range(32)) * 40), crm)
     assert list(answer.context["form"].errors) == ["file"]
+
+
+def test_a_full_disk_is_told_at_the_upload_and_leaves_nothing(pages, write, crm, settings, monkeypatch):
+    def full(*_streams):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.shutil, "copyfileobj", full)
+    answer = upload(pages, write("id;nom\n1;a\n"), crm)
+    assert list(answer.context["form"].errors) == ["file"]
+    assert not [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()]
+    assert not ImportRun.objects.exists()
 
 
 def test_an_upload_cannot_be_forged(pages, brand):

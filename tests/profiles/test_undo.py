@@ -216,3 +216,11 @@ def test_called_off_it_keeps_whole_chunks_and_can_go_on_or_be_undone(imported, c
     assert (ended.state, ended.received, ended.created) == ("done", 2, 2)
     undone(ended)
     assert not Profile.objects.exists()
+
+
+def test_a_file_is_kept_as_long_as_its_import_can_be_undone(imported):
+    done = imported(ANNA)
+    assert undo.forget_files() == 0
+    ImportRun.objects.update(finished_at=timezone.now() - undo.WITHIN - timedelta(minutes=1))
+    assert (undo.forget_files(), kept(done.file_hash).exists()) == (1, False)
+    assert undo.forget_files() == 0
