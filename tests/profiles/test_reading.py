@@ -625,4 +625,4 @@ def test_a_million_rows_take_seconds():
     # Half of what a quiet machine shows.
     assert figures["read"] == figures["stated"] == 200_000
     assert figures["read_a_cpu_second"] > 200_000
-    assert figures["stated_a_cpu_second"] > 50_000
+    assert figures["stated_a_cpu_second"] > 30_000
