@@ -16,6 +16,7 @@ from profiles.models import (
     SourceRecord,
 )
 from tenants.locks import alone
+from tenants.network.models import Job
 from tenants.scoping import whole_network
 
 
@@ -42,6 +43,8 @@ def undo_import(import_run_id: int) -> None:
             return
         try:
             undo.run(import_run)
+        except run.TakenOver:
+            return
         except Exception as error:
             import_run.job.fail(str(error) or type(error).__name__)
             raise
@@ -66,6 +69,20 @@ def poll_connection(connection_id: int) -> None:
     """Look into one folder or bucket; where another look is under way, this one leaves."""
     with whole_network():
         polling.poll(Connection.objects.select_related("source").get(pk=connection_id))
+
+
+@shared_task
+def carry_on_imports() -> int:
+    """Ask again for imports that somebody should have in hand: their broker was away, or their worker died. One that a
+    worker has in hand is left to it; one that failed waits for a person. Returns how many were asked for."""
+    with whole_network():
+        moving = ImportRun.objects.filter(
+            state__in=ImportRun.MOVING, job__state__in=[Job.State.WAITING, Job.State.RUNNING]
+        )
+        asked = list(moving.values_list("pk", "state"))
+        for pk, state in asked:
+            (undo_import if state == ImportRun.State.UNDOING else import_file).delay(pk)
+    return len(asked)
 
 
 @shared_task

@@ -45,5 +45,5 @@ def export(campaign: Campaign, format: str, by, purpose: str) -> Export:  # noqa
         store_id=campaign.store_id,
         asked_by=by,
     )
-    transaction.on_commit(lambda: write_export.delay(asked.pk))
+    transaction.on_commit(lambda: write_export.delay(asked.pk), robust=True)
     return asked

@@ -114,7 +114,7 @@ class BlockedValueAdmin(StaysOnPage, ScopedModelAdmin):
             return
         row = blocked.block(obj.kind, obj.key, pattern=obj.pattern, reason=obj.reason, by=request.user)
         obj.pk = row.pk
-        transaction.on_commit(lambda: reapply_blocked.delay(row.pk))
+        transaction.on_commit(lambda: reapply_blocked.delay(row.pk), robust=True)
 
     def log_addition(self, request, obj, message):
         """The verb has written its line in the audit trail."""
@@ -128,7 +128,7 @@ class BlockedValueAdmin(StaysOnPage, ScopedModelAdmin):
         if request.method != "POST" or not request.user.has_perm("profiles.change_blockedvalue"):
             raise PermissionDenied
         row = blocked.lift(get_object_or_404(BlockedValue, pk=pk), by=request.user)
-        transaction.on_commit(lambda: reapply_blocked.delay(row.pk))
+        transaction.on_commit(lambda: reapply_blocked.delay(row.pk), robust=True)
         messages.success(request, _t("Lifted: the records that say it get their identifiers back."))
         return redirect(reverse("admin:profiles_blockedvalue_change", args=[pk]))
 

@@ -43,7 +43,7 @@ class SourceAdmin(Audited, ScopedModelAdmin):
         super().save_model(request, obj, form, change)
         if change and "trust" in form.changed_data:
             # Which value wins rests on trust: everybody the source speaks of is settled anew.
-            transaction.on_commit(lambda: recompute_source.delay(obj.pk))
+            transaction.on_commit(lambda: recompute_source.delay(obj.pk), robust=True)
 
     def has_delete_permission(self, request, obj=None):
         return False

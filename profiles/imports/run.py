@@ -170,10 +170,11 @@ def begin(
 
 
 def resume(import_run: ImportRun) -> None:
-    """Have a worker carry on the import, once this transaction is committed."""
+    """Have a worker carry on the import, once this transaction is committed. Where no broker answers the import waits,
+    and `profiles.tasks.carry_on_imports` asks again."""
     from profiles.tasks import import_file
 
-    transaction.on_commit(lambda: import_file.delay(import_run.pk))
+    transaction.on_commit(lambda: import_file.delay(import_run.pk), robust=True)
 
 
 def go_on(import_run: ImportRun, by) -> None:

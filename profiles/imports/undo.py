@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from profiles import facts, intake, resolution, survivorship
 from profiles.imports.files import forget, left_lying
-from profiles.imports.run import JOB_KIND, NotNow, State
+from profiles.imports.run import JOB_KIND, NotNow, State, TakenOver
 from profiles.imports.staging import Stage
 from profiles.models import (
     ConsentChange,
@@ -30,6 +30,7 @@ from profiles.models import (
     SourceRecord,
 )
 from profiles.signals import profiles_untold
+from tenants.locks import alone
 from tenants.network.models import Job, Staff, audit
 from tenants.scoping import whole_network
 
@@ -72,12 +73,14 @@ def resume(import_run: ImportRun) -> None:
     """Have a worker carry on the undoing, once this transaction is committed."""
     from profiles.tasks import undo_import
 
-    transaction.on_commit(lambda: undo_import.delay(import_run.pk))
+    transaction.on_commit(lambda: undo_import.delay(import_run.pk), robust=True)
 
 
 def run(import_run: ImportRun, report: Callable[[int, int], None] | None = None) -> ImportRun:
     """Take the import's records away again, as many as are left."""
-    with whole_network():
+    with whole_network(), alone("import", import_run.pk) as is_alone:
+        if not is_alone:
+            raise TakenOver(f"import {import_run.pk} is undone by another worker")
         job, total = import_run.job, import_run.job.total
         job.start(_("Undoing"), total, done=total - import_run.records.count())
         while _undo_chunk(import_run):

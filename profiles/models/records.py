@@ -78,6 +78,8 @@ class ImportRun(StoreScoped):
         UNDOING = "undoing", _("undoing")
         UNDONE = "undone", _("undone")
 
+    MOVING = (State.CHECKING, State.TAKING_IN, State.UNDOING)
+
     source = models.ForeignKey(Source, models.PROTECT, related_name="imports", verbose_name=_("source"))
     job = models.OneToOneField(
         Job, models.PROTECT, null=True, blank=True, related_name="import_run", verbose_name=_("job")
@@ -129,7 +131,7 @@ class ImportRun(StoreScoped):
     @property
     def is_moving(self) -> bool:
         """Whether a worker has, or should have, its rows in hand."""
-        return self.state in (self.State.CHECKING, self.State.TAKING_IN, self.State.UNDOING)
+        return self.state in self.MOVING
 
     @classmethod
     def visible_from(cls, stores):

@@ -6,7 +6,9 @@ import io
 
 import pytest
 from django.core.management import CommandError, call_command
+from kombu.exceptions import OperationalError
 
+from profiles import tasks
 from profiles.imports import files, report, run
 from profiles.imports.mapping import WrongMapping
 from profiles.imports.staging import Stage
@@ -221,6 +223,22 @@ def test_a_worker_takes_in_what_was_started(write, crm, alice, django_capture_on
     done = ImportRun.objects.get(pk=started.pk)
     assert (done.file_name, done.job.asked_by) == ("clients.csv", alice)
     assert counts(done) == [5, 2, 1, 0, 2]
+
+
+def test_an_import_waits_for_a_broker_that_is_away(
+    write, crm, alice, monkeypatch, django_capture_on_commit_callbacks
+):
+    def away(*_told):
+        raise OperationalError("no broker answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.import_file, "delay", away)
+        with django_capture_on_commit_callbacks(execute=True):
+            waiting = run.start(write(CLIENTS), crm, alice, "clients.csv")
+    assert (waiting.state, waiting.job.state) == ("checking", Job.State.WAITING)
+    assert tasks.carry_on_imports() == 1
+    assert counts(ImportRun.objects.get()) == [5, 2, 1, 0, 2]
+    assert tasks.carry_on_imports() == 0
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
