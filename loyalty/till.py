@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from loyalty import ledger, members, rules, statements
 from loyalty.models import TillRequest, Transaction
 from loyalty.rulebook import NoProgramme, Rulebook
-from profiles import intake
+from profiles import blocklist, intake
 from profiles.intake import Conflict, Problem, RefundStatement, Shown, Statement, Ticket
 from profiles.models import Profile, Purchase, Refund, RefundLine
 from tenants.network.models import Till
@@ -54,7 +54,12 @@ def enrol(till: Till, shown: Shown, fields: dict[str, str], consents=()) -> dict
     A card that bought before anybody said whose it is gets its name now; a member who has a name keeps it.
     """
     source = intake.till_source()
-    external_id = f"{shown.kind}:{intake.purchases.key_of(shown, till)}"[:80]
+    key = intake.purchases.key_of(shown, till)
+    if blocklist.current().blocks(shown.kind, key):
+        raise Problem(
+            "invalid_identifier", _("«%s» belongs to nobody in particular") % shown.value[:60], "member"
+        )
+    external_id = f"{shown.kind}:{key}"[:80]
     try:
         known = _member(till, shown)
     except UnknownMember:

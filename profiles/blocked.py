@@ -95,8 +95,8 @@ def lift(row: BlockedValue, by: Staff) -> BlockedValue:
     """End a block; the row stays, and the nightly search leaves that value alone from now on."""
     row = BlockedValue.objects.select_for_update().get(pk=row.pk)
     if row.lifted_at is None:
-        row.lifted_at, row.lifted_by = timezone.now(), by
-        row.save(update_fields=["lifted_at", "lifted_by"])
+        row.lifted_at, row.lifted_by, row.counted_at = timezone.now(), by, None
+        row.save(update_fields=["lifted_at", "lifted_by", "counted_at"])
         audit(by, "lifted block", row, kind=row.kind, value=row.key or row.pattern)
         blocklist.forget()
     return row
@@ -243,15 +243,15 @@ def _settle(ids: list[int]) -> int:
                 back.append(
                     Identifier(
                         record=record, profile_id=record.profile_id, kind=kind, value=getattr(record, kind), key=key,
-                        first_seen=record.stated_at, last_seen=record.stated_at,
+                        first_seen=record.stated_at, last_seen=record.last_stated_at,
                     )
                 )  # fmt: skip
                 changed.add(record.pk)
         stored = {stored.key: stored.pk for stored in record.blocking_keys.all()}
         if not stored:
             continue  # matching has not come to it yet, and will write what is wanted then
-        wanted = {key[:120] for key in blocking_keys(without)}
-        unwanted = {key[:120] for key in blocking_keys(told)} - wanted
+        wanted = {key[: resolution.LONGEST_KEY] for key in blocking_keys(without)}
+        unwanted = {key[: resolution.LONGEST_KEY] for key in blocking_keys(told)} - wanted
         gone_keys += [stored[key] for key in unwanted & stored.keys()]
         back_keys += [BlockingKey(record=record, key=key) for key in sorted(wanted - stored.keys())]
     Identifier.objects.filter(pk__in=gone).delete()

@@ -260,7 +260,7 @@ def told_by(record: SourceRecord) -> Comparable:
 def _index(ids: Sequence[int]) -> None:
     """Write the blocking keys of the records that have none yet."""
     bare = SourceRecord.objects.filter(pk__in=ids).exclude(pk__in=BlockingKey.objects.values("record"))
-    records = bare.select_for_update(of=("self",)).select_related("source", "store")
+    records = bare.order_by("pk").select_for_update(of=("self",)).select_related("source", "store")
     write(
         BlockingKey,
         ["record_id", "key"],

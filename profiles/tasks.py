@@ -142,9 +142,11 @@ def reapply_blocked(blocked_id: int) -> int:
 def block_overused() -> dict:
     """At night: block what too many customers share, carry it out, and count anew who says what is blocked."""
     found = blocked.block_overused()
-    for row in found:
+    # Also what was blocked or lifted by day and not carried out, because a worker died or the broker was away.
+    fresh = list(BlockedValue.objects.filter(counted_at=None).exclude(origin=BlockedValue.Origin.BUILT_IN))
+    for row in fresh:
         blocked.reapply(row)
-    others = BlockedValue.objects.filter(lifted_at=None).exclude(pk__in=[row.pk for row in found])
+    others = BlockedValue.objects.filter(lifted_at=None).exclude(pk__in=[row.pk for row in fresh])
     for row in others:
         blocked.count_people(row)
     return {"blocked": len(found), "counted": len(others)}

@@ -261,12 +261,16 @@ class ImportRunAdmin(ScopedModelAdmin):
             return redirect(_mapping_address(upload) if known else "admin:profiles_importrun_add")
         form = MappingForm(plan, request.POST or None)
         if request.method == "POST" and form.is_valid():
-            started = run.start(
-                kept, source, request.user, upload.file_name, mapping=form.mapping,
-                charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
-                awaits_word="run" not in request.POST,
-            )  # fmt: skip
-            return redirect("admin:profiles_importrun_change", started.pk)
+            try:
+                started = run.start(
+                    kept, source, request.user, upload.file_name, mapping=form.mapping,
+                    charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
+                    awaits_word="run" not in request.POST,
+                )  # fmt: skip
+            except run.NotNow as fault:
+                form.add_error(None, str(fault))
+            else:
+                return redirect("admin:profiles_importrun_change", started.pk)
         return self._page(
             request,
             "mapping.html",
@@ -399,14 +403,18 @@ DEEDS = {
 }
 
 
+def _is_kept(import_run: ImportRun) -> bool:
+    return files.kept(import_run.file_hash).exists()
+
+
 def _deeds_open(import_run: ImportRun) -> set[str]:
     """Which of `DEEDS` make sense now."""
     is_open = {
         "take_in": import_run.state == State.CHECKED
-        or (import_run.state == State.CANCELLED and import_run.staged is not None),
+        or (import_run.state == State.CANCELLED and import_run.staged is not None and _is_kept(import_run)),
         "call_off": import_run.state in (State.CHECKING, State.CHECKED, State.TAKING_IN),
         "resume": import_run.is_moving,
-        "undo": undo.is_open(import_run),
+        "undo": undo.is_open(import_run) and undo.stands_before(import_run) is None,
     }
     return {deed for deed, now in is_open.items() if now}
 

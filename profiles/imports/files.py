@@ -36,6 +36,8 @@ def keep(path: Path) -> str:
                 Path(copy.name).unlink()
                 raise
         Path(copy.name).replace(kept(file_hash))
+    else:
+        kept(file_hash).touch()  # it is wanted anew
     return file_hash
 
 

@@ -25,8 +25,8 @@ from django.utils.translation import gettext as _
 
 from profiles import intake
 from profiles.imports import mapping as columns
-from profiles.imports.detect import Dialect, detect
-from profiles.imports.files import keep
+from profiles.imports.detect import Dialect, Unreadable, detect
+from profiles.imports.files import keep, kept
 from profiles.imports.mapping import Problem
 from profiles.imports.report import VERDICTS, numbers
 from profiles.imports.staging import Stage
@@ -146,6 +146,8 @@ def begin(
             charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
         ).exclude(state=State.UNDOING).first()  # fmt: skip
         if unfinished:
+            if awaits_word and (unfinished.state == State.TAKING_IN or not unfinished.awaits_word):
+                raise NotNow(_("this file is being taken in already"))
             if unfinished.awaits_word and not awaits_word:
                 # Whoever begins it so has given the word.
                 unfinished.awaits_word = False
@@ -184,6 +186,8 @@ def go_on(import_run: ImportRun, by) -> None:
         locked = _locked(import_run)
         if locked.state not in (State.CHECKED, State.CANCELLED) or locked.staged is None:
             raise NotNow(_("this import waits for no word"))
+        if not kept(locked.file_hash).exists():
+            raise NotNow(_("its file is not kept any more: upload it again"))
         locked.state, locked.finished_at = State.TAKING_IN, None
         locked.save(update_fields=["state", "finished_at"])
         _give_job(locked, by, total=locked.staged)
@@ -236,6 +240,8 @@ def run(import_run: ImportRun, path: Path, report: Report | None = None) -> Impo
             if not is_alone:
                 raise TakenOver(f"import {import_run.pk} is carried on by another worker")
             import_run.refresh_from_db()
+            if import_run.is_moving and import_run.job.was_called_off():
+                raise CalledOff
             if import_run.state == State.CHECKING:
                 import_run = _check(import_run, path, report)
             if import_run.state == State.TAKING_IN:
@@ -258,9 +264,15 @@ def _check(import_run: ImportRun, path: Path, report: Report | None) -> ImportRu
     staged = 0
     for staged in stage.fill(path, dialect):
         _tell(job, report, staged, max(staged, job.total))
-    import_run.staged, import_run.forecast = staged, stage.forecast()
-    import_run.state = State.CHECKED if import_run.awaits_word else State.TAKING_IN
-    import_run.save(update_fields=["staged", "forecast", "state"])
+    forecast = stage.forecast()
+    with transaction.atomic():
+        # Meanwhile somebody may have called it off, or given the word.
+        import_run = _locked(import_run)
+        if import_run.state != State.CHECKING or import_run.job.is_called_off:
+            raise CalledOff
+        import_run.staged, import_run.forecast = staged, forecast
+        import_run.state = State.CHECKED if import_run.awaits_word else State.TAKING_IN
+        import_run.save(update_fields=["staged", "forecast", "state"])
     if import_run.awaits_word:
         job.total = staged
         job.finish(**{word: import_run.forecast[word] for word in ("received", *VERDICTS)})
@@ -276,6 +288,8 @@ def _take_in(import_run: ImportRun, path: Path, report: Report | None) -> Import
             path, detect(path, charset=import_run.charset, delimiter=import_run.delimiter)
         ):
             pass
+        if stage.count() != import_run.staged:
+            raise Unreadable(_("the file reads otherwise than when it was checked: upload it again"))
     job.start(_("Taking in"), import_run.staged, done=import_run.received)
     while import_run.received < import_run.staged:
         import_run = _take_in_chunk(import_run, stage)
@@ -322,6 +336,8 @@ def _tell(job: Job, report: Report | None, done: int, total: int) -> None:
 def _stop(import_run: ImportRun) -> None:
     """The import is called off. What was taken in stays, and the rest waits in the table beside for second thoughts."""
     import_run.refresh_from_db()
+    if import_run.state == State.CANCELLED:
+        return
     if import_run.state == State.CHECKING:
         Stage(import_run).drop()
     import_run.state, import_run.finished_at = State.CANCELLED, timezone.now()

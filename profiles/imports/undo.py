@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from profiles import facts, intake, resolution, survivorship
 from profiles.imports.files import forget, left_lying
-from profiles.imports.run import JOB_KIND, NotNow, State, TakenOver
+from profiles.imports.run import JOB_KIND, NotNow, State, TakenOver, discard
 from profiles.imports.staging import Stage
 from profiles.models import (
     ConsentChange,
@@ -37,15 +37,25 @@ from tenants.scoping import whole_network
 WITHIN = timedelta(days=7)
 # An uploaded file of which nothing came is not waited for longer.
 UPLOAD_LEFT = timedelta(days=2)
+JUST_PUT = timedelta(days=1)
+# Nor a check that nobody says a word about.
+CHECK_LEFT = timedelta(days=30)
 CHUNK = 500
 # Rows that live and die with their profile; whatever else refers to one keeps it.
 ITS_OWN = (ProfileStore, ProfileFacts, MatchCandidate, Merge)
 
 
 def is_open(import_run: ImportRun) -> bool:
-    """Whether the import can (still) be undone."""
+    """Whether the import can (still) be undone, as far as it alone is concerned (`stands_before`)."""
     over = import_run.state in (State.DONE, State.CANCELLED) and import_run.finished_at
     return bool(over and import_run.received and timezone.now() - import_run.finished_at <= WITHIN)
+
+
+def stands_before(import_run: ImportRun) -> ImportRun | None:
+    """The import that has to be undone first: a later one of the source, which found rows of this one known already and
+    kept no record of its own for them."""
+    later = ImportRun.objects.filter(source=import_run.source_id, pk__gt=import_run.pk, unchanged__gt=0)
+    return later.exclude(state__in=[State.UNDONE, State.CHECKING, State.CHECKED]).order_by("-pk").first()
 
 
 def undo(import_run: ImportRun, by: Staff | None) -> None:
@@ -56,6 +66,8 @@ def undo(import_run: ImportRun, by: Staff | None) -> None:
         )
         if not is_open(locked):
             raise NotNow(_("only an import of the last %s days can be undone") % WITHIN.days)
+        if later := stands_before(locked):
+            raise NotNow(_("undo «%s» first: it says rows of this file again") % later.file_name)
         locked.state = State.UNDOING
         locked.job = Job.objects.create(
             kind=JOB_KIND,
@@ -94,33 +106,44 @@ def run(import_run: ImportRun, report: Callable[[int, int], None] | None = None)
             import_run.state, import_run.undone_at = State.UNDONE, timezone.now()
             import_run.save(update_fields=["state", "undone_at"])
             job.finish()
-        forget_files()
+        others = ImportRun.objects.filter(file_hash=import_run.file_hash).exclude(state=State.UNDONE)
+        # Nor where somebody has uploaded the same file anew since.
+        if not others.exists() and import_run.file_hash in left_lying(timezone.now() - job.created_at):
+            forget(import_run.file_hash)
     return import_run
 
 
 def forget_files() -> int:
     """Remove the files that nothing can be done with any more: how many. What is kept of people is in their records."""
     with whole_network():
+        stale = ImportRun.objects.filter(
+            state=State.CHECKED, received=0, started_at__lt=timezone.now() - CHECK_LEFT
+        )
+        for nobody_s in stale:
+            discard(nobody_s)
         over = Q(state=State.UNDONE) | Q(finished_at__lt=timezone.now() - WITHIN)
         needed = set(ImportRun.objects.exclude(over).values_list("file_hash", flat=True))
         ended = ImportRun.objects.filter(over).exclude(file_hash__in=needed)
         for left_behind in ended.filter(state=State.CANCELLED):
             Stage(left_behind).drop()
         ended_hashes = set(ended.values_list("file_hash", flat=True))
-        return sum(map(forget, ended_hashes | (left_lying(UPLOAD_LEFT) - needed)))
+        # Nothing that was put there of late: somebody may be about to import it again.
+        return sum(map(forget, (ended_hashes & left_lying(JUST_PUT)) | (left_lying(UPLOAD_LEFT) - needed)))
 
 
 @transaction.atomic
 def _undo_chunk(import_run: ImportRun) -> bool:
     """Some of the people of the import; False where none is left."""
-    told = import_run.records.order_by("profile_id").values_list("profile", flat=True)
-    people = set(Profile.hold(sorted(set(told[:CHUNK]))))
+    intake.till_source()  # a source is held before people, here as everywhere
+    told = import_run.records.order_by("profile_id").values_list("profile", flat=True)[:CHUNK]
+    agreed = import_run.consent_changes.order_by("profile_id").values_list("profile", flat=True)[:CHUNK]
+    people = set(Profile.hold({*told, *agreed}))
     if not people:
         return False
     people |= _take_back_merges(people, import_run)
     Profile.hold(people)
     records = SourceRecord.objects.filter(import_run=import_run, profile__in=people)
-    ConsentChange.objects.filter(record__in=records).delete()
+    ConsentChange.objects.filter(import_run=import_run, profile__in=people).delete()
     records.delete()
     _keep_buyers_known(people)
     gone = _dissolve(people)

@@ -107,7 +107,7 @@ def take_in(
         _write_newborns(source, [item for item in fresh if item.newborn], now)
         _write(source, fresh, import_run, now)
         again = [item for item in items if item.is_again]
-        _note_dates(source, again, now)
+        _note_dates(source, again, import_run, now)
         touched = {item.profile_id for item in fresh if not item.newborn} | {
             item.profile_id for item in again
         }
@@ -153,7 +153,13 @@ def tell_of_buyer(purchase: Purchase, kind: str, key: str) -> None:
             store_code=purchase.till.store.code,
         )  # fmt: skip
         told = cleaner(source).clean(Block.of([statement]))
-        items = [_Item(t, profile_id=purchase.profile_id) for t in told if isinstance(t, Told)]
+        kept = SourceRecord.objects.filter(source=source, external_id=statement.external_id)
+        known = set(kept.values_list("content_hash", flat=True))
+        items = [
+            _Item(t, profile_id=purchase.profile_id)
+            for t in told
+            if isinstance(t, Told) and t.content_hash not in known
+        ]
         for item, record_id in zip(items, draw_ids(SourceRecord, len(items)), strict=True):
             item.record_id = record_id
         _write(source, items, None, timezone.now())
@@ -368,22 +374,22 @@ def _write(source: Source, items: list[_Item], import_run: ImportRun | None, now
     )
     write(
         ConsentChange,
-        ["profile_id", "record_id", "channel", "granted", "at", "wording", "actor"],
+        ["profile_id", "record_id", "import_run_id", "channel", "granted", "at", "wording", "actor"],
         (
-            (item.profile_id, item.record_id, channel, granted, at, wording, source.name)
+            (item.profile_id, item.record_id, run_id, channel, granted, at, wording, source.name)
             for item in items
             for channel, granted, at, wording in _consents(item.told, now)
         ),
     )
 
 
-def _note_dates(source: Source, items: list[_Item], now: datetime) -> None:
+def _note_dates(source: Source, items: list[_Item], import_run: ImportRun | None, now: datetime) -> None:
     """A source said the same of another date: since when, and how lately, is what the record and its identifiers know.
     The consents in it were given, or refused, once more."""
     dates: dict[int, list[datetime]] = defaultdict(list)
     for item in items:
         dates[item.record_id].append(item.told.stated_at)
-    for record_id, told in dates.items():
+    for record_id, told in sorted(dates.items()):
         first, last = min(told), max(told)
         SourceRecord.objects.filter(pk=record_id).update(
             stated_at=Least("stated_at", first),
@@ -395,8 +401,8 @@ def _note_dates(source: Source, items: list[_Item], now: datetime) -> None:
     ConsentChange.objects.bulk_create(
         [
             ConsentChange(
-                profile_id=item.profile_id, record_id=item.record_id, channel=channel, granted=granted, at=at,
-                wording=wording, actor=source.name,
+                profile_id=item.profile_id, record_id=item.record_id, import_run=import_run, channel=channel,
+                granted=granted, at=at, wording=wording, actor=source.name,
             )
             for item in items
             for channel, granted, at, wording in _consents(item.told, now)

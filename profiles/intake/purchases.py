@@ -12,7 +12,7 @@ from django.db.models import F, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import facts, normalise
+from profiles import blocklist, facts, normalise
 from profiles.intake.cleaning import LONGEST_CARD, Statement
 from profiles.intake.people import take_in_records, till_source
 from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine
@@ -262,8 +262,10 @@ def _known_purchases(till: Till, tickets: Sequence[Ticket]) -> dict[tuple[date, 
 def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
     """The profile of everybody who showed something; whoever is not known is known from the first ticket on."""
     first_seen: dict[Shown, datetime] = {}
+    blocked = blocklist.current()
     for ticket in tickets:
-        if ticket.shown:
+        # What is blocked is nobody's: the ticket stays anonymous.
+        if ticket.shown and not blocked.blocks(ticket.shown.kind, key_of(ticket.shown, till)):
             before = first_seen.get(ticket.shown, ticket.bought_at)
             first_seen[ticket.shown] = min(before, ticket.bought_at)
     shown = list(first_seen)

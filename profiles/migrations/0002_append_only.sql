@@ -8,8 +8,7 @@ BEGIN
     END IF;
     -- What an import told goes with the import that is undone, and with nothing else.
     IF TG_OP = 'DELETE' AND EXISTS (
-        SELECT FROM profiles_sourcerecord r JOIN profiles_importrun i ON i.id = r.import_run_id
-        WHERE r.id = OLD.record_id AND i.state = 'undoing'
+        SELECT FROM profiles_importrun i WHERE i.id = OLD.import_run_id AND i.state = 'undoing'
     ) THEN
         RETURN OLD;
     END IF;

@@ -5,7 +5,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from profiles.models.profile import Profile, ProfileStore
-from profiles.models.records import SourceRecord
+from profiles.models.records import ImportRun, SourceRecord
 from tenants.scoping import StoreScoped
 
 
@@ -25,6 +25,14 @@ class ConsentChange(StoreScoped):
         SourceRecord, models.PROTECT, null=True, blank=True, related_name="consent_changes",
         verbose_name=_("source record"), help_text=_("Empty: told to us directly, about the whole person."),
     )  # fmt: skip
+    import_run = models.ForeignKey(
+        ImportRun,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="consent_changes",
+        verbose_name=_("import"),
+    )
     channel = models.CharField(_("channel"), max_length=6, choices=Channel.choices)
     granted = models.BooleanField(_("granted"))
     at = models.DateTimeField(_("at"), default=timezone.now)

@@ -271,7 +271,7 @@ class Job(StoreScoped):
     def finish(self, **result) -> None:
         self.state, self.result, self.finished_at = self.State.DONE, result, timezone.now()
         self.done = self.total
-        self.save()
+        self._conclude()
 
     def call_off(self) -> None:
         """Ask whoever does the work to stop at the next whole step (`Job.was_called_off`)."""
@@ -283,11 +283,15 @@ class Job(StoreScoped):
 
     def cancel(self) -> None:
         self.state, self.finished_at = self.State.CANCELLED, timezone.now()
-        self.save()
+        self._conclude()
 
     def fail(self, error: str) -> None:
         self.state, self.error, self.finished_at = self.State.FAILED, error, timezone.now()
-        self.save()
+        self._conclude()
+
+    def _conclude(self) -> None:
+        # Not what others may have written meanwhile: `is_called_off`.
+        self.save(update_fields=["state", "result", "error", "done", "total", "finished_at"])
 
 
 class AuditEvent(StoreScoped):

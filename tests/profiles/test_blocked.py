@@ -8,12 +8,23 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loyalty import till
 from profiles import blocked, blocklist, resolution
-from profiles.intake import Statement, take_in_records
+from profiles.intake import Problem, Shown, Statement, record_purchases, take_in_records
 from profiles.matching import Comparable
-from profiles.models import BlockedValue, BlockingKey, Identifier, Merge, Profile, Source, SourceRecord
+from profiles.models import (
+    BlockedValue,
+    BlockingKey,
+    Identifier,
+    Merge,
+    Profile,
+    Purchase,
+    Source,
+    SourceRecord,
+)
 from profiles.tasks import block_overused, reapply_blocked
 from tenants.network.models import AuditEvent
+from tests.loyalty.conftest import programme, ticket  # noqa: F401 - a fixture
 
 PHONE = "+33671849320"
 FIELDS = {"first_name": "Marie", "last_name": "Durand", "email": "marie@orange.fr", "phone": "06 71 84 93 20",
@@ -148,6 +159,17 @@ class TestBlocking:
             AuditEvent.objects.filter(object_type="blockedvalue").order_by("pk").values_list("verb", "actor")
         )
         assert list(told) == [("blocked", "Alice Martin"), ("lifted block", "Diane Perrot")]
+
+
+class TestAtTheTill:
+    def test_a_blocked_value_makes_nobody_and_enrols_nobody(self, alice, lille_till, programme):  # noqa: F811
+        blocked.block("phone", PHONE, reason="the reception", by=alice)
+        shown = Shown("phone", PHONE)
+        record_purchases(lille_till[0], [ticket("R1", 1000, shown=shown)])
+        assert Purchase.objects.get().profile is None
+        with pytest.raises(Problem, match="nobody in particular"):
+            till.enrol(lille_till[0], shown, {"first_name": "Marie"})
+        assert not Profile.objects.exists()
 
 
 class TestCarriedOutOnWhatIsStored:

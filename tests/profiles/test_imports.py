@@ -225,6 +225,26 @@ def test_a_worker_takes_in_what_was_started(write, crm, alice, django_capture_on
     assert counts(done) == [5, 2, 1, 0, 2]
 
 
+def test_a_check_does_not_touch_an_import_under_way(many, crm, monkeypatch, capsys):
+    with monkeypatch.context() as cut:
+        cut_in_second_chunk(cut)
+        with pytest.raises(PowerCut):
+            taken_in(many, crm)
+    with pytest.raises(run.NotNow):
+        run.begin(many, crm, None, "c.csv", awaits_word=True)
+    with pytest.raises(CommandError):
+        call_command("import_file", str(many), "--dry-run", brand="acme", source="crm")
+    assert counts(ImportRun.objects.get()) == [10, 9, 0, 0, 1]
+
+
+def test_a_call_off_before_the_last_word_of_a_check_is_heard(write, crm):
+    path = write(CLIENTS)
+    begun = run.begin(path, crm, None, "c.csv")
+    stopped = run.run(begun, path, report=lambda done, total: run.cancel(ImportRun.objects.get(), None))
+    assert (stopped.state, stopped.job.state, Stage(stopped).count()) == ("cancelled", "cancelled", None)
+    assert not SourceRecord.objects.exists()
+
+
 def test_an_import_waits_for_a_broker_that_is_away(
     write, crm, alice, monkeypatch, django_capture_on_commit_callbacks
 ):

@@ -1,5 +1,6 @@
 """An import undone is an import that never was: records, consents, people, merges; and who bought meanwhile stays."""
 
+import os
 from datetime import timedelta
 from itertools import count
 
@@ -158,6 +159,26 @@ def test_who_bought_meanwhile_stays_with_points_and_is_found_by_the_same_card(
     assert (again.created, Profile.objects.get().first_name) == (1, "Anna")
 
 
+def test_a_later_import_that_says_the_same_is_undone_first(imported):
+    first, later = imported(ANNA, BERTHE), imported(ANNA, BERTHE, BROKEN)
+    assert later.unchanged == 2
+    with pytest.raises(run.NotNow, match="clients2"):
+        undo.undo(first, None)
+    undone(later)
+    assert SourceRecord.objects.count() == 2
+    undone(first)
+    assert not Profile.objects.exists()
+
+
+def test_a_consent_told_again_goes_with_the_import_that_told_it_again(imported):
+    imported(ANNA)
+    again = ANNA.replace("03/02/2024", "03/02/2025")
+    later = imported(again)
+    assert ConsentChange.objects.count() == 2
+    undone(later)
+    assert ConsentChange.objects.get().at.year == 2024
+
+
 def test_undone_it_can_be_taken_in_again(imported):
     undone(imported(ANNA, BERTHE))
     again = imported(ANNA, BERTHE)
@@ -222,5 +243,8 @@ def test_a_file_is_kept_as_long_as_its_import_can_be_undone(imported):
     done = imported(ANNA)
     assert undo.forget_files() == 0
     ImportRun.objects.update(finished_at=timezone.now() - undo.WITHIN - timedelta(minutes=1))
+    assert undo.forget_files() == 0, "uploaded of late: somebody may be about to import it again"
+    long_ago = (timezone.now() - timedelta(days=8)).timestamp()
+    os.utime(kept(done.file_hash), (long_ago, long_ago))
     assert (undo.forget_files(), kept(done.file_hash).exists()) == (1, False)
     assert undo.forget_files() == 0

@@ -107,7 +107,18 @@ class Command(BaseCommand):
         _fail_if_all_rejected(done.received, done.rejected)
 
     def _carry_on(self, path: Path, source: Source, plan: run.Plan, **how) -> ImportRun:
-        import_run = run.begin(
+        try:
+            import_run = self._begun(path, source, plan, how)
+        except run.NotNow as fault:
+            raise CommandError(str(fault), returncode=FAILED) from fault
+        try:
+            with self._progress(path.name) as tell:
+                return run.run(import_run, path, report=tell)
+        except run.TakenOver as fault:
+            raise CommandError(str(fault), returncode=FAILED) from fault
+
+    def _begun(self, path: Path, source: Source, plan: run.Plan, how: dict) -> ImportRun:
+        return run.begin(
             path,
             source,
             None,
@@ -117,11 +128,6 @@ class Command(BaseCommand):
             delimiter=plan.dialect.delimiter,
             **how,
         )
-        try:
-            with self._progress(path.name) as tell:
-                return run.run(import_run, path, report=tell)
-        except run.TakenOver as fault:
-            raise CommandError(str(fault), returncode=FAILED) from fault
 
     def _print(self, numbers: dict[str, int]) -> None:
         for name, number in numbers.items():
