@@ -162,7 +162,11 @@ def events(request: HttpRequest) -> HttpResponse:
 
 def _site_of(request: HttpRequest) -> Site:
     key = request.GET.get("key", "")
-    site = Site.objects.select_related("source").filter(key=key).first() if 0 < len(key) <= 40 else None
+    site = (
+        Site.objects.select_related("source").filter(key=key).first()
+        if 0 < len(key) <= 40 and key.isprintable()
+        else None
+    )
     if site is None:
         raise UnknownSite(_("send the site's public key as «?key=…», or a till's key in Authorization"))
     if not site.is_on:

@@ -18,6 +18,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, F, Max, OuterRef, Q, Subquery, Sum
 from django.utils import timezone
 
+from profiles.intake.people import TILL_SOURCE
 from profiles.models import Connection, Delivery, ImportRun, Purchase, Source, SourceRecord
 from tenants.network.models import Till
 from tenants.scoping import whole_network
@@ -89,8 +90,13 @@ class Tills:
 
     @classmethod
     def known(cls) -> "Tills":
-        of_tills = Source.objects.filter(kind=Source.Kind.TILL).values_list("pk", flat=True)
-        return cls(list(of_tills), dict(Connection.objects.exclude(till=None).values_list("till", "source")))
+        tills = Source.objects.filter(kind=Source.Kind.TILL)
+        # The source that the tills' own calls are told by; files of the tills are another one beside it.
+        of_tills = tills.filter(code=TILL_SOURCE) if tills.filter(code=TILL_SOURCE).exists() else tills
+        return cls(
+            list(of_tills.values_list("pk", flat=True)),
+            dict(Connection.objects.exclude(till=None).values_list("till", "source")),
+        )
 
     def sources_of(self, till_id: int) -> list[int]:
         return [self.of_shops[till_id]] if till_id in self.of_shops else self.of_tills
@@ -99,7 +105,7 @@ class Tills:
 def _last_heard(sources, known: Tills) -> dict[int, datetime]:
     newest_record = SourceRecord.objects.filter(source=OuterRef("pk")).order_by("-received_at")
     newest_run = (
-        ImportRun.objects.filter(source=OuterRef("pk"), finished_at__isnull=False)
+        ImportRun.objects.filter(source=OuterRef("pk"), finished_at__isnull=False, undone_at=None)
         .filter(received__gt=F("rejected"))
         .order_by("-finished_at")
     )
@@ -130,7 +136,7 @@ def _last_heard(sources, known: Tills) -> dict[int, datetime]:
 
 
 def _count(health: dict[int, Health], since: datetime, known: Tills) -> None:
-    runs = ImportRun.objects.filter(started_at__gte=since, job__isnull=False)
+    runs = ImportRun.objects.filter(started_at__gte=since, job__isnull=False, undone_at=None)
     sums: Any = {word: Sum(word) for word in WORDS}
     by_run: Any = runs.values("source").annotate(**sums).order_by()
     for row in by_run:

@@ -194,7 +194,7 @@ class ImportRunAdmin(ScopedModelAdmin):
         description=gettext_lazy("state"), ordering="state",
         label={
             "checking": "warning", "checked": "info", "taking_in": "warning", "done": "success", "failed": "danger",
-            "undoing": "warning",
+            "undoing": "warning", "cancelled": "info", "undone": "info",
         },
     )  # fmt: skip
     def state_label(self, import_run):
@@ -254,8 +254,18 @@ class ImportRunAdmin(ScopedModelAdmin):
         source = get_object_or_404(Source, pk=upload.source_id)
         kept = files.kept(upload.file_hash)
         known = _dialect_in(request.GET)
+        # Whoever comes back from a check finds the columns as they were chosen.
+        checked = ImportRun.objects.filter(file_hash=upload.file_hash, source=source).order_by("-pk")
+        before = (
+            checked.filter(pk=request.GET["import"]).first()
+            if request.GET.get("import", "").isdigit()
+            else None
+        )
+        chosen = None
+        if before and not known:
+            known, chosen = {"charset": before.charset, "delimiter": before.delimiter}, before.mapping
         try:
-            plan = run.prepare(kept, source, **known)
+            plan = run.prepare(kept, source, mapping=chosen, **known)
         except Unreadable as fault:
             messages.error(request, str(fault))
             return redirect(_mapping_address(upload) if known else "admin:profiles_importrun_add")

@@ -34,6 +34,7 @@ FIRST_ROWS = 50
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _HIGH_BYTES = bytes(range(128, 256))
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_UNDECODED = re.compile("[\udc80-\udcff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _FRENCH_LETTERS = frozenset("éèêëàâîïôùûüçœæÿ")
 _FRENCH_SIGNS = frozenset("’‘«»–—…€°²\u00a0")
@@ -120,7 +121,8 @@ def _layout(head: bytes, charset: str, delimiter: str | None) -> _Layout:
         if len(found) == 1:
             _refuse_first_line(head, delimiter)
         found.pop()  # it may be cut
-    texts = [line or "" for line in found]
+    # A page shows them: bytes that are no characters of the charset are shown as such.
+    texts = [_UNDECODED.sub("\ufffd", line or "") for line in found]
     start = "\n".join(texts[:200])
     if len(_CONTROL.findall(start)) > len(start) // 10:
         raise Unreadable(_("the file is not a table of text"))

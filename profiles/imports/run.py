@@ -37,6 +37,8 @@ from tenants.scoping import whole_network
 
 CHUNK = 2000
 JOB_KIND = "import"
+# What an error file has behind the columns of the file it came from.
+OF_ERROR_FILE = frozenset({"ligne", "erreur"})
 State = ImportRun.State
 
 Report = Callable[[int, int], None]
@@ -104,9 +106,14 @@ def prepare(
 
 
 def _remembered(source: Source, header: Iterable[str]) -> dict[str, str] | None:
+    columns_told = set(header) - OF_ERROR_FILE
     with whole_network():
-        last = ImportRun.objects.filter(source=source, state=State.DONE).first()
-    return last.mapping if last and set(last.mapping) == set(header) else None
+        for mapping in ImportRun.objects.filter(source=source, state=State.DONE).values_list(
+            "mapping", flat=True
+        )[:50]:
+            if set(mapping) - OF_ERROR_FILE == columns_told:
+                return {column: field for column, field in mapping.items() if column in columns_told}
+    return None
 
 
 # --- Begun, by whom and for whom --------------------------------------------------------------------------------

@@ -131,6 +131,7 @@ class Stage:
             """,
             [source],
         )
+        self._mark_known(records, source)
         counts: Counter[str] = Counter()
         for verdict, is_new, number in verdicts:
             counts[verdict] += number
@@ -159,6 +160,18 @@ class Stage:
             "reasons": {word: self._reasons(word) for word in ("rejected", "corrected")},
             "samples": {word: self._samples(word) for word in ("rejected", "corrected")},
         }
+
+    def _mark_known(self, records: str, source_id: int) -> None:
+        """What is known to the letter is not corrected again: its faults were told when it came first."""
+        self._execute(
+            f"ALTER TABLE {self.table} ADD COLUMN IF NOT EXISTS is_known boolean NOT NULL DEFAULT false"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {self.table} s SET is_known = true FROM {records} r WHERE r.source_id = %s"
+                " AND r.external_id = s.external_id AND r.content_hash = s.content_hash AND s.fault <> ''",
+                [source_id],
+            )
 
     def _reasons(self, verdict: str) -> list[list]:
         """[[column, reason without the value, rows]], the most frequent first."""
@@ -199,7 +212,7 @@ class Stage:
             return cursor.fetchall()
 
 
-_WHERE = {"rejected": "refused", "corrected": "NOT refused AND fault <> ''"}
+_WHERE = {"rejected": "refused", "corrected": "NOT refused AND fault <> '' AND NOT is_known"}
 
 
 def _name_column(told: Told | Refused, columns: Mapping[str, str]) -> None:

@@ -76,7 +76,7 @@ class ImportRun(StoreScoped):
         DONE = "done", _("done")
         CANCELLED = "cancelled", _("cancelled")
         UNDOING = "undoing", _("undoing")
-        UNDONE = "undone", _("undone")
+        UNDONE = "undone", _("taken back")
 
     MOVING = (State.CHECKING, State.TAKING_IN, State.UNDOING)
 

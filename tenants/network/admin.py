@@ -335,7 +335,9 @@ class JobAdmin(ReadOnly, ScopedModelAdmin):
 
     @display(
         description=_("state"), ordering="state",
-        label={"waiting": "info", "running": "warning", "done": "success", "failed": "danger"},
+        label={
+            "waiting": "info", "running": "warning", "done": "success", "failed": "danger", "cancelled": "info",
+        },
     )  # fmt: skip
     def state_label(self, job):
         return job.state, job.get_state_display()

@@ -3,6 +3,7 @@
 import csv
 import errno
 import io
+import re
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -369,6 +370,35 @@ def test_a_wrong_mapping_is_told_at_its_column(pages, write, crm):
 def test_what_is_no_table_is_told_at_the_upload(pages, write, crm):
     answer = upload(pages, write(b"\x89PNG\r\n\x1a\n" + bytes(range(32)) * 40), crm)
     assert list(answer.context["form"].errors) == ["file"]
+
+
+def test_bytes_that_are_no_characters_are_shown_as_such(pages, write, crm):
+    content = "id;nom\n1;Lefèvre\n2;Noël\n3;Zoë\n".encode() + b"4;Lef\xe8vre\n"
+    page = pages.get(upload(pages, write(content), crm)["Location"])
+    assert (page.status_code, "Lef\ufffdvre" in page.content.decode()) == (200, True)
+    legacy = upload(pages, write("id;prénom\n1;Zoë\n", "cp1252"), crm)["Location"]
+    assert pages.get(f"{legacy}&charset=utf-8").status_code == 200
+
+
+def test_the_columns_of_an_error_file_and_of_a_check_are_those_chosen_before(
+    pages, write, crm, django_capture_on_commit_callbacks
+):
+    chosen = {"ref": "external_id", "qui": "full_name", "quoi": "consent_email"}
+    taken_in(write("ref;qui;quoi\n1;Alice Martin;x\n"), crm, mapping=chosen)
+    mended = write("ref;qui;quoi;ligne;erreur\n2;Bruno Caron;x;3;faux\n")
+    plan = run.prepare(mended, crm)
+    assert plan.mapping == chosen | {"ligne": "ignore", "erreur": "ignore"}
+    other = {
+        "ref": "external_id",
+        "qui": "last_name",
+        "quoi": "ignore",
+        "ligne": "ignore",
+        "erreur": "ignore",
+    }
+    checked = run.run(run.begin(mended, crm, None, "m.csv", mapping=other, awaits_word=True), mended)
+    report_page = pages.get(f"/profiles/importrun/{checked.pk}/change/").content.decode()
+    back = re.search(r'href="([^"]*mapping/[^"]*)"', report_page)[1].replace("&amp;", "&")
+    assert pages.get(back).context["plan"].mapping == other
 
 
 def test_a_full_disk_is_told_at_the_upload_and_leaves_nothing(pages, write, crm, settings, monkeypatch):
