@@ -90,13 +90,10 @@ class Tills:
 
     @classmethod
     def known(cls) -> "Tills":
-        tills = Source.objects.filter(kind=Source.Kind.TILL)
+        tills = dict(Source.objects.filter(kind=Source.Kind.TILL).values_list("code", "pk"))
         # The source that the tills' own calls are told by; files of the tills are another one beside it.
-        of_tills = tills.filter(code=TILL_SOURCE) if tills.filter(code=TILL_SOURCE).exists() else tills
-        return cls(
-            list(of_tills.values_list("pk", flat=True)),
-            dict(Connection.objects.exclude(till=None).values_list("till", "source")),
-        )
+        of_tills = [tills[TILL_SOURCE]] if TILL_SOURCE in tills else list(tills.values())
+        return cls(of_tills, dict(Connection.objects.exclude(till=None).values_list("till", "source")))
 
     def sources_of(self, till_id: int) -> list[int]:
         return [self.of_shops[till_id]] if till_id in self.of_shops else self.of_tills
