@@ -132,7 +132,7 @@ class Migration(migrations.Migration):
                 ('charset', models.CharField(max_length=30, verbose_name='charset')),
                 ('delimiter', models.CharField(max_length=3, verbose_name='delimiter')),
                 ('mapping', models.JSONField(default=dict, help_text='column of the file -> our field', verbose_name='mapping')),
-                ('state', models.CharField(choices=[('checking', 'checking'), ('checked', 'checked'), ('taking_in', 'taking in'), ('done', 'done'), ('cancelled', 'cancelled'), ('undoing', 'undoing'), ('undone', 'undone')], default='checking', max_length=10, verbose_name='state')),
+                ('state', models.CharField(choices=[('checking', 'checking'), ('checked', 'checked'), ('taking_in', 'taking in'), ('done', 'done'), ('cancelled', 'cancelled'), ('undoing', 'undoing'), ('undone', 'taken back')], default='checking', max_length=10, verbose_name='state')),
                 ('awaits_word', models.BooleanField(default=False, help_text='Once checked, a person says whether it is taken in.', verbose_name='waits for a word')),
                 ('forecast', models.JSONField(default=dict, help_text='What the check found: rows by verdict, reasons, samples.', verbose_name='forecast')),
                 ('staged', models.PositiveIntegerField(blank=True, null=True, verbose_name='checked rows')),
