@@ -41,8 +41,7 @@ class Bucket:
         for entry in sorted(answer.get("Contents", []), key=lambda entry: entry["LastModified"]):
             name = entry["Key"].removeprefix(self.prefix)
             if name and not kinds.UNFINISHED.search(name):
-                tag = entry["ETag"].strip('"')[:40]
-                mark = f"{tag}:{entry['LastModified'].timestamp():.0f}"
+                mark = f"{_short(entry['ETag'])}:{entry['LastModified'].timestamp():.0f}"
                 files.append(Found(name, entry["Size"], mark, is_whole=True))
         return files
 
@@ -61,29 +60,39 @@ class Bucket:
             for piece in body.iter_chunks(PIECE):
                 copy.write(piece)
         copy.flush()
-        if not file.mark.startswith(answer["ETag"].strip('"')[:40]):
+        if not _is_of(answer["ETag"], file):
             raise Vanished("vanished", _("«%s» was replaced meanwhile") % file.name)
 
     def put_away(self, file: Found, where: str, report: str) -> None:
         here, there = self.prefix + file.name, f"{self.prefix}{where}/{file.name}"
         try:
+            tag = self._tag(here)
+            if not _is_of(tag, file):
+                return  # another object took its name during the import: the next look takes that one in
             if self._exists(there):
                 there = f"{self.prefix}{where}/{timezone.now():%Y%m%d-%H%M%S}-{file.name}"
+            self.client.copy_object(
+                Bucket=self.bucket,
+                Key=there,
+                CopySource={"Bucket": self.bucket, "Key": here},
+                CopySourceIfMatch=tag,
+            )
             self.client.put_object(
                 Bucket=self.bucket, Key=f"{there}.report.txt", Body=report.encode(), ContentType="text/plain"
             )
-            self.client.copy_object(
-                Bucket=self.bucket, Key=there, CopySource={"Bucket": self.bucket, "Key": here}
-            )
-            self.client.delete_object(Bucket=self.bucket, Key=here)
+            if self._tag(here) == tag:
+                self.client.delete_object(Bucket=self.bucket, Key=here)
         except ClientError as fault:
-            if _code(fault) in ("NoSuchKey", "404"):
-                return  # somebody has moved it: what was in it is taken in all the same
+            if _code(fault) in ("NoSuchKey", "404", "PreconditionFailed", "412"):
+                return  # somebody has moved or replaced it: what was in it is taken in all the same
             raise ConnectorError(
                 "cannot_move",
                 _("«%(file)s» was read, but the key may not move it into «%(folder)s»")
                 % {"file": file.name, "folder": where},
             ) from fault
+
+    def _tag(self, key: str) -> str:
+        return self.client.head_object(Bucket=self.bucket, Key=key)["ETag"]
 
     def _exists(self, key: str) -> bool:
         answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
@@ -100,6 +109,15 @@ class Bucket:
                 "read_only",
                 _("the key may not write and delete in the bucket: files could not be moved away"),
             ) from fault
+
+
+def _short(tag: str) -> str:
+    return tag.strip('"')[:40]
+
+
+def _is_of(tag: str, file: Found) -> bool:
+    """Whether this is the tag of the content that was listed."""
+    return file.mark.rpartition(":")[0] == _short(tag)
 
 
 def _code(fault: ClientError) -> str:

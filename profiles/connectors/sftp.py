@@ -64,7 +64,7 @@ class SftpFolder:
                 continue
             if not fnmatchcase(name.lower(), self.settings["pattern"].lower()):
                 continue
-            mark = f"{entry.st_size}:{entry.st_mtime}"
+            mark = _mark(entry)
             announced = name + MARKER in names
             # Without a marker, a file is whole once two looks in a row find the same size and time.
             stable = not self.settings["needs_marker"] and self.before.get(name) == mark
@@ -89,11 +89,13 @@ class SftpFolder:
         except PermissionError as refused:
             raise ConnectorError("no_access", _("the user may not read «%s»") % file.name) from refused
         copy.flush()
-        if read != file.size or f"{after.st_size}:{after.st_mtime}" != file.mark:
+        if read != file.size or _mark(after) != file.mark:
             raise StillWritten("still_written", _("«%s» is still being written") % file.name)
 
     def put_away(self, file: Found, where: str, report: str) -> None:
         try:
+            if _mark(self.sftp.stat(self._at(file.name))) != file.mark:
+                return  # another file took its name during the import: the next look takes that one in
             self._make(where)
             name = file.name
             if self._exists(self._at(where, name)):
@@ -134,6 +136,10 @@ class SftpFolder:
             raise ConnectorError(
                 "read_only", _("the user may not write in «%s»: files could not be moved away") % self.root
             ) from refused
+
+
+def _mark(entry: paramiko.SFTPAttributes) -> str:
+    return f"{entry.st_size}:{entry.st_mtime}"
 
 
 def fingerprint(key: paramiko.PKey) -> str:

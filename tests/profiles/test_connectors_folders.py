@@ -10,6 +10,7 @@ import boto3
 import paramiko
 import psycopg
 import pytest
+from botocore.exceptions import ClientError
 from django.conf import settings as platform
 from django.core.management import CommandError, call_command
 from django.db import connection as database
@@ -276,6 +277,30 @@ def test_a_file_that_cannot_be_moved_is_not_taken_in_again(watched, inbox, serve
     assert "done/clients.csv" in tree(inbox)
 
 
+def test_a_file_replaced_during_its_import_is_not_moved_away_unread(watched, inbox, monkeypatch):
+    (inbox / "clients.csv").write_bytes(CLIENTS)
+    poll(watched)
+    newer = CLIENTS + b"C3;Jeanne;Petit;jeanne@mail.example\n"
+    replaces_during_the_import(monkeypatch, lambda: (inbox / "clients.csv").write_bytes(newer))
+    assert poll(watched).taken_in == ["clients.csv"]
+    assert tree(inbox) == {"clients.csv"}
+    look(watched)
+    assert tree(inbox) == {"done/clients.csv", "done/clients.csv.report.txt"}
+    assert (inbox / "done/clients.csv").read_bytes() == newer
+    assert list(Delivery.objects.order_by("pk").values_list("created", "unchanged")) == [(2, 0), (1, 2)]
+
+
+def replaces_during_the_import(monkeypatch, replace):
+    runs, done = run.run, []
+
+    def replaced(import_run, path):
+        if not done:
+            done.append(replace())
+        return runs(import_run, path)
+
+    monkeypatch.setattr(run, "run", replaced)
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -480,6 +505,50 @@ def test_an_object_is_taken_in_and_moved(bucket, client):
     }  # fmt: skip
     assert Delivery.objects.get().created == 2
     assert poll(bucket).found == 0
+
+
+def test_an_object_replaced_during_its_import_is_not_moved_away_unread(bucket, client, monkeypatch):
+    client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=CLIENTS)
+    newer = CLIENTS + b"C3;Jeanne;Petit;jeanne@mail.example\n"
+    replaces_during_the_import(
+        monkeypatch, lambda: client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=newer)
+    )
+    assert poll(bucket).taken_in == ["a.csv"]
+    assert keys(client) == {"clients/in/a.csv"}
+    assert poll(bucket).taken_in == ["a.csv"]
+    assert keys(client) == {"clients/in/done/a.csv", "clients/in/done/a.csv.report.txt"}
+    assert Delivery.objects.count() == 2
+
+
+@pytest.mark.parametrize("moment", ["copy_object", "put_object"])
+def test_an_object_replaced_while_it_is_moved_stays(bucket, client, monkeypatch, moment):
+    client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=CLIENTS)
+    newer = CLIENTS + b"C3;Jeanne;Petit;jeanne@mail.example\n"
+    with monkeypatch.context() as patch:
+        puts_away = s3.Bucket.put_away
+
+        def replaced_meanwhile(self, file, where, report):
+            deed = getattr(self.client, moment)
+
+            def replaced(**told):
+                client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=newer)
+                tag = client.head_object(Bucket="acme", Key="clients/in/a.csv")["ETag"]
+                # As S3 does; the store of these tests copies without asking.
+                if told.get("CopySourceIfMatch", tag) != tag:
+                    raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "CopyObject")
+                return deed(**told)
+
+            setattr(self.client, moment, replaced)
+            puts_away(self, file, where, report)
+
+        patch.setattr(s3.Bucket, "put_away", replaced_meanwhile)
+        assert poll(bucket).error == ""
+    assert client.get_object(Bucket="acme", Key="clients/in/a.csv")["Body"].read() == newer
+    # The report stands beside what was read, or not at all.
+    is_copied = "clients/in/done/a.csv" in keys(client)
+    assert is_copied == ("clients/in/done/a.csv.report.txt" in keys(client)) == (moment == "put_object")
+    assert poll(bucket).taken_in == ["a.csv"]
+    assert "clients/in/a.csv" not in keys(client)
 
 
 def test_an_empty_bucket_is_no_error(bucket):
