@@ -27,6 +27,7 @@ from profiles.connectors.kinds import ConnectorError, Kind, Sample, secret_of
 from profiles.connectors.receiving import NotReady, Unreadable, WrongSignature, body_of, connection_of
 from profiles.intake import ConsentStatement, Statement
 from profiles.models import Connection, Delivery
+from profiles.wire import InvalidBody, decoded
 from tenants.scoping import whole_network
 
 LARGEST_BODY = 2 * 1024 * 1024
@@ -141,14 +142,18 @@ _decoder = msgspec.json.Decoder(Entries)
 
 
 def read_json(body: bytes) -> Sequence[Entry]:
-    """The entries of a JSON body. Raises `Unreadable` naming the field."""
-    try:
-        return _decoder.decode(body).entries
-    except msgspec.ValidationError as error:
-        detail, _at, path = str(error).partition(" - at `$")
-        raise Unreadable(detail, path.strip("`").lstrip(".")) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(_("the body is no valid JSON: %s") % error) from None
+    """The entries of a JSON body. Raises `InvalidBody` naming the field."""
+    entries = decoded(body, _decoder).entries
+    for number, entry in enumerate(entries):
+        if wrong := _implausible(entry):
+            raise InvalidBody(wrong, f"entries[{number}].entered_at")
+    return entries
+
+
+def _implausible(entry: Entry) -> str:
+    """What is wrong with the time of the entry: a year that no calendar of ours can reckon with."""
+    year = entry.entered_at.year
+    return "" if 1970 <= year < 9999 else _("the year %s cannot be right") % year
 
 
 def read_csv(body: bytes) -> Sequence[Entry]:
@@ -157,6 +162,10 @@ def read_csv(body: bytes) -> Sequence[Entry]:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:
         raise Unreadable(_("the file is not UTF-8")) from wrong
+    before, nul, _behind = text.partition("\x00")
+    if nul:
+        line, why = before.count("\n") + 1, _("the character U+0000 is not allowed")
+        raise Unreadable(_("line %(line)s: %(why)s") % {"line": line, "why": why})
     first_line = text.partition("\n")[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first_line else ",", strict=True)
     try:
@@ -200,7 +209,7 @@ def _of_row(cells: dict[str, str], line: int) -> Entry:
             )
         optins.append({"channel": channel, "granted": ANSWERS[answer.lower()], "wording": wording})
     try:
-        return msgspec.convert(
+        entry = msgspec.convert(
             {**{k: v for k, v in cells.items() if v}, "optins": optins}, Entry, strict=False
         )
     except msgspec.ValidationError as error:
@@ -208,6 +217,9 @@ def _of_row(cells: dict[str, str], line: int) -> Entry:
         raise Unreadable(
             _("line %(line)s: %(why)s") % {"line": line, "why": detail}, path.strip("`").lstrip(".")
         ) from None
+    if wrong := _implausible(entry):
+        raise Unreadable(_("line %(line)s: %(why)s") % {"line": line, "why": wrong}, "entered_at")
+    return entry
 
 
 # --- The verb and its path ----------------------------------------------------------------------------------------
