@@ -162,6 +162,15 @@ def test_an_order_becomes_a_customer_and_a_ticket_that_earns_points(shop):
     assert "marie" not in json.dumps(delivery.detail).lower()
 
 
+@pytest.mark.parametrize("email", ["marie@mail.example", ""])
+def test_a_phone_is_read_in_the_buyers_country(shop, email):
+    order = shopify_order(email=email, customer={"id": 77, "last_name": "Peeters", "email": email})
+    order["billing_address"] |= {"country_code": "BE", "phone": "0470 12 34 56"}
+    done(send(shop, order))
+    assert {record.phone for record in SourceRecord.objects.filter(source=shop.source)} == {"+32470123456"}
+    assert Profile.objects.count() == 1
+
+
 def test_created_and_paid_are_one_ticket_and_an_unpaid_order_waits(shop):
     waiting = done(send(shop, shopify_order(financial_status="pending"), "orders/create"), "noted")
     assert "not paid" in waiting["note"]
