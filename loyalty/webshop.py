@@ -187,6 +187,8 @@ def _order(connection: Connection, order: orders.Order) -> Came:
         return came
     came.verdict, came.outcome = Delivery.Verdict.DONE, "unchanged"
     if order.person:
+        # Held before the customer's profile, as by everybody else who writes a ticket.
+        intake.till_source()
         outcome = intake.take_in_records(connection.source, [order.person])[0]
         if outcome.verdict == "rejected":
             raise Problem("invalid_customer", outcome.reason, outcome.column)
