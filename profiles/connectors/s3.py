@@ -3,6 +3,7 @@
 An object appears whole or not at all, so nothing is waited for.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import IO
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from profiles.connectors import kinds
-from profiles.connectors.kinds import ConnectorError, Finding, Found, Kind, Setting, Vanished
+from profiles.connectors.kinds import ConnectorError, Finding, Found, Kind, Setting, StillWritten, Vanished
 from profiles.connectors.samples import customers_csv
 from profiles.models import Connection
 
@@ -57,7 +58,11 @@ class Bucket:
                 raise Vanished("vanished", _("«%s» was taken away meanwhile") % file.name) from fault
             raise
         with closing(answer["Body"]) as body:
+            read = 0
             for piece in body.iter_chunks(PIECE):
+                read += len(piece)
+                if read > file.size:
+                    raise StillWritten("still_written", _("«%s» is still being written") % file.name)
                 copy.write(piece)
         copy.flush()
         if not _is_of(answer["ETag"], file):
@@ -157,10 +162,25 @@ def _in_words(fault: Exception, settings: dict) -> ConnectorError:
 def open_folder(connection: Connection) -> Iterator[Bucket]:
     """The bucket, ready to be looked into. Raises `ConnectorError`."""
     settings = connection.settings
+    try:
+        client = _client(connection)
+    except (BotoCoreError, ValueError) as fault:
+        raise ConnectorError(
+            "bad_settings", _("the address or the region cannot be used: %s") % fault
+        ) from fault
+    with closing(client):
+        try:
+            yield Bucket(client, settings)
+        except (ClientError, NetworkError, BotoCoreError, OSError) as fault:
+            raise _in_words(fault, settings) from fault
+
+
+def _client(connection: Connection):
+    settings = connection.settings
     if settings["endpoint"]:
         address = urlsplit(settings["endpoint"])
         kinds.reachable(address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
-    client = boto3.session.Session().client(
+    return boto3.session.Session().client(
         "s3",
         endpoint_url=settings["endpoint"] or None,
         region_name=settings["region"],
@@ -176,11 +196,6 @@ def open_folder(connection: Connection) -> Iterator[Bucket]:
             response_checksum_validation="when_required",
         ),
     )
-    with closing(client):
-        try:
-            yield Bucket(client, settings)
-        except (ClientError, NetworkError, BotoCoreError, OSError) as fault:
-            raise _in_words(fault, settings) from fault
 
 
 def test(connection: Connection, _request) -> list[Finding]:
@@ -207,10 +222,21 @@ def test(connection: Connection, _request) -> list[Finding]:
 
 
 def _an_endpoint(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError(_("an address such as https://s3.fr-par.scw.cloud"))
+    try:
+        parts = urlsplit(address)
+        kinds.a_host((parts.hostname or "").strip(":"))
+        parts.port  # noqa: B018 - read for what it refuses
+        if parts.scheme not in ("https", "http") or re.search(r"\s", address):
+            raise ValueError(address)
+    except ValueError as wrong:
+        raise ValueError(_("an address such as https://s3.fr-par.scw.cloud")) from wrong
     return address.rstrip("/")
+
+
+def _a_region(name: str) -> str:
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", name) or name.isdigit():
+        raise ValueError(_("a region such as eu-west-3"))
+    return name
 
 
 KIND = Kind(
@@ -231,7 +257,7 @@ KIND = Kind(
         Setting("endpoint", gettext_lazy("address of the host"),
                 gettext_lazy("e.g. https://s3.fr-par.scw.cloud; empty for Amazon"), required=False,
                 check=_an_endpoint),
-        Setting("region", gettext_lazy("region"), default="eu-west-3"),
+        Setting("region", gettext_lazy("region"), default="eu-west-3", check=_a_region),
         Setting("bucket", gettext_lazy("bucket")),
         Setting("prefix", gettext_lazy("prefix"), gettext_lazy("e.g. clients/in; empty for the whole bucket"),
                 required=False),

@@ -28,6 +28,9 @@ from profiles.models import Connection
 
 PIECE = 256 * 1024
 MARKER = ".done"
+# Servers hang up on callers that ask for all of a large file at once.
+MOST_REQUESTS = 64
+ALIVE_SECONDS = 30
 
 
 class SftpFolder:
@@ -78,10 +81,12 @@ class SftpFolder:
     def fetch(self, file: Found, copy: IO[bytes]) -> None:
         try:
             with self.sftp.open(self._at(file.name), "rb") as remote:
-                remote.prefetch(file.size)
+                remote.prefetch(file.size, max_concurrent_requests=MOST_REQUESTS)
                 read = 0
                 while piece := remote.read(PIECE):
                     read += len(piece)
+                    if read > file.size:
+                        break
                     copy.write(piece)
             after = self.sftp.stat(self._at(file.name))
         except FileNotFoundError as gone:
@@ -170,6 +175,8 @@ def _transport(connection: Connection) -> Iterator[paramiko.Transport]:
                 "no_sftp", _("what answers at «%(host)s», port %(port)s, is no SFTP server: %(why)s")
                 % {"host": host, "port": port, "why": fault or type(fault).__name__},
             ) from fault  # fmt: skip
+        # An import takes longer than a quiet line lives at many firewalls.
+        transport.set_keepalive(ALIVE_SECONDS)
         yield transport
     finally:
         transport.close()
