@@ -158,14 +158,7 @@ def _implausible(entry: Entry) -> str:
 
 def read_csv(body: bytes) -> Sequence[Entry]:
     """The entries of a CSV body with our columns, `;` or `,` between them. Raises `Unreadable` naming the line."""
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as wrong:
-        raise Unreadable(_("the file is not UTF-8")) from wrong
-    before, nul, _behind = text.partition("\x00")
-    if nul:
-        line, why = before.count("\n") + 1, _("the character U+0000 is not allowed")
-        raise Unreadable(_("line %(line)s: %(why)s") % {"line": line, "why": why})
+    text = _text_of(body)
     first_line = text.partition("\n")[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first_line else ",", strict=True)
     try:
@@ -192,6 +185,18 @@ def read_csv(body: bytes) -> Sequence[Entry]:
     if not entries:
         raise Unreadable(_("the file holds no entry"))
     return entries
+
+
+def _text_of(body: bytes) -> str:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        raise Unreadable(_("the file is not UTF-8")) from wrong
+    before, nul, _behind = text.partition("\x00")
+    if nul:
+        line, why = before.count("\n") + 1, _("the character U+0000 is not allowed")
+        raise Unreadable(_("line %(line)s: %(why)s") % {"line": line, "why": why})
+    return text
 
 
 def _of_row(cells: dict[str, str], line: int) -> Entry:
