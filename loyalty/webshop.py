@@ -26,17 +26,12 @@ from loyalty import till as tills
 from profiles import intake
 from profiles.connectors import contest, orders, shopify, woocommerce
 from profiles.connectors.kinds import ConnectorError, secret_of
-from profiles.connectors.receiving import (
-    NotReady,
-    WrongSignature,
-    body_of,
-    connection_of,
-    parsed,
-)
+from profiles.connectors.receiving import NotReady, WrongSignature, connection_of, parsed
 from profiles.intake import Problem, RefundLineStatement, RefundStatement, Shown, Ticket, TicketLine
 from profiles.models import Connection, Delivery, Purchase, RefundLine
 from profiles.models import Refund as RecordedRefund
 from profiles.models.connections import LONGEST_REF
+from profiles.wire import body_of
 from tenants.scoping import scoped_to, whole_network
 
 LARGEST_BODY = 2 * 1024 * 1024

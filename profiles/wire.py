@@ -34,7 +34,7 @@ class MethodNotAllowed(ValueError):
 class InvalidBody(ValueError):
     """The body is no JSON of the documented shape. `field` is the path of the first error."""
 
-    def __init__(self, detail: str, field: str):
+    def __init__(self, detail: str, field: str = ""):
         super().__init__(detail)
         self.detail, self.field = detail, field
 

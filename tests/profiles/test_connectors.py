@@ -210,6 +210,8 @@ def test_without_the_key_nobody_comes_in(connection, key):
 
 def test_a_body_of_20_mb_and_another_method_are_refused(key):
     refused(post(key, b"x" * 20_000_000), 413, "body_too_large")
+    odd = Client(headers={"host": HOST}).post(ENTRIES, b"{}", "application/json", CONTENT_LENGTH="many")
+    refused(odd, 400, "invalid_body", "Content-Length")
     answer = Client(headers={"host": HOST}).get(ENTRIES)
     refused(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == "POST"
