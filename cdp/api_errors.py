@@ -25,9 +25,6 @@ TABLE = (
     (UnknownTill, 401, "unknown_till", _("The till is not known")),
     (receiving.WrongSignature, 401, "wrong_signature", _("The sender is not recognised")),
     (receiving.UnknownConnection, 404, "unknown_connection", _("No connector answers here")),
-    (receiving.WrongMethod, 405, "method_not_allowed", _("The path answers to another method")),
-    (receiving.TooLarge, 413, "body_too_large", _("The body is too large")),
-    (receiving.Unreadable, 400, "invalid_body", _("The body has not the documented shape")),
     (receiving.NotReady, 503, "not_ready", _("The connector is not ready: try again")),
     (UnknownSite, 401, "unknown_site", _("The site is not known")),
     (OriginRefused, 403, "origin_refused", _("The site does not send from this address")),
@@ -84,7 +81,7 @@ def answer_to(error: Exception) -> HttpResponse | None:
         detail = _("%(missing)s more points are needed") % {"missing": error.missing}
     elif isinstance(error, (IntegrityError, OperationalError)):
         detail = title
-    elif isinstance(error, (MethodNotAllowed, receiving.WrongMethod)):
+    elif isinstance(error, MethodNotAllowed):
         detail = _("the path answers to %s") % error.allowed
     else:
         detail = getattr(error, "detail", "") or str(error) or title
@@ -93,7 +90,7 @@ def answer_to(error: Exception) -> HttpResponse | None:
         STATUS_OF_CODE.get(code, status), code, title, str(detail),
         [{"field": field, "detail": str(detail)}] if field else None,
     )  # fmt: skip
-    if isinstance(error, (MethodNotAllowed, receiving.WrongMethod)):
+    if isinstance(error, MethodNotAllowed):
         answer["Allow"] = error.allowed
     return answer
 

@@ -26,17 +26,12 @@ from loyalty import till as tills
 from profiles import intake
 from profiles.connectors import contest, orders, shopify, woocommerce
 from profiles.connectors.kinds import ConnectorError, secret_of
-from profiles.connectors.receiving import (
-    NotReady,
-    WrongSignature,
-    body_of,
-    connection_of,
-    parsed,
-)
+from profiles.connectors.receiving import NotReady, WrongSignature, connection_of, parsed
 from profiles.intake import Problem, RefundLineStatement, RefundStatement, Shown, Ticket, TicketLine
 from profiles.models import Connection, Delivery, Purchase, RefundLine
 from profiles.models import Refund as RecordedRefund
 from profiles.models.connections import LONGEST_REF
+from profiles.wire import body_of
 from tenants.scoping import scoped_to, whole_network
 
 LARGEST_BODY = 2 * 1024 * 1024
@@ -187,6 +182,8 @@ def _order(connection: Connection, order: orders.Order) -> Came:
         return came
     came.verdict, came.outcome = Delivery.Verdict.DONE, "unchanged"
     if order.person:
+        # Held before the customer's profile, as by everybody else who writes a ticket.
+        intake.till_source()
         outcome = intake.take_in_records(connection.source, [order.person])[0]
         if outcome.verdict == "rejected":
             raise Problem("invalid_customer", outcome.reason, outcome.column)

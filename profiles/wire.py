@@ -34,7 +34,7 @@ class MethodNotAllowed(ValueError):
 class InvalidBody(ValueError):
     """The body is no JSON of the documented shape. `field` is the path of the first error."""
 
-    def __init__(self, detail: str, field: str):
+    def __init__(self, detail: str, field: str = ""):
         super().__init__(detail)
         self.detail, self.field = detail, field
 
@@ -51,10 +51,14 @@ class ProblemAnswer(msgspec.Struct, kw_only=True):
 
 
 def body_of(request: HttpRequest, largest: int = LARGEST_BODY) -> bytes:
-    """The body of a POST. Raises `MethodNotAllowed`, `BodyTooLarge`."""
+    """The body of a POST. Raises `MethodNotAllowed`, `BodyTooLarge`, `InvalidBody`."""
     if request.method != "POST":
         raise MethodNotAllowed("POST")
-    if int(request.headers.get("Content-Length") or 0) > largest:
+    try:
+        told = int(request.headers.get("Content-Length") or 0)
+    except ValueError:
+        raise InvalidBody(_("the length of the body is no number"), "Content-Length") from None
+    if told > largest:
         raise BodyTooLarge(_("the body is larger than %s bytes") % largest)
     return request.body
 

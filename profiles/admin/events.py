@@ -322,9 +322,14 @@ class SiteForm(forms.ModelForm):
         """Addresses as a browser tells them: scheme, host and port, nothing behind."""
         origins = []
         for told in self.cleaned_data["origins"].split():
-            parts = urlsplit(told.rstrip("/"))
+            refused = ValidationError(_t("«%s» is no address such as https://www.example.com") % told[:80])
+            try:
+                parts = urlsplit(told.rstrip("/"))
+                parts.port  # noqa: B018 - read for what it refuses
+            except ValueError as wrong:
+                raise refused from wrong
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-                raise ValidationError(_t("«%s» is no address such as https://www.example.com") % told[:80])
+                raise refused
             origins.append(f"{parts.scheme}://{parts.netloc.lower()}")
         return "\n".join(dict.fromkeys(origins))
 

@@ -24,9 +24,10 @@ from msgspec import Meta, Struct
 
 from profiles import intake
 from profiles.connectors.kinds import ConnectorError, Kind, Sample, secret_of
-from profiles.connectors.receiving import NotReady, Unreadable, WrongSignature, body_of, connection_of
+from profiles.connectors.receiving import NotReady, WrongSignature, connection_of
 from profiles.intake import ConsentStatement, Statement
 from profiles.models import Connection, Delivery
+from profiles.wire import InvalidBody, body_of, decoded
 from tenants.scoping import whole_network
 
 LARGEST_BODY = 2 * 1024 * 1024
@@ -141,32 +142,33 @@ _decoder = msgspec.json.Decoder(Entries)
 
 
 def read_json(body: bytes) -> Sequence[Entry]:
-    """The entries of a JSON body. Raises `Unreadable` naming the field."""
-    try:
-        return _decoder.decode(body).entries
-    except msgspec.ValidationError as error:
-        detail, _at, path = str(error).partition(" - at `$")
-        raise Unreadable(detail, path.strip("`").lstrip(".")) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(_("the body is no valid JSON: %s") % error) from None
+    """The entries of a JSON body. Raises `InvalidBody` naming the field."""
+    entries = decoded(body, _decoder).entries
+    for number, entry in enumerate(entries):
+        if wrong := _implausible(entry):
+            raise InvalidBody(wrong, f"entries[{number}].entered_at")
+    return entries
+
+
+def _implausible(entry: Entry) -> str:
+    """What is wrong with the time of the entry: a year that no calendar of ours can reckon with."""
+    year = entry.entered_at.year
+    return "" if 1970 <= year < 9999 else _("the year %s cannot be right") % year
 
 
 def read_csv(body: bytes) -> Sequence[Entry]:
-    """The entries of a CSV body with our columns, `;` or `,` between them. Raises `Unreadable` naming the line."""
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as wrong:
-        raise Unreadable(_("the file is not UTF-8")) from wrong
+    """The entries of a CSV body with our columns, `;` or `,` between them. Raises `InvalidBody` naming the line."""
+    text = _text_of(body)
     first_line = text.partition("\n")[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first_line else ",", strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
         for needed in ("entry_id", "contest_id", "entered_at"):
             if needed not in header:
-                raise Unreadable(_("the column «%s» is missing") % needed, needed)
+                raise InvalidBody(_("the column «%s» is missing") % needed, needed)
         for name in header:
             if name not in COLUMNS or header.count(name) > 1:
-                raise Unreadable(
+                raise InvalidBody(
                     _("the column «%s» is not one of the documented ones, or stands twice") % name, name
                 )
         entries = []
@@ -174,15 +176,27 @@ def read_csv(body: bytes) -> Sequence[Entry]:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
-                raise Unreadable(_("line %s has not as many cells as the header") % rows.line_num)
+                raise InvalidBody(_("line %s has not as many cells as the header") % rows.line_num)
             if len(entries) == MOST_ENTRIES:
-                raise Unreadable(_("more than %s entries: send them in several parts") % MOST_ENTRIES)
+                raise InvalidBody(_("more than %s entries: send them in several parts") % MOST_ENTRIES)
             entries.append(_of_row(dict(zip(header, map(str.strip, cells), strict=True)), rows.line_num))
     except csv.Error as broken:
-        raise Unreadable(_("line %(line)s: %(why)s") % {"line": rows.line_num, "why": broken}) from broken
+        raise InvalidBody(_("line %(line)s: %(why)s") % {"line": rows.line_num, "why": broken}) from broken
     if not entries:
-        raise Unreadable(_("the file holds no entry"))
+        raise InvalidBody(_("the file holds no entry"))
     return entries
+
+
+def _text_of(body: bytes) -> str:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        raise InvalidBody(_("the file is not UTF-8")) from wrong
+    before, nul, _behind = text.partition("\x00")
+    if nul:
+        line, why = before.count("\n") + 1, _("the character U+0000 is not allowed")
+        raise InvalidBody(_("line %(line)s: %(why)s") % {"line": line, "why": why})
+    return text
 
 
 def _of_row(cells: dict[str, str], line: int) -> Entry:
@@ -194,20 +208,23 @@ def _of_row(cells: dict[str, str], line: int) -> Entry:
             continue
         if answer.lower() not in ANSWERS:
             where = f"optin_{channel}"
-            raise Unreadable(
+            raise InvalidBody(
                 _("line %(line)s: «%(value)s» is neither yes nor no") % {"line": line, "value": answer[:40]},
                 where,
             )
         optins.append({"channel": channel, "granted": ANSWERS[answer.lower()], "wording": wording})
     try:
-        return msgspec.convert(
+        entry = msgspec.convert(
             {**{k: v for k, v in cells.items() if v}, "optins": optins}, Entry, strict=False
         )
     except msgspec.ValidationError as error:
         detail, _at, path = str(error).partition(" - at `$")
-        raise Unreadable(
+        raise InvalidBody(
             _("line %(line)s: %(why)s") % {"line": line, "why": detail}, path.strip("`").lstrip(".")
         ) from None
+    if wrong := _implausible(entry):
+        raise InvalidBody(_("line %(line)s: %(why)s") % {"line": line, "why": wrong}, "entered_at")
+    return entry
 
 
 # --- The verb and its path ----------------------------------------------------------------------------------------

@@ -30,6 +30,10 @@ UNFINISHED = re.compile(
 )
 
 
+# Behind such an address a gateway calls the IPv4 one that is written into it, whichever that is.
+TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+
+
 class ConnectorError(RuntimeError):
     """The other side cannot be used: unreachable, refused, missing. `code` is stable, the text is for people."""
 
@@ -205,7 +209,8 @@ def reachable(host: str, port: int) -> str:
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
     if not platform.CONNECTORS_REACH_PRIVATE:
         for address in addresses:
-            if not ipaddress.ip_address(address).is_global:
+            ip = ipaddress.ip_address(address)
+            if not ip.is_global or ip.is_multicast or ip in TRANSLATED:
                 raise ConnectorError(
                     "private_host",
                     _("«%s» lies inside the platform's own network, which connectors do not call") % host,

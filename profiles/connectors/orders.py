@@ -198,6 +198,9 @@ def person(
         return None, None
     guest = f"guest:{email.key if email else phone.e164 if phone else ''}"
     told = {name: value for name, value in fields.items() if value}
+    if phone:
+        # Read in the buyer's country, once: the store's own region would make another number of the same digits.
+        told["phone"] = phone.e164
     return (
         Statement(
             external_id=(f"customer:{customer_id}" if customer_id else guest)[:LONGEST_ID],

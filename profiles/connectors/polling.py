@@ -89,7 +89,11 @@ def _look(connection: Connection, folder: Folder, look: Look) -> None:
             continue
         is_done = delivery.verdict == Delivery.Verdict.DONE
         (look.taken_in if is_done else look.refused).append(file.name)
-        folder.put_away(file, DONE if is_done else FAILED, report(delivery))
+        try:
+            folder.put_away(file, DONE if is_done else FAILED, report(delivery))
+        except ConnectorError as fault:
+            # The other files are taken in all the same, and this one is moved at a look to come.
+            look.error = fault.detail
 
 
 def _taken_in(connection: Connection, folder: Folder, file: Found) -> Delivery:

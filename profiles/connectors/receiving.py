@@ -1,19 +1,17 @@
-"""What senders reach us by has in common: who is it, how much, and is it JSON at all."""
+"""What senders reach us by has in common: who is it, and is it JSON at all."""
 
-import json
-import re
 from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest
+import msgspec
 from django.utils.translation import gettext as _
 
 from profiles.models import Connection
+from profiles.wire import decoded
 from tenants.scoping import whole_network
 
-# The escape of the one character that PostgreSQL keeps in no text.
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_decoder = msgspec.json.Decoder()
 
 
 class UnknownConnection(LookupError):
@@ -26,24 +24,6 @@ class WrongSignature(PermissionError):
 
 class NotReady(RuntimeError):
     """The connector is switched off or not set up to its end: the sender is told to come back."""
-
-
-class TooLarge(ValueError):
-    """The body is over the limit of the path."""
-
-
-class Unreadable(ValueError):
-    """The body is not what the path takes. `field` is the path of the first error."""
-
-    def __init__(self, detail: str, field: str = ""):
-        super().__init__(detail)
-        self.detail, self.field = detail, field
-
-
-class WrongMethod(ValueError):
-    """The path answers to another method."""
-
-    allowed = "POST"
 
 
 def connection_of(public_id: UUID, kinds: Collection[str]) -> Connection:
@@ -59,27 +39,6 @@ def connection_of(public_id: UUID, kinds: Collection[str]) -> Connection:
     return found
 
 
-def body_of(request: HttpRequest, largest: int) -> bytes:
-    """The body as it came. Raises `WrongMethod`, and `TooLarge` before a byte of it is read."""
-    if request.method != "POST":
-        raise WrongMethod(request.method)
-    try:
-        told = int(request.headers.get("Content-Length") or 0)
-    except ValueError:
-        told = 0
-    if told > largest:
-        raise TooLarge(_("the body is larger than %s bytes") % largest)
-    return request.body
-
-
 def parsed(body: bytes) -> Any:
-    """The body as JSON. Raises `Unreadable`."""
-    if _NUL.search(body):
-        raise Unreadable(_("the character U+0000 is not allowed"))
-    try:
-        told = json.loads(body)
-        # Half a surrogate pair, which JSON lets through and no database keeps.
-        json.dumps(told, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(_("the body is no valid JSON: %s") % error) from None
-    return told
+    """The body as JSON, whatever its shape. Raises `InvalidBody`."""
+    return decoded(body, _decoder)

@@ -3,6 +3,7 @@
 An object appears whole or not at all, so nothing is waited for.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import IO
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from profiles.connectors import kinds
-from profiles.connectors.kinds import ConnectorError, Finding, Found, Kind, Setting, Vanished
+from profiles.connectors.kinds import ConnectorError, Finding, Found, Kind, Setting, StillWritten, Vanished
 from profiles.connectors.samples import customers_csv
 from profiles.models import Connection
 
@@ -41,8 +42,7 @@ class Bucket:
         for entry in sorted(answer.get("Contents", []), key=lambda entry: entry["LastModified"]):
             name = entry["Key"].removeprefix(self.prefix)
             if name and not kinds.UNFINISHED.search(name):
-                tag = entry["ETag"].strip('"')[:40]
-                mark = f"{tag}:{entry['LastModified'].timestamp():.0f}"
+                mark = f"{_short(entry['ETag'])}:{entry['LastModified'].timestamp():.0f}"
                 files.append(Found(name, entry["Size"], mark, is_whole=True))
         return files
 
@@ -58,32 +58,46 @@ class Bucket:
                 raise Vanished("vanished", _("«%s» was taken away meanwhile") % file.name) from fault
             raise
         with closing(answer["Body"]) as body:
+            read = 0
             for piece in body.iter_chunks(PIECE):
+                read += len(piece)
+                if read > file.size:
+                    raise StillWritten("still_written", _("«%s» is still being written") % file.name)
                 copy.write(piece)
         copy.flush()
-        if not file.mark.startswith(answer["ETag"].strip('"')[:40]):
+        if not _is_of(answer["ETag"], file):
             raise Vanished("vanished", _("«%s» was replaced meanwhile") % file.name)
 
     def put_away(self, file: Found, where: str, report: str) -> None:
         here, there = self.prefix + file.name, f"{self.prefix}{where}/{file.name}"
         try:
+            tag = self._tag(here)
+            if not _is_of(tag, file):
+                return  # another object took its name during the import: the next look takes that one in
             if self._exists(there):
                 there = f"{self.prefix}{where}/{timezone.now():%Y%m%d-%H%M%S}-{file.name}"
+            self.client.copy_object(
+                Bucket=self.bucket,
+                Key=there,
+                CopySource={"Bucket": self.bucket, "Key": here},
+                CopySourceIfMatch=tag,
+            )
             self.client.put_object(
                 Bucket=self.bucket, Key=f"{there}.report.txt", Body=report.encode(), ContentType="text/plain"
             )
-            self.client.copy_object(
-                Bucket=self.bucket, Key=there, CopySource={"Bucket": self.bucket, "Key": here}
-            )
-            self.client.delete_object(Bucket=self.bucket, Key=here)
+            if self._tag(here) == tag:
+                self.client.delete_object(Bucket=self.bucket, Key=here)
         except ClientError as fault:
-            if _code(fault) in ("NoSuchKey", "404"):
-                return  # somebody has moved it: what was in it is taken in all the same
+            if _code(fault) in ("NoSuchKey", "404", "PreconditionFailed", "412"):
+                return  # somebody has moved or replaced it: what was in it is taken in all the same
             raise ConnectorError(
                 "cannot_move",
                 _("«%(file)s» was read, but the key may not move it into «%(folder)s»")
                 % {"file": file.name, "folder": where},
             ) from fault
+
+    def _tag(self, key: str) -> str:
+        return self.client.head_object(Bucket=self.bucket, Key=key)["ETag"]
 
     def _exists(self, key: str) -> bool:
         answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
@@ -100,6 +114,15 @@ class Bucket:
                 "read_only",
                 _("the key may not write and delete in the bucket: files could not be moved away"),
             ) from fault
+
+
+def _short(tag: str) -> str:
+    return tag.strip('"')[:40]
+
+
+def _is_of(tag: str, file: Found) -> bool:
+    """Whether this is the tag of the content that was listed."""
+    return file.mark.rpartition(":")[0] == _short(tag)
 
 
 def _code(fault: ClientError) -> str:
@@ -139,10 +162,25 @@ def _in_words(fault: Exception, settings: dict) -> ConnectorError:
 def open_folder(connection: Connection) -> Iterator[Bucket]:
     """The bucket, ready to be looked into. Raises `ConnectorError`."""
     settings = connection.settings
+    try:
+        client = _client(connection)
+    except (BotoCoreError, ValueError) as fault:
+        raise ConnectorError(
+            "bad_settings", _("the address or the region cannot be used: %s") % fault
+        ) from fault
+    with closing(client):
+        try:
+            yield Bucket(client, settings)
+        except (ClientError, NetworkError, BotoCoreError, OSError) as fault:
+            raise _in_words(fault, settings) from fault
+
+
+def _client(connection: Connection):
+    settings = connection.settings
     if settings["endpoint"]:
         address = urlsplit(settings["endpoint"])
         kinds.reachable(address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
-    client = boto3.session.Session().client(
+    return boto3.session.Session().client(
         "s3",
         endpoint_url=settings["endpoint"] or None,
         region_name=settings["region"],
@@ -158,11 +196,6 @@ def open_folder(connection: Connection) -> Iterator[Bucket]:
             response_checksum_validation="when_required",
         ),
     )
-    with closing(client):
-        try:
-            yield Bucket(client, settings)
-        except (ClientError, NetworkError, BotoCoreError, OSError) as fault:
-            raise _in_words(fault, settings) from fault
 
 
 def test(connection: Connection, _request) -> list[Finding]:
@@ -189,10 +222,21 @@ def test(connection: Connection, _request) -> list[Finding]:
 
 
 def _an_endpoint(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError(_("an address such as https://s3.fr-par.scw.cloud"))
+    try:
+        parts = urlsplit(address)
+        kinds.a_host((parts.hostname or "").strip(":"))
+        parts.port  # noqa: B018 - read for what it refuses
+        if parts.scheme not in ("https", "http") or re.search(r"\s", address):
+            raise ValueError(address)
+    except ValueError as wrong:
+        raise ValueError(_("an address such as https://s3.fr-par.scw.cloud")) from wrong
     return address.rstrip("/")
+
+
+def _a_region(name: str) -> str:
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", name) or name.isdigit():
+        raise ValueError(_("a region such as eu-west-3"))
+    return name
 
 
 KIND = Kind(
@@ -213,7 +257,7 @@ KIND = Kind(
         Setting("endpoint", gettext_lazy("address of the host"),
                 gettext_lazy("e.g. https://s3.fr-par.scw.cloud; empty for Amazon"), required=False,
                 check=_an_endpoint),
-        Setting("region", gettext_lazy("region"), default="eu-west-3"),
+        Setting("region", gettext_lazy("region"), default="eu-west-3", check=_a_region),
         Setting("bucket", gettext_lazy("bucket")),
         Setting("prefix", gettext_lazy("prefix"), gettext_lazy("e.g. clients/in; empty for the whole bucket"),
                 required=False),

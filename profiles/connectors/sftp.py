@@ -28,6 +28,9 @@ from profiles.models import Connection
 
 PIECE = 256 * 1024
 MARKER = ".done"
+# Servers hang up on callers that ask for all of a large file at once.
+MOST_REQUESTS = 64
+ALIVE_SECONDS = 30
 
 
 class SftpFolder:
@@ -64,7 +67,7 @@ class SftpFolder:
                 continue
             if not fnmatchcase(name.lower(), self.settings["pattern"].lower()):
                 continue
-            mark = f"{entry.st_size}:{entry.st_mtime}"
+            mark = _mark(entry)
             announced = name + MARKER in names
             # Without a marker, a file is whole once two looks in a row find the same size and time.
             stable = not self.settings["needs_marker"] and self.before.get(name) == mark
@@ -78,10 +81,12 @@ class SftpFolder:
     def fetch(self, file: Found, copy: IO[bytes]) -> None:
         try:
             with self.sftp.open(self._at(file.name), "rb") as remote:
-                remote.prefetch(file.size)
+                remote.prefetch(file.size, max_concurrent_requests=MOST_REQUESTS)
                 read = 0
                 while piece := remote.read(PIECE):
                     read += len(piece)
+                    if read > file.size:
+                        break
                     copy.write(piece)
             after = self.sftp.stat(self._at(file.name))
         except FileNotFoundError as gone:
@@ -89,11 +94,13 @@ class SftpFolder:
         except PermissionError as refused:
             raise ConnectorError("no_access", _("the user may not read «%s»") % file.name) from refused
         copy.flush()
-        if read != file.size or f"{after.st_size}:{after.st_mtime}" != file.mark:
+        if read != file.size or _mark(after) != file.mark:
             raise StillWritten("still_written", _("«%s» is still being written") % file.name)
 
     def put_away(self, file: Found, where: str, report: str) -> None:
         try:
+            if _mark(self.sftp.stat(self._at(file.name))) != file.mark:
+                return  # another file took its name during the import: the next look takes that one in
             self._make(where)
             name = file.name
             if self._exists(self._at(where, name)):
@@ -136,6 +143,10 @@ class SftpFolder:
             ) from refused
 
 
+def _mark(entry: paramiko.SFTPAttributes) -> str:
+    return f"{entry.st_size}:{entry.st_mtime}"
+
+
 def fingerprint(key: paramiko.PKey) -> str:
     """As `ssh-keygen -l` shows it: SHA256:…"""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
@@ -164,6 +175,8 @@ def _transport(connection: Connection) -> Iterator[paramiko.Transport]:
                 "no_sftp", _("what answers at «%(host)s», port %(port)s, is no SFTP server: %(why)s")
                 % {"host": host, "port": port, "why": fault or type(fault).__name__},
             ) from fault  # fmt: skip
+        # An import takes longer than a quiet line lives at many firewalls.
+        transport.set_keepalive(ALIVE_SECONDS)
         yield transport
     finally:
         transport.close()

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
-from profiles import normalise
+from profiles import blocklist, normalise
 from profiles.behaviour import Identification, Property, belongs_to, fits, reach, sort_properties
 from profiles.intake.event_dictionary import Word, words
 from profiles.intake.people import LONGEST_ID, Statement, source_of_tills, take_in_records
@@ -50,6 +50,8 @@ MOST_EVENTS = 500
 LARGEST_EVENT = 16 * 1024
 MOST_PROPERTIES = 60
 LONGEST_NAME = 200
+# Open notes of unknown properties, for each type of event.
+MOST_NOTES = 200
 LONGEST_SAMPLE = 200
 RELEASED_AT_ONCE = 500
 CHANNELS = frozenset(EventChannel.values)
@@ -296,7 +298,8 @@ def _draft(
     key = ""
     if statement.shown:
         key = _key_of(statement.shown, sender)
-        if not key:
+        # What is blocked is nobody's: neither may it make a person, nor find one.
+        if not key or blocklist.current().blocks(statement.shown.kind, key):
             raise _Wait(Reason.INVALID_IDENTIFIER, f"identity.{statement.shown.kind}")
     known, unknown, misfit = sort_properties(statement.properties, word.properties)
     if misfit:
@@ -488,8 +491,7 @@ def _noted_apart(drafts: list[_Draft]) -> dict[tuple[int, str], UnknownProperty]
                     event_type_id=type_id, name=name, first_seen=samples[type_id, name].received_at,
                     sample=_sample(samples[type_id, name].unknown[name]),
                 )
-                for type_id, name in sorted(seen)
-                if (type_id, name) not in rows
+                for type_id, name in _with_room(sorted(who for who in seen if who not in rows))
             ),
             ignore_conflicts=True,
         )  # fmt: skip
@@ -497,6 +499,21 @@ def _noted_apart(drafts: list[_Draft]) -> dict[tuple[int, str], UnknownProperty]
     for who, row in rows.items():
         row.seen += seen[who]
     return rows
+
+
+def _with_room(names: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The names that may still be noted. A page's key is public, and nobody decides about thousands of names: beyond
+    the limit a value stays on its event, without a note."""
+    of_types = UnknownProperty.objects.filter(
+        event_type__in={type_id for type_id, _name in names}, state=UnknownProperty.State.OPEN
+    )
+    noted = Counter(of_types.values_list("event_type", flat=True))
+    chosen = []
+    for type_id, name in names:
+        if noted[type_id] < MOST_NOTES:
+            noted[type_id] += 1
+            chosen.append((type_id, name))
+    return chosen
 
 
 def _settle(rows: dict[tuple[int, str], UnknownProperty]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db import connection as database
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from loyalty import statements
@@ -160,6 +161,27 @@ def test_an_order_becomes_a_customer_and_a_ticket_that_earns_points(shop):
         1,
     )
     assert "marie" not in json.dumps(delivery.detail).lower()
+
+
+def test_the_tills_source_is_held_before_any_profile(shop):
+    """As at a till, so that an order and a ticket of the same customer never wait for each other."""
+    done(send(shop, shopify_order()))
+    with CaptureQueriesContext(database) as caught:
+        done(send(shop, shopify_order(id=4502)))
+    held = [query["sql"] for query in caught if "FOR NO KEY UPDATE" in query["sql"]]
+    tills = Source.objects.get(kind=Source.Kind.TILL).pk
+    source = next(n for n, sql in enumerate(held) if f'"profiles_source"."id" = {tills} ' in sql)
+    profile = next(n for n, sql in enumerate(held) if 'FROM "profiles_profile"' in sql)
+    assert source < profile
+
+
+@pytest.mark.parametrize("email", ["marie@mail.example", ""])
+def test_a_phone_is_read_in_the_buyers_country(shop, email):
+    order = shopify_order(email=email, customer={"id": 77, "last_name": "Peeters", "email": email})
+    order["billing_address"] |= {"country_code": "BE", "phone": "0470 12 34 56"}
+    done(send(shop, order))
+    assert {record.phone for record in SourceRecord.objects.filter(source=shop.source)} == {"+32470123456"}
+    assert Profile.objects.count() == 1
 
 
 def test_created_and_paid_are_one_ticket_and_an_unpaid_order_waits(shop):

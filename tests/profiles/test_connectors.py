@@ -158,6 +158,13 @@ def test_entries_come_as_csv_too(key):
             "optin_sms",
             "neither",
         ),
+        ("entry_id;contest_id;entered_at\nE1;c;0001-01-01T00:00:00Z\n", "entered_at", "line 2: the year 1"),
+        ("entry_id;contest_id;entered_at\nE1;c;9999-12-31T23:59:59Z\n", "entered_at", "the year 9999"),
+        (
+            "entry_id;contest_id;entered_at\nE\x001;c;2026-11-20T18:30:00Z\n",
+            "",
+            "line 2: the character U+0000",
+        ),
         ('entry_id;contest_id;entered_at\n"E1;c;2026-11-20T18:30:00Z\n', "", "line"),
         ("entry_id;contest_id;entered_at\n", "", "no entry"),
         ("\n", "entry_id", "missing"),
@@ -177,6 +184,9 @@ def test_a_csv_that_is_not_as_documented_names_line_and_column(key, text, field,
         ({"entries": [entry()] * 501}, "entries"),
         ({"entries": [entry(colour="red")]}, "entries[0]"),
         ({"entries": [entry(entered_at="2026-11-20T18:30:00")]}, "entries[0].entered_at"),
+        ({"entries": [entry(), entry(entered_at="0001-01-01T00:00:00Z")]}, "entries[1].entered_at"),
+        ({"entries": [entry(entered_at="9999-01-01T00:00:00Z")]}, "entries[0].entered_at"),
+        ({"entries": [entry(first_name="Ma\x00rie")]}, ""),
         ({"entries": [entry(entry_id="")]}, "entries[0].entry_id"),
         ({"entries": [entry(birth_date="31/12/1990")]}, "entries[0].birth_date"),
         ({"entries": [entry(optins=[{"channel": "fax", "granted": True}])]}, "entries[0].optins[0].channel"),
@@ -200,6 +210,8 @@ def test_without_the_key_nobody_comes_in(connection, key):
 
 def test_a_body_of_20_mb_and_another_method_are_refused(key):
     refused(post(key, b"x" * 20_000_000), 413, "body_too_large")
+    odd = Client(headers={"host": HOST}).post(ENTRIES, b"{}", "application/json", CONTENT_LENGTH="many")
+    refused(odd, 400, "invalid_body", "Content-Length")
     answer = Client(headers={"host": HOST}).get(ENTRIES)
     refused(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == "POST"

@@ -5,17 +5,20 @@ import os
 import socket
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import boto3
 import paramiko
 import psycopg
 import pytest
+from botocore.exceptions import ClientError
 from django.conf import settings as platform
 from django.core.management import CommandError, call_command
 from django.db import connection as database
 from moto.server import ThreadedMotoServer
 
 from profiles.connectors import kinds, polling, s3, sftp
+from profiles.connectors.kinds import ConnectorError, StillWritten
 from profiles.connectors.polling import poll
 from profiles.imports import run
 from profiles.models import Connection, Delivery, ImportRun, Profile, Source, SourceRecord
@@ -198,6 +201,27 @@ def test_a_file_that_grows_is_left_until_it_stands_still(watched, inbox, server)
     assert Delivery.objects.get().created == 3
 
 
+def test_a_file_longer_than_listed_is_not_copied_on(watched, inbox, monkeypatch):
+    (inbox / "clients.csv").write_bytes(CLIENTS)
+    told = []
+    prefetches, keeps_alive = paramiko.SFTPFile.prefetch, paramiko.Transport.set_keepalive
+    monkeypatch.setattr(
+        paramiko.SFTPFile, "prefetch", lambda file, *a, **k: told.append(k) or prefetches(file, *a, **k)
+    )
+    monkeypatch.setattr(
+        paramiko.Transport,
+        "set_keepalive",
+        lambda line, every: told.append(every) or keeps_alive(line, every),
+    )
+    copy = io.BytesIO()
+    with sftp.open_folder(watched) as folder:
+        (listed,) = folder.found()
+        with pytest.raises(StillWritten):
+            folder.fetch(replace(listed, size=10), copy)
+    assert len(copy.getvalue()) <= 10
+    assert told == [30, {"max_concurrent_requests": 64}]
+
+
 def test_a_file_that_vanishes_is_no_error(watched, inbox, server):
     (inbox / "clients.csv").write_bytes(CLIENTS)
     poll(watched)
@@ -274,6 +298,42 @@ def test_a_file_that_cannot_be_moved_is_not_taken_in_again(watched, inbox, serve
     server.refuses_moves = False
     assert look(watched).error == ""
     assert "done/clients.csv" in tree(inbox)
+
+
+def test_a_file_that_cannot_be_moved_keeps_no_other_out(watched, inbox, server):
+    server.refuses_moves = True
+    (inbox / "a.csv").write_bytes(CLIENTS)
+    (inbox / "b.csv").write_bytes(CLIENTS.replace(b"C1", b"D1").replace(b"C2", b"D2"))
+    seen = look(watched)
+    assert seen.taken_in == ["a.csv", "b.csv"]
+    assert "may not move" in seen.error
+    watched.refresh_from_db()
+    assert "may not move" in watched.error
+    assert Delivery.objects.count() == 2
+
+
+def test_a_file_replaced_during_its_import_is_not_moved_away_unread(watched, inbox, monkeypatch):
+    (inbox / "clients.csv").write_bytes(CLIENTS)
+    poll(watched)
+    newer = CLIENTS + b"C3;Jeanne;Petit;jeanne@mail.example\n"
+    replaces_during_the_import(monkeypatch, lambda: (inbox / "clients.csv").write_bytes(newer))
+    assert poll(watched).taken_in == ["clients.csv"]
+    assert tree(inbox) == {"clients.csv"}
+    look(watched)
+    assert tree(inbox) == {"done/clients.csv", "done/clients.csv.report.txt"}
+    assert (inbox / "done/clients.csv").read_bytes() == newer
+    assert list(Delivery.objects.order_by("pk").values_list("created", "unchanged")) == [(2, 0), (1, 2)]
+
+
+def replaces_during_the_import(monkeypatch, replace):
+    runs, done = run.run, []
+
+    def replaced(import_run, path):
+        if not done:
+            done.append(replace())
+        return runs(import_run, path)
+
+    monkeypatch.setattr(run, "run", replaced)
 
 
 @pytest.mark.parametrize(
@@ -363,6 +423,13 @@ def test_a_host_inside_the_platforms_network_is_not_called(watched, settings, se
     settings.CONNECTORS_REACH_PRIVATE = False
     assert "platform's own network" in poll(watched).error
     assert server.opened == []
+
+
+@pytest.mark.parametrize("address", ["224.0.0.1", "ff0e::1", "64:ff9b::a00:1", "10.0.0.1", "::1"])
+def test_an_address_that_leads_inside_by_a_detour_is_not_called(settings, address):
+    settings.CONNECTORS_REACH_PRIVATE = False
+    with pytest.raises(ConnectorError, match="platform's own network"):
+        kinds.reachable(address, 22)
 
 
 def test_a_secret_sealed_under_a_lost_key_is_asked_for_again(watched):
@@ -482,6 +549,50 @@ def test_an_object_is_taken_in_and_moved(bucket, client):
     assert poll(bucket).found == 0
 
 
+def test_an_object_replaced_during_its_import_is_not_moved_away_unread(bucket, client, monkeypatch):
+    client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=CLIENTS)
+    newer = CLIENTS + b"C3;Jeanne;Petit;jeanne@mail.example\n"
+    replaces_during_the_import(
+        monkeypatch, lambda: client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=newer)
+    )
+    assert poll(bucket).taken_in == ["a.csv"]
+    assert keys(client) == {"clients/in/a.csv"}
+    assert poll(bucket).taken_in == ["a.csv"]
+    assert keys(client) == {"clients/in/done/a.csv", "clients/in/done/a.csv.report.txt"}
+    assert Delivery.objects.count() == 2
+
+
+@pytest.mark.parametrize("moment", ["copy_object", "put_object"])
+def test_an_object_replaced_while_it_is_moved_stays(bucket, client, monkeypatch, moment):
+    client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=CLIENTS)
+    newer = CLIENTS + b"C3;Jeanne;Petit;jeanne@mail.example\n"
+    with monkeypatch.context() as patch:
+        puts_away = s3.Bucket.put_away
+
+        def replaced_meanwhile(self, file, where, report):
+            deed = getattr(self.client, moment)
+
+            def replaced(**told):
+                client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=newer)
+                tag = client.head_object(Bucket="acme", Key="clients/in/a.csv")["ETag"]
+                # As S3 does; the store of these tests copies without asking.
+                if told.get("CopySourceIfMatch", tag) != tag:
+                    raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "CopyObject")
+                return deed(**told)
+
+            setattr(self.client, moment, replaced)
+            puts_away(self, file, where, report)
+
+        patch.setattr(s3.Bucket, "put_away", replaced_meanwhile)
+        assert poll(bucket).error == ""
+    assert client.get_object(Bucket="acme", Key="clients/in/a.csv")["Body"].read() == newer
+    # The report stands beside what was read, or not at all.
+    is_copied = "clients/in/done/a.csv" in keys(client)
+    assert is_copied == ("clients/in/done/a.csv.report.txt" in keys(client)) == (moment == "put_object")
+    assert poll(bucket).taken_in == ["a.csv"]
+    assert "clients/in/a.csv" not in keys(client)
+
+
 def test_an_empty_bucket_is_no_error(bucket):
     seen = poll(bucket)
     assert (seen.found, seen.error) == (0, "")
@@ -520,13 +631,29 @@ def test_an_object_that_vanishes_is_no_error(bucket, client, monkeypatch):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"bucket": "nobodys"}, "no bucket"), ({"endpoint": "http://127.0.0.1:9"}, "cannot be reached")],
+    [
+        ({"bucket": "nobodys"}, "no bucket"),
+        ({"endpoint": "http://127.0.0.1:9"}, "cannot be reached"),
+        ({"endpoint": "https://h:99999"}, "cannot be used"),
+        ({"region": "eu west"}, "cannot be used"),
+    ],
 )
 def test_what_is_wrong_with_a_bucket_is_told(bucket, change, word):
     bucket.settings |= change
     bucket.save()
     assert word in poll(bucket).error
     assert word in failed_steps(s3.test(bucket, None))[0]
+
+
+def test_an_object_longer_than_listed_is_not_copied_on(bucket, client):
+    client.put_object(Bucket="acme", Key="clients/in/a.csv", Body=CLIENTS)
+    copy = io.BytesIO()
+    with s3.open_folder(bucket) as folder:
+        (listed,) = folder.found()
+        with pytest.raises(StillWritten):
+            folder.fetch(replace(listed, size=10), copy)
+    assert copy.getvalue() == b""
+    assert poll(bucket).taken_in == ["a.csv"]
 
 
 def test_the_test_of_a_bucket_reads_and_writes_and_leaves_nothing(bucket, client):
@@ -550,6 +677,26 @@ def test_the_test_of_a_bucket_reads_and_writes_and_leaves_nothing(bucket, client
         (sftp.KIND, {"host": "h", "user": "u", "pattern": "in/*.csv"}, {"pattern"}),
         (sftp.KIND, {"host": "h", "user": "u", "colour": "red"}, {"colour"}),
         (s3.KIND, {"bucket": "b", "access_key": "k", "endpoint": "ftp://x"}, {"endpoint"}),
+        *(
+            (s3.KIND, {"bucket": "b", "access_key": "k", "endpoint": odd}, {"endpoint"})
+            for odd in (
+                "https://h:99999",
+                "https://a b",
+                "https://h:x",
+                "https://[abc",
+                "https://",
+                "https://h/a b",
+            )
+        ),
+        *(
+            (s3.KIND, {"bucket": "b", "access_key": "k", "region": odd}, {"region"})
+            for odd in ("eu west", "eu_west", "-eu", "33", "é")
+        ),
+        (
+            s3.KIND,
+            {"bucket": "b", "access_key": "k", "endpoint": "https://h:9000/", "region": "fr-par"},
+            set(),
+        ),
         (s3.KIND, {"bucket": "b", "access_key": "k"}, set()),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdp.celery import app
-from profiles import resolution
+from profiles import blocked, blocklist, resolution
 from profiles.behaviour import Identification, belongs_to, reach
 from profiles.intake import (
     EventStatement,
@@ -107,6 +107,31 @@ def test_an_identification_finds_the_person_whom_a_file_told_of(shop):
     anna = take_in_records(crm, [told])[0].profile_id
     record_events(shop, [logged_in()])
     assert Event.objects.get().profile_id == anna
+
+
+@pytest.fixture
+def nothing_remembered(brand):
+    """The process remembers what is blocked for a second: longer than a test."""
+    blocklist.forget()
+    yield
+    blocklist.forget()
+
+
+@pytest.mark.usefixtures("nothing_remembered")
+def test_a_blocked_identifier_makes_and_finds_nobody(shop, alice):
+    crm = Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
+    take_in_records(crm, [Statement("1", {"first_name": "Anna", "email": ANNA.value}, raw={"n": 1})])
+    row = blocked.block("email", ANNA.value, reason="the shop's own", by=alice)
+    stranger = Shown("email", "till@mail.example")
+    blocked.block("email", stranger.value, reason="typed at the till", by=alice)
+    answers = record_events(shop, [logged_in("i1"), logged_in("i2", shown=stranger)])
+    assert verdicts(answers) == ["quarantined"] * 2
+    assert {answer.refusal.code for answer in answers} == {"invalid_identifier"}
+    assert answers[0].refusal.field == "identity.email"
+    assert Profile.objects.count() == 1
+    assert not Event.objects.exists()
+    blocked.lift(row, alice)
+    assert events.release(reason="invalid_identifier") == (1, 1)
 
 
 def test_two_persons_on_one_device_share_it_by_time_and_are_never_merged(shop):
@@ -317,6 +342,21 @@ def test_an_unknown_property_is_kept_apart_listed_and_released(shop, diane):
     assert Event.objects.get(event_id="b").unknown == {"depth": "deep"}
     record_events(shop, [viewed("c", properties={"url": "u", "depth": 4})])
     assert Event.objects.get(event_id="c").properties["depth"] == 4
+
+
+def test_a_flood_of_unknown_names_makes_no_flood_of_notes(shop, diane, monkeypatch):
+    monkeypatch.setattr(events, "MOST_NOTES", 3)
+    flood = [viewed(f"e{n}", properties={"url": "u", f"a{n}": n, f"b{n}": n}) for n in range(4)]
+    assert verdicts(record_events(shop, flood)) == ["accepted"] * 4
+    assert UnknownProperty.objects.count() == 3
+    record_events(shop, [viewed("more", properties={"url": "u", "a0": 1, "z": 1})])
+    assert Event.objects.get(event_id="more").unknown == {"a0": 1, "z": 1}
+    assert UnknownProperty.objects.count() == 3
+    assert UnknownProperty.objects.get(name="a0").seen == 2
+    # What is decided makes room.
+    events.ignore_property(UnknownProperty.objects.get(name="a0"), diane)
+    record_events(shop, [viewed("last", properties={"url": "u", "z": 1})])
+    assert UnknownProperty.objects.filter(name="z").exists()
 
 
 def test_an_ignored_property_is_still_kept_and_may_be_added_later(shop, diane):

@@ -200,6 +200,8 @@ def test_a_renewed_key_refuses_the_one_before(site, diane, client_of):
         ("http://localhost:8000 https://a.example", "http://localhost:8000\nhttps://a.example"),
         ("shop.example", None),
         ("https://shop.example/page", None),
+        ("https://[abc", None),
+        ("https://shop.example:99999", None),
         ("", None),
     ],
 )

@@ -149,6 +149,11 @@ def test_an_odd_value_is_taken_as_unknown_or_refused_and_breaks_nothing(send, va
         assert answer.json()["code"] == "invalid_body"
 
 
+def test_a_length_that_is_no_number_is_no_fault_of_ours(send):
+    answer = send(told(), CONTENT_LENGTH="many")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_body")
+
+
 def test_five_hundred_events_are_taken_in(send):
     answer = send({"consent": True, "events": [told(str(n)) for n in range(500)]})
     assert answer.json()["accepted"] == 500
