@@ -523,7 +523,7 @@ def _settle(rows: dict[tuple[int, str], UnknownProperty]) -> None:
         if row.state == UnknownProperty.State.ADDED:
             entry = EventProperty.objects.filter(event_type=row.event_type_id, name=row.name).first()
             if entry:
-                row.seen -= _release_values(row, entry.entry)
+                row.seen = max(row.seen - _release_values(row, entry.entry), 0)
             else:
                 row.state = UnknownProperty.State.OPEN
     UnknownProperty.objects.bulk_update(rows.values(), ["seen", "state"])
@@ -556,7 +556,8 @@ def add_to_dictionary(row: UnknownProperty, entry: EventProperty, by: Staff) -> 
         entry.save()
         row.state = UnknownProperty.State.ADDED
         released = _release_values(row, entry.entry)
-        row.seen -= released
+        # Values from before there was room for the note were never counted in it.
+        row.seen = max(row.seen - released, 0)
         row.save(update_fields=["state", "seen"])
         audit(by, "added", row, property=row.name, released=released)
     return released, row.seen
@@ -592,7 +593,7 @@ def mended(event_type: EventType) -> tuple[int, int]:
             with transaction.atomic():
                 row = UnknownProperty.objects.select_for_update(no_key=True).get(pk=pk)
                 released = _release_values(row, entries[row.name])
-                row.state, row.seen = UnknownProperty.State.ADDED, row.seen - released
+                row.state, row.seen = UnknownProperty.State.ADDED, max(row.seen - released, 0)
                 row.save(update_fields=["state", "seen"])
                 values += released
     return values, release(event_type.code)[0]

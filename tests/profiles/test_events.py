@@ -356,7 +356,10 @@ def test_a_flood_of_unknown_names_makes_no_flood_of_notes(shop, diane, monkeypat
     # What is decided makes room.
     events.ignore_property(UnknownProperty.objects.get(name="a0"), diane)
     record_events(shop, [viewed("last", properties={"url": "u", "z": 1})])
-    assert UnknownProperty.objects.filter(name="z").exists()
+    # The value from before the note goes where it belongs with the others.
+    note = UnknownProperty.objects.get(name="z")
+    assert events.add_to_dictionary(note, EventProperty(type="number"), diane) == (2, 0)
+    assert Event.objects.get(event_id="more").properties["z"] == 1
 
 
 def test_an_ignored_property_is_still_kept_and_may_be_added_later(shop, diane):
