@@ -49,15 +49,18 @@ class Stage:
 
     # --- Filled ---------------------------------------------------------------------------------------------------
 
-    def fill(self, path: Path, dialect: Dialect, *, limit: int | None = None) -> Iterator[int]:
+    def fill(self, path: Path, dialect: Dialect) -> Iterator[int]:
         """Read the file anew and stage its rows; yields how many are staged, block by block."""
         columns = Columns.of(self.import_run.mapping, brand_zone())
         cleaner = intake.cleaner(self.import_run.source)
         self.drop()
         layout = ", ".join(f"{name} {kind}" for name, kind in _LAYOUT)
-        self._execute(f"CREATE UNLOGGED TABLE {self.table} ({layout})")
+        # `is_known` is found out when the rows are weighed (`forecast`), not when they are copied.
+        self._execute(
+            f"CREATE UNLOGGED TABLE {self.table} ({layout}, is_known boolean NOT NULL DEFAULT false)"
+        )
         staged = 0
-        for rows in _blocks(islice(reading.rows(path, dialect), limit), BLOCK):
+        for rows in _blocks(reading.rows(path, dialect), BLOCK):
             block = columns.block(rows)
             statements = cleaner.clean(block)
             for position, told in enumerate(statements):
@@ -163,9 +166,6 @@ class Stage:
 
     def _mark_known(self, records: str, source_id: int) -> None:
         """What is known to the letter is not corrected again: its faults were told when it came first."""
-        self._execute(
-            f"ALTER TABLE {self.table} ADD COLUMN IF NOT EXISTS is_known boolean NOT NULL DEFAULT false"
-        )
         with connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE {self.table} s SET is_known = true FROM {records} r WHERE r.source_id = %s"

@@ -246,6 +246,27 @@ def test_a_call_off_before_the_last_word_of_a_check_is_heard(write, crm):
     assert not SourceRecord.objects.exists()
 
 
+def test_a_call_off_while_the_forecast_is_made_is_heard(write, crm, monkeypatch):
+    forecast = Stage.forecast
+
+    def called_off_meanwhile(stage):
+        run.cancel(ImportRun.objects.get(), None)
+        return forecast(stage)
+
+    monkeypatch.setattr(Stage, "forecast", called_off_meanwhile)
+    path = write(CLIENTS)
+    stopped = run.run(run.begin(path, crm, None, "c.csv"), path)
+    assert (stopped.state, stopped.job.state) == ("cancelled", "cancelled")
+    assert not SourceRecord.objects.exists()
+
+
+def test_what_is_known_to_the_letter_is_not_corrected_again(write, crm):
+    taken_in(write(CLIENTS), crm)
+    path = write(CLIENTS, name="again.csv")
+    told = run.run(run.begin(path, crm, None, "again.csv", awaits_word=True), path).forecast
+    assert (told["unchanged"], told["corrected"], told["reasons"]["corrected"]) == (3, 0, [])
+
+
 def test_an_import_waits_for_a_broker_that_is_away(
     write, crm, alice, monkeypatch, django_capture_on_commit_callbacks
 ):
