@@ -74,7 +74,7 @@ browser:  ## Install Chromium for the browser tests (root on Debian or Ubuntu; e
 		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 
 lock: .venv/stamp  ## Compile requirements/*.in into locks with hashes (ARGS=--upgrade for newer versions).
-	@for lock in tooling $(LOCKS); do \
+	@for lock in tooling $(LOCKS) bench; do \
 		no_deps=; if test $$lock = demo; then no_deps=--no-deps; fi; \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 $$no_deps $(ARGS) \
 			--generate-hashes --no-annotate --no-header requirements/$$lock.in -o requirements/$$lock.txt; \
