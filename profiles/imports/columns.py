@@ -1,5 +1,6 @@
 """The rows of a file as a block of statements: our fields, the consents, the moment and the store. Pure."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -55,7 +56,8 @@ class Columns:
             for position, row in enumerate(rows)
             if isinstance(row, Refused)
         }
-        told = {field: self._cells(rows, column, faults) for field, column in self.columns.items()}
+        sheet = _sheet(rows)
+        told = {field: self._cells(sheet, column, faults) for field, column in self.columns.items()}
         for field in EXACT:
             self._refuse_rounded(told.get(field, ()), field, faults)
         nothing = [""] * len(rows)
@@ -68,7 +70,7 @@ class Columns:
         if "birth_date" in fields:
             fields["birth_date"] = [day_of_serial(t) if len(t) == 5 else t for t in fields["birth_date"]]
         if self._country and "postcode" in fields:
-            countries = self._cells(rows, self._country, {})
+            countries = self._cells(sheet, self._country, {})
             fields["postcode"] = [
                 postcode_in(text, country) if len(text) == 4 else text
                 for text, country in zip(fields["postcode"], countries, strict=True)
@@ -87,12 +89,13 @@ class Columns:
         )
 
     def _cells(
-        self, rows: Sequence[Row | Refused], column: str, faults: dict[int, tuple[str, str]]
+        self, sheet: Mapping[str, Sequence[str]], column: str, faults: dict[int, tuple[str, str]]
     ) -> list[str]:
-        """The column, without what spreadsheets wrap around a text to keep it one; empty for rows that are refused."""
-        header = next((row.header for row in rows if isinstance(row, Row)), (column,))
-        place = header.index(column)
-        cells = [row.values[place].strip() if isinstance(row, Row) else "" for row in rows]
+        """The column, without what spreadsheets wrap around a text to keep it one."""
+        cells = list(map(str.strip, sheet[column]))
+        together = "\n".join(cells)
+        if not any(sign in together for sign in WRAPPED):
+            return cells
         for position in [p for p, text in enumerate(cells) if text.startswith(WRAPPED)]:
             try:
                 cells[position] = unwrapped(cells[position])
@@ -102,6 +105,9 @@ class Columns:
         return cells
 
     def _refuse_rounded(self, cells: Sequence[str], field: str, faults: dict[int, tuple[str, str]]) -> None:
+        together = "\n".join(cells)
+        if "E+" not in together and "e+" not in together:
+            return
         for position in [p for p, text in enumerate(cells) if "E+" in text or "e+" in text]:
             try:
                 exact(cells[position])
@@ -145,6 +151,16 @@ class Columns:
             if consents[position]:  # a date of nothing does no harm
                 faults.setdefault(position, fault)
         return consents
+
+
+def _sheet(rows: Sequence[Row | Refused]) -> dict[str, Sequence[str]]:
+    """Column -> its cells, empty in the rows that are refused; all rows have one header."""
+    header = next((row.header for row in rows if isinstance(row, Row)), None)
+    if header is None:
+        return defaultdict(lambda: [""] * len(rows))
+    empty = [""] * len(header)
+    cells = zip(*[row.values if isinstance(row, Row) else empty for row in rows], strict=True)
+    return dict(zip(header, cells, strict=True))
 
 
 def _reader_of_answers(words: Mapping[str, bool | None]):

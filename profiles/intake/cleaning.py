@@ -6,7 +6,7 @@ look-up a row; a statement told alone goes through the same columns, of length o
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
 
@@ -31,8 +31,7 @@ TELLING = ("first_name", "last_name", "email", "phone", "card")
 encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True)
-class ConsentStatement:
+class ConsentStatement(msgspec.Struct, frozen=True, array_like=True):
     """A yes or no for a channel, as a source tells it; `at` falls back on the time of the statement."""
 
     channel: str
@@ -119,6 +118,10 @@ class Told:
     correction: tuple[str, str] | None = None
 
 
+# The parts of a statement in comparable form, in the order of `Told`.
+PARTS = tuple(part.name for part in fields(Told) if part.name != "correction")
+
+
 @dataclass(slots=True)
 class Refused:
     """A statement that cannot be used: the field at fault, empty where it is the whole, and the reason."""
@@ -126,6 +129,25 @@ class Refused:
     line: int | None
     column: str
     reason: str
+
+
+@dataclass(slots=True)
+class Clean:
+    """A block in comparable form: `parts` holds a list for each of `PARTS`, `corrections` and `refused` by position the
+    column at fault (empty where the whole is) and the reason. What stands in the parts of one refused means nothing."""
+
+    parts: dict[str, Sequence]
+    corrections: dict[int, tuple[str, str]]
+    refused: dict[int, tuple[str, str]]
+
+    def statements(self) -> list[Told | Refused]:
+        """One statement each, in order."""
+        clean: list[Told | Refused] = [Told(*row) for row in zip(*self.parts.values(), strict=True)]
+        for position, correction in self.corrections.items():
+            clean[position].correction = correction
+        for position, (column, reason) in self.refused.items():
+            clean[position] = Refused(self.parts["line"][position], column, reason)
+        return clean
 
 
 class Memo(dict):
@@ -158,8 +180,8 @@ class Cleaner:
         self._city = Memo(lambda raw: " ".join(raw.split())[:80] if normalise.city(raw) else "")
         self._email = Memo(_mailbox)
 
-    def clean(self, block: Block) -> list[Told | Refused]:
-        """The statements in comparable form, in order."""
+    def clean(self, block: Block) -> Clean:
+        """The block in comparable form."""
         told = block.fields
         nothing = [""] * len(block.external_ids)
         stores = [self._stores.get(code) for code in block.store_codes]
@@ -193,23 +215,17 @@ class Cleaner:
             if not any(says_somebody):
                 refused.setdefault(position, ("", _("the row holds no usable name, e-mail, phone or card")))
         now = self.now
-        rows = zip(
+        parts: tuple[Sequence, ...] = (
             block.lines, block.external_ids,
-            map(_content_hash, block.raw, block.reading),
+            list(map(_content_hash, block.raw, block.reading)),
             [min(at, now) if at else now for at in block.stated_at],
             [store[0] if store else None for store in stores],
             values["first_name"], values["last_name"], values["birth_date"], values["email"],
             [key for _address, key in mailboxes],
             values["phone"], values["street"], values["postcode"], values["city"], values["card"],
             values["customer_id"], block.consents, block.raw, [at is not None for at in block.stated_at],
-            strict=True,
         )  # fmt: skip
-        clean: list[Told | Refused] = [Told(*row) for row in rows]
-        for position, correction in corrections.items():
-            clean[position].correction = correction
-        for position, (column, reason) in refused.items():
-            clean[position] = Refused(block.lines[position], column, reason)
-        return clean
+        return Clean(dict(zip(PARTS, parts, strict=True)), corrections, refused)
 
     def _customer(self, raw: str) -> str:
         number = normalise.customer_id(raw)
