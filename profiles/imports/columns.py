@@ -1,10 +1,12 @@
 """The rows of a file as a block of statements: our fields, the consents, the moment and the store. Pure."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from profiles.imports.mapping import CONSENTS, COUNTRIES, IGNORE
 from profiles.imports.reading import Refused, Row
@@ -37,6 +39,8 @@ class Columns:
     ):
         self.columns, self._country = columns, country
         self._reading = encode([sorted(columns.items()), answers or {}])
+        self._in_json = _writer_of_rows(())
+        self._header: tuple[str, ...] = ()
         self._moments = Memo(lambda text: _understood(moment, text, zone) if text else None)
         self._answers = {
             field: Memo(_reader_of_answers((answers or {}).get(column, {})))
@@ -80,7 +84,7 @@ class Columns:
             lines=[row.line for row in rows],
             external_ids=told.get("external_id", nothing),
             fields=fields,
-            raw=[encode(row.cells) for row in rows],
+            raw=self._raw(rows),
             stated_at=stated_at,
             store_codes=told.get("store_code", nothing),
             consents=self._consents(told, stated_at, faults),
@@ -88,13 +92,20 @@ class Columns:
             refused=faults,
         )
 
+    def _raw(self, rows: Sequence[Row | Refused]) -> list[bytes]:
+        header = next((row.header for row in rows if isinstance(row, Row)), ())
+        if header != self._header:
+            self._header, self._in_json = header, _writer_of_rows(header)
+        write = self._in_json
+        return [write(row.values) if isinstance(row, Row) else encode(row.cells) for row in rows]
+
     def _cells(
         self, sheet: Mapping[str, Sequence[str]], column: str, faults: dict[int, tuple[str, str]]
     ) -> list[str]:
         """The column, without what spreadsheets wrap around a text to keep it one."""
         cells = list(map(str.strip, sheet[column]))
-        together = "\n".join(cells)
-        if not any(sign in together for sign in WRAPPED):
+        together = "\n" + "\n".join(cells)
+        if not any("\n" + sign in together for sign in WRAPPED):
             return cells
         for position in [p for p, text in enumerate(cells) if text.startswith(WRAPPED)]:
             try:
@@ -161,6 +172,17 @@ def _sheet(rows: Sequence[Row | Refused]) -> dict[str, Sequence[str]]:
     empty = [""] * len(header)
     cells = zip(*[row.values if isinstance(row, Row) else empty for row in rows], strict=True)
     return dict(zip(header, cells, strict=True))
+
+
+def _writer_of_rows(header: tuple[str, ...]) -> Callable[[list[str]], bytes]:
+    """What writes the cells of a row as JSON, column -> text: as a struct of these columns where their names allow it,
+    which takes half the time of a dict."""
+    names = {f"c{place}": column for place, column in enumerate(header)}
+    try:
+        row = msgspec.defstruct("Row", [(name, str) for name in names], rename=names)
+    except ValueError:  # a quotation mark in a name
+        return lambda values: encode(dict(zip(header, values, strict=True)))
+    return lambda values: encode(row(*values))
 
 
 def _reader_of_answers(words: Mapping[str, bool | None]):

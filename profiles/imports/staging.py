@@ -236,13 +236,17 @@ def _lines(first: int, clean: Clean) -> bytes:
     """The block as COPY reads it, a column at a time; what is empty arrives as NULL, which reading turns back."""
     told = clean.parts
     number = len(told["line"])
-    faults = clean.corrections | clean.refused
+    refused, fault, reason = ["f"] * number, [""] * number, [""] * number
+    for position, told_wrong in (clean.corrections | clean.refused).items():
+        fault[position], reason[position] = told_wrong
+    for position in clean.refused:
+        refused[position] = "t"
     columns = {
         "position": map(str, range(first, first + number)),
         "line": map(str, told["line"]),
-        "refused": ["t" if position in clean.refused else "f" for position in range(number)],
-        "fault": [faults[position][0] if position in faults else "" for position in range(number)],
-        "reason": [faults[position][1] if position in faults else "" for position in range(number)],
+        "refused": refused,
+        "fault": fault,
+        "reason": reason,
         "stated_at": [at.isoformat() for at in told["stated_at"]],
         "store_id": ["" if store_id is None else str(store_id) for store_id in told["store_id"]],
         "birth_date": [day.isoformat() if day else "" for day in told["birth_date"]],
