@@ -6,8 +6,8 @@ over all scored pairs across them speaks for one person. Each round joins all pa
 best, so that the outcome does not depend on the order of anything.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,15 @@ LARGEST_COMPLETED = 150
 THRESHOLD, GUARD = 0.0, 2.0
 # What a pair that must never be joined brings to the mean: more than any number of pairs can outweigh.
 _NEVER = -1e12
+
+
+class Weighed(Protocol):
+    """Pairs with a match weight and guard evidence in bits: scores, or what the rules made of them."""
+
+    @property
+    def weight(self) -> Floats: ...
+    @property
+    def evidence(self) -> Floats: ...
 
 
 @dataclass
@@ -66,15 +75,14 @@ def cluster(
     n: int,
     left: Rows,
     right: Rows,
-    weight: Floats,
-    evidence: Floats,
+    scores: Weighed,
     *,
     threshold: float = THRESHOLD,
     guard: float = GUARD,
     together: Labels | None = None,
     never: tuple[Rows, Rows] | None = None,
 ) -> Labels:
-    """Cluster ``n`` records by the scored pairs (left[i], right[i]), with ``weight`` and ``evidence`` in bits.
+    """Cluster ``n`` records by the scored pairs (left[i], right[i]); of ``scores`` are asked weight and evidence.
 
     ``together`` labels records that are one person already, whatever the weights say; ``never`` are pairs that somebody
     decided are two persons, which binds every cluster they belong to. The label of a cluster is its first record.
@@ -85,8 +93,8 @@ def cluster(
     edges = Edges(
         np.concatenate([left, never_left]).astype(np.int64),
         np.concatenate([right, never_right]).astype(np.int64),
-        np.concatenate([weight, np.full(ruled_out, -np.inf)]),
-        np.concatenate([evidence, np.full(ruled_out, _NEVER)]),
+        np.concatenate([scores.weight, np.full(ruled_out, -np.inf)]),
+        np.concatenate([scores.evidence, np.full(ruled_out, _NEVER)]),
         np.ones(len(left) + ruled_out),
     ).between(label)
     while True:
@@ -104,7 +112,14 @@ def _best_for_both(n: int, edges: Edges, threshold: float, guard: float) -> npt.
     allowed = np.flatnonzero((edges.best >= threshold) & (edges.evidence >= guard * edges.pairs))
     # Best last: a later assignment to the same cluster takes the place of an earlier one.
     order = allowed[
-        np.lexsort((edges.b[allowed], edges.a[allowed], edges.evidence[allowed] / edges.pairs[allowed], edges.best[allowed]))
+        np.lexsort(
+            (
+                edges.b[allowed],
+                edges.a[allowed],
+                edges.evidence[allowed] / edges.pairs[allowed],
+                edges.best[allowed],
+            )
+        )
     ]
     favourite = np.full(n, -1)
     ends = np.stack([edges.a[order], edges.b[order]], axis=1).ravel()
@@ -144,6 +159,3 @@ def missing_pairs(
 def _within(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """0, 1, … inside each of consecutive groups of these sizes."""
     return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-
-
-Scorer = Callable[[Rows, Rows], tuple[Floats, Floats]]

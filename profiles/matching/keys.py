@@ -113,11 +113,24 @@ def rules(table: Table) -> list[Rule]:
         found += [Rule(atom, (atom,)) for atom in ("full", "full_start", "full_end", "full_sound")]
     called = [
         atom
-        for atom in ("first", "last", "first_start", "last_start", "last_sound", "full", "full_start", "full_sound")
+        for atom in (
+            "first",
+            "last",
+            "first_start",
+            "last_start",
+            "last_sound",
+            "full",
+            "full_start",
+            "full_sound",
+        )
         if _ATOMS[atom][0] in table and not (names and atom.startswith("full"))
     ]
     if "birth_date" in table:
-        whose = [*[(atom,) for atom in called if not atom.endswith("start")], ("first_sound", "last_sound"), initials]
+        whose = [
+            *[(atom,) for atom in called if not atom.endswith("start")],
+            ("first_sound", "last_sound"),
+            initials,
+        ]
         found += [
             Rule("+".join((*atoms, day)), (*atoms, day))
             for atoms in whose

@@ -91,7 +91,9 @@ def factors(table: Table, columns: Sequence[str]) -> list[tuple[str, tuple[str, 
     return found + [(name, (name,)) for name in columns if name not in taken]
 
 
-def random_pairs(records: int, wanted: int = RANDOM_PAIRS) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def random_pairs(
+    records: int, wanted: int = RANDOM_PAIRS
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Positions of pairs of different records, drawn with a fixed seed."""
     draw = np.random.default_rng(SEED)
     left = draw.integers(0, records, wanted)
@@ -181,7 +183,9 @@ class _Factor:
             near = self.grid[0] <= 1
             kept = min(self.h[near].sum(), MOST_SAME_BIRTH)
             share = self.h[near] / max(self.h[near].sum(), 1e-12)
-            self.h = self.u * np.where(near | (self.masks > 0), 1.0, (1 - kept) / self.u[(self.masks == 0) & ~near].sum())
+            self.h = self.u * np.where(
+                near | (self.masks > 0), 1.0, (1 - kept) / self.u[(self.masks == 0) & ~near].sum()
+            )
             self.h[near] = kept * share
         elif self.members[0] in PERSONAL_NUMBERS:
             agrees = self.grid[0] < len(LEVELS[kind_of(self.members[0])]) - 1
@@ -198,7 +202,9 @@ class _Factor:
             self.c = self.u.copy()
 
 
-def _limited(table: Floats, cells: npt.NDArray[np.bool_], masks: npt.NDArray[np.int64], most: float) -> Floats:
+def _limited(
+    table: Floats, cells: npt.NDArray[np.bool_], masks: npt.NDArray[np.int64], most: float
+) -> Floats:
     """``table`` with at most ``most`` of each mask in ``cells``, what is taken away given to its other cells."""
     limited = table.copy()
     for mask in np.unique(masks):

@@ -112,7 +112,7 @@ class Model:
         ]
 
     @property
-    def prior(self) -> float:
+    def prior_bits(self) -> float:
         """Bits for one person against two strangers before anything is compared."""
         return float(np.log2(self.lambdas[0] / (1 - self.lambdas[0])))
 
@@ -123,7 +123,7 @@ class Model:
         return replace(self, records=records, lambdas=(m, h, c))
 
     @staticmethod
-    def prior_for(table: Table) -> "Model":
+    def prior(table: Table) -> "Model":
         """A start for a brand with too few records to learn from; see `prior_model`."""
         from profiles.matching.starting import prior_model
 
@@ -161,9 +161,7 @@ class Model:
             for one in told["comparisons"]
         )
         m, h, c = told["lambdas"]
-        return cls(
-            told["version"], told["records"], comparisons, (m, h, c), told["rarity"], told["filled"]
-        )
+        return cls(told["version"], told["records"], comparisons, (m, h, c), told["rarity"], told["filled"])
 
 
 def rarities(table: Table, columns: Sequence[str]) -> tuple[dict[str, float], dict[str, int]]:

@@ -30,13 +30,13 @@ _MOST_BITS = 500.0
 
 @dataclass
 class Scores:
-    """Arrays of shape (pairs,). ``weight`` W in bits; ``guard`` E in bits, without the prior; ``levels`` by column;
+    """Arrays of shape (pairs,). ``weight`` W in bits; ``evidence`` E in bits, without the prior, for the guard; ``levels`` by column;
     ``bits`` by comparison, log2(m / u) with term frequency; ``household`` the bits taken back because a household or a
     coincidence would look alike, never positive. W = ``prior`` + the sum of ``bits`` + ``household``.
     """
 
     weight: npt.NDArray[np.float64]
-    guard: npt.NDArray[np.float64]
+    evidence: npt.NDArray[np.float64]
     levels: dict[str, Levels]
     bits: dict[str, npt.NDArray[np.float64]]
     household: npt.NDArray[np.float64]
@@ -94,7 +94,12 @@ def score_levels(
         ),
     )
     return Scores(
-        weight, np.clip(guard, GUARD_FLOOR, GUARD_CEILING), levels, bits, strangers - alternative, model.prior
+        weight,
+        np.clip(guard, GUARD_FLOOR, GUARD_CEILING),
+        levels,
+        bits,
+        strangers - alternative,
+        model.prior_bits,
     )
 
 
@@ -112,7 +117,9 @@ def _rarity(
     share of the agreed one. Of an address only the finest agreeing member counts.
     """
     members = [
-        name for name in comparison.members if name in RARITY_COUNTS and name in model.rarity and name in table
+        name
+        for name in comparison.members
+        if name in RARITY_COUNTS and name in model.rarity and name in table
     ]
     if not members or "swap" in comparison.members:
         return None

@@ -125,7 +125,9 @@ class Table:
         self._put("street", raw, different, [street.name if street else "" for street in read])
         if numbers is None:
             numbers = repeat("", self.size)  # type: ignore[assignment]
-        in_front = dict(zip(different, [(street.number or "") if street else "" for street in read], strict=True))
+        in_front = dict(
+            zip(different, [(street.number or "") if street else "" for street in read], strict=True)
+        )
         if any(in_front.values()):
             numbers = [number or in_front[street] for number, street in zip(numbers, raw, strict=True)]  # type: ignore[arg-type]
         if numbers is not None and not isinstance(numbers, repeat) and any(numbers):
@@ -140,7 +142,9 @@ class Table:
             self.columns[name] = Column(name, list(place), codes)
 
 
-def _forget_common(column: Column, told: "tuple[Callable[[str], int] | Mapping[str, int], int] | None") -> None:
+def _forget_common(
+    column: Column, told: "tuple[Callable[[str], int] | Mapping[str, int], int] | None"
+) -> None:
     """Take an identifier on too many records for missing: it is nobody's."""
     counts = column.counts if told is None else np.asarray(looked_up(told[0], column.values))
     common = np.flatnonzero(counts > MOST_RECORDS_PER_IDENTIFIER)
