@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 # Inside components up to this size every pair is scored before clusters are formed.
 LARGEST_COMPLETED = 150
-THRESHOLD, GUARD = 0.0, 2.0
+THRESHOLD, GUARD = 0.0, 0.0
 # What a pair that must never be joined brings to the mean: more than any number of pairs can outweigh.
 _NEVER = -1e12
 

@@ -5,7 +5,6 @@ from functools import lru_cache
 # Endings that turn a man's given name into a woman's: (masculine, feminine) after a shared beginning.
 _ENDINGS = frozenset(
     {
-        ("", "e"),  # Louis, Louise
         ("", "ne"),  # Fabien, Fabienne
         ("", "le"),  # Daniel, Danielle
         ("", "ine"),  # Paul, Pauline

@@ -12,7 +12,7 @@ from profiles.matching.fields import GEOGRAPHY
 from profiles.matching.keys import Atoms
 from profiles.matching.table import Table
 
-FEWEST_AGREEMENTS, LEAST_LIFT = 20, 0.0
+FEWEST_AGREEMENTS, LEAST_LIFT = 20, 3.0
 
 
 def geographical_groups(table: Table, columns: list[str]) -> list[tuple[str, ...]]:
