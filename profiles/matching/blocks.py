@@ -8,12 +8,10 @@ exactly on values that together are rare enough for the two to be one person amo
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from profiles.matching.arrays import Floats, Hashes, Ints, distinct, places_within, starts_of_runs
 from profiles.matching.keys import Atoms, Rule, identifier_groups, rules
 from profiles.matching.table import Table
-
-Pairs = npt.NDArray[np.int64]
 
 LARGEST_BLOCK = 250
 # Below so many pairs nothing is filtered: comparing them costs less than choosing.
@@ -27,8 +25,8 @@ class Candidates:
     """``left`` and ``right`` are positions of records, left < right, sorted and without repeats. ``skipped`` tells for
     each rule how many blocks were too large to be used."""
 
-    left: npt.NDArray[np.int32]
-    right: npt.NDArray[np.int32]
+    left: Ints
+    right: Ints
     raw: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
 
@@ -39,8 +37,8 @@ def budget(records: int, *, identifier: bool, share: float = 0.3) -> int:
     return int(pairs + (10 * records if identifier else 0))
 
 
-def block(keys: npt.NDArray[np.uint64], most_pairs: int) -> tuple[Pairs, int]:
-    """Pairs of records with equal keys, packed as ``left * records + right``, and the number of blocks left out.
+def block(keys: Hashes, most_pairs: int) -> tuple[Ints, int]:
+    """Ints of records with equal keys, packed as ``left * records + right``, and the number of blocks left out.
 
     0 is no key. The largest block size (up to ``LARGEST_BLOCK``) is used whose pairs are within ``most_pairs``.
     """
@@ -50,7 +48,7 @@ def block(keys: npt.NDArray[np.uint64], most_pairs: int) -> tuple[Pairs, int]:
     # Hash above, position below: one sort of plain integers orders both.
     ordered = np.sort((keys[rows] >> room << room) | rows)
     hashes = ordered >> room
-    starts = np.flatnonzero(np.concatenate(([True], hashes[1:] != hashes[:-1]))) if rows.size else rows
+    starts = starts_of_runs(hashes)
     sizes = np.diff(np.append(starts, rows.size)).astype(np.int64)
     cap = _cap(sizes, most_pairs)
     kept = (sizes > 1) & (sizes <= cap)
@@ -60,17 +58,17 @@ def block(keys: npt.NDArray[np.uint64], most_pairs: int) -> tuple[Pairs, int]:
     return _pairs_within(members, starts, sizes, records), skipped
 
 
-def _cap(sizes: Pairs, most_pairs: int) -> int:
+def _cap(sizes: Ints, most_pairs: int) -> int:
     histogram = np.bincount(np.minimum(sizes, LARGEST_BLOCK + 1), minlength=LARGEST_BLOCK + 2)
     of_size = np.arange(LARGEST_BLOCK + 1)
     pairs = np.cumsum(histogram[:-1] * of_size * (of_size - 1) // 2)
     return int(np.searchsorted(pairs, most_pairs, side="right")) - 1
 
 
-def _pairs_within(members: Pairs, starts: Pairs, sizes: Pairs, records: int) -> Pairs:
+def _pairs_within(members: Ints, starts: Ints, sizes: Ints, records: int) -> Ints:
     """All pairs within each block, by distance inside the block: one step pairs each with its d-th follower."""
     first = np.repeat(starts, sizes)
-    place = np.arange(len(first)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    place = places_within(sizes)
     position, followers = first + place, np.repeat(sizes, sizes) - place - 1
     found = []
     distance = 1
@@ -111,7 +109,7 @@ class Information:
         self.codes = np.stack(codes, axis=1) if codes else np.empty((atoms.table.size, 0), dtype=np.int32)
         self.bits = np.stack(bits, axis=1) if bits else np.empty((atoms.table.size, 0), dtype=np.float32)
 
-    def of(self, left: Pairs, right: Pairs) -> npt.NDArray[np.float32]:
+    def of(self, left: Ints, right: Ints) -> Floats:
         """Bits of each pair."""
         if not self.starts:
             return np.zeros(len(left), dtype=np.float32)
@@ -127,7 +125,7 @@ class Information:
 _CHUNK = 1 << 16
 
 
-def _codes_and_bits(atoms: Atoms, atom: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+def _codes_and_bits(atoms: Atoms, atom: str) -> tuple[Ints, Floats]:
     if atom == "address":
         rows = atoms.keys(Rule("address", ("street", "street_number")))
         values, codes = np.unique(rows, return_inverse=True)
@@ -146,7 +144,7 @@ def candidates(table: Table, *, share: float = 0.3) -> Candidates:
     """All candidate pairs of a table."""
     atoms = Atoms(table)
     information: Information | None = None
-    found: list[Pairs] = []
+    found: list[Ints] = []
     waiting: list[int] = []  # positions in `found` of what has not been filtered
     skipped, total = {}, 0
     for rule in rules(table):
@@ -162,12 +160,12 @@ def candidates(table: Table, *, share: float = 0.3) -> Candidates:
             for place in waiting:
                 found[place] = informed(found[place], table.size, information)
             waiting.clear()
-    pairs = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+    pairs = distinct(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
     left, right = np.divmod(pairs, max(table.size, 1))
     return Candidates(left.astype(np.int32), right.astype(np.int32), total, skipped)
 
 
-def informed(pairs: Pairs, records: int, information: Information) -> Pairs:
+def informed(pairs: Ints, records: int, information: Information) -> Ints:
     """Those of the packed pairs that agree on enough to be one person among ``records``."""
     needed = np.log2(records) - (LENIENCE_OF_MANY if records > MANY_RECORDS else LENIENCE)
     left, right = np.divmod(pairs, records)

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-Labels = npt.NDArray[np.int32]
-Rows = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.float64]
+from profiles.matching.arrays import Floats, Ints, places_within, starts_of_runs
 
 # Inside components up to this size every pair is scored before clusters are formed.
 LARGEST_COMPLETED = 150
@@ -39,13 +36,13 @@ class Edges:
     """Between clusters, arrays of shape (edges,): ``a`` < ``b``, the best weight, the sum of guard evidence, and over
     how many pairs."""
 
-    a: npt.NDArray[np.int64]
-    b: npt.NDArray[np.int64]
+    a: Ints
+    b: Ints
     best: Floats
     evidence: Floats
     pairs: Floats
 
-    def between(self, label: npt.NDArray[np.int64]) -> "Edges":
+    def between(self, label: Ints) -> "Edges":
         """The same edges between larger clusters: ``label`` gives the new one of each old one."""
         x, y = label[self.a], label[self.b]
         apart = x != y
@@ -54,7 +51,7 @@ class Edges:
             return Edges(low, high, self.best[:0], self.evidence[:0], self.pairs[:0])
         order = np.lexsort((high, low))
         low, high = low[order], high[order]
-        start = np.flatnonzero(np.concatenate(([True], (low[1:] != low[:-1]) | (high[1:] != high[:-1]))))
+        start = starts_of_runs(low * (int(high.max()) + 1) + high)
         best, evidence, pairs = (column[apart][order] for column in (self.best, self.evidence, self.pairs))
         return Edges(
             low[start],
@@ -65,7 +62,7 @@ class Edges:
         )
 
 
-def components(n: int, left: Rows, right: Rows) -> Labels:
+def components(n: int, left: Ints, right: Ints) -> Ints:
     """Connected components, as one label per record."""
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
@@ -73,15 +70,15 @@ def components(n: int, left: Rows, right: Rows) -> Labels:
 
 def cluster(
     n: int,
-    left: Rows,
-    right: Rows,
+    left: Ints,
+    right: Ints,
     scores: Weighed,
     *,
     threshold: float = THRESHOLD,
     guard: float = GUARD,
-    together: Labels | None = None,
-    never: tuple[Rows, Rows] | None = None,
-) -> Labels:
+    together: Ints | None = None,
+    never: tuple[Ints, Ints] | None = None,
+) -> Ints:
     """Cluster ``n`` records by the scored pairs (left[i], right[i]); of ``scores`` are asked weight and evidence.
 
     ``together`` labels records that are one person already, whatever the weights say; ``never`` are pairs that somebody
@@ -107,7 +104,7 @@ def cluster(
         edges = edges.between(step)
 
 
-def _best_for_both(n: int, edges: Edges, threshold: float, guard: float) -> npt.NDArray[np.int64]:
+def _best_for_both(n: int, edges: Edges, threshold: float, guard: float) -> Ints:
     """Edges that may be joined and are the best one of both their clusters, so that no cluster has two."""
     allowed = np.flatnonzero((edges.best >= threshold) & (edges.evidence >= guard * edges.pairs))
     # Best last: a later assignment to the same cluster takes the place of an earlier one.
@@ -127,15 +124,15 @@ def _best_for_both(n: int, edges: Edges, threshold: float, guard: float) -> npt.
     return allowed[(favourite[edges.a[allowed]] == allowed) & (favourite[edges.b[allowed]] == allowed)]
 
 
-def _first_of_each(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+def _first_of_each(labels: Ints) -> Ints:
     """Every label replaced by the position of its first record."""
     _labels, first, where = np.unique(labels, return_index=True, return_inverse=True)
     return first[where].astype(np.int64)
 
 
 def missing_pairs(
-    label: Labels, left: Rows, right: Rows, largest: int = LARGEST_COMPLETED
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    label: Ints, left: Ints, right: Ints, largest: int = LARGEST_COMPLETED
+) -> tuple[Ints, Ints]:
     """Pairs inside components of at most ``largest`` records that are not among (left[i], right[i])."""
     n = len(label)
     order = np.argsort(label, kind="stable")
@@ -143,19 +140,14 @@ def missing_pairs(
     starts = np.cumsum(sizes) - sizes
     wanted = (sizes > 2) & (sizes <= largest)
     sizes, starts = sizes[wanted], starts[wanted]
-    place = _within(sizes)
+    place = places_within(sizes)
     owner = np.repeat(np.arange(len(sizes)), sizes)
     position = starts[owner] + place
     followers = sizes[owner] - place - 1
     first = np.repeat(position, followers)
-    second = first + _within(followers) + 1
+    second = first + places_within(followers) + 1
     x, y = order[first], order[second]
     packed = np.minimum(x, y).astype(np.int64) * n + np.maximum(x, y)
     known = np.minimum(left, right).astype(np.int64) * n + np.maximum(left, right)
     new = np.setdiff1d(packed, known, assume_unique=True)
     return new // n, new % n
-
-
-def _within(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """0, 1, … inside each of consecutive groups of these sizes."""
-    return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,6 @@ from profiles.matching.fields import (
 )
 
 Codes = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float64]
 
 # How often a value occurs among all records of a brand, and on how many records the column is filled.
 Counts = Mapping[str, "tuple[Callable[[str], int] | Mapping[str, int], int]"]
@@ -37,6 +37,7 @@ class Column:
     def __init__(self, name: str, values: Sequence[str], codes: Codes) -> None:
         self.name, self.kind, self.values, self.codes = name, kind_of(name), values, codes
         self._parts: dict[str, list[str]] = {}
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
 
     @cached_property
     def strings(self) -> npt.NDArray[np.object_]:
@@ -60,6 +61,19 @@ class Column:
         if name not in self._parts:
             self._parts[name] = [take(value) for value in self.values]
         return self._parts[name]
+
+    def parts(self, name: str, take: Callable[[str], str]) -> npt.NDArray[np.object_]:
+        """As :meth:`part`, to pick many at once."""
+        if name not in self._arrays:
+            self._arrays[name] = np.empty(len(self.values), dtype=object)
+            self._arrays[name][:] = self.part(name, take)
+        return self._arrays[name]
+
+    def letters(self, name: str, take: Callable[[str], int]) -> npt.NDArray[np.int32]:
+        """A number told by each value, such as its first letter, remembered under ``name``."""
+        if name not in self._arrays:
+            self._arrays[name] = np.fromiter(map(take, self.values), dtype=np.int32, count=len(self.values))
+        return self._arrays[name]
 
     def value(self, record: int) -> str:
         """The normalised value of one record, empty where it is missing."""
@@ -206,8 +220,26 @@ def _email(raw: str) -> str:
     return typed if len(typed) > 5 and "@" in typed[1:-1] and not _WELL_FORMED.fullmatch(typed) else ""
 
 
+# How numbers are written at home and from abroad. Which of them exist is the library's to know, and does not matter here:
+# one number must get one form.
+_GAPS = str.maketrans("", "", " .-/")
+_FRENCH = re.compile(r"(?:0|(?:\+33|0033)(?:0|\(0\))?)([1-9][0-9]{8})")
+_OVERSEAS = {
+    prefix: country
+    for country, prefixes in {
+        "+262": "262 263 269 639 692 693", "+590": "590 690 691", "+594": "594 694", "+596": "596 696 697",
+    }.items()
+    for prefix in prefixes.split()
+}  # fmt: skip
+
+
 def _phone(raw: str) -> str:
-    line = normalise.phone(raw) if raw else None
+    if not raw:
+        return ""
+    if french := _FRENCH.fullmatch(raw.translate(_GAPS)):
+        national = french[1]
+        return "" if normalise.is_dummy_number(national) else _OVERSEAS.get(national[:3], "+33") + national
+    line = normalise.phone(raw)
     return line.e164 if line else ""
 
 

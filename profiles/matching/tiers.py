@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from profiles.matching.clustering import Labels, cluster
+from profiles.matching.arrays import Floats, Ints
+from profiles.matching.clustering import cluster
 from profiles.matching.rules import Ruling
 from profiles.matching.scoring import probability
-
-Rows = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.float64]
 
 # Promise .98 at most: twins and fathers and sons of one name bound what any model may claim.
 TARGET_PRECISION: Final = 0.98
@@ -32,14 +29,14 @@ class Tier:
     """``labels`` of the clusters, the ``threshold`` and ``guard`` that made them, and the error to expect: twice what
     the model says of itself."""
 
-    labels: Labels
+    labels: Ints
     threshold: float
     guard: float
     expected_error: float
 
 
 def linked_probability(
-    component: Labels, left: Rows, right: Rows, chance: Floats, evidence: Floats, largest: int
+    component: Ints, left: Ints, right: Ints, chance: Floats, evidence: Floats, largest: int
 ) -> Floats:
     """q of each pair inside a component: max(p_ij, max over k of p_ik p_kj) where the pair itself does not speak
     against it (evidence >= 0), else p_ij. Components of more than ``largest`` records keep their p."""
@@ -62,7 +59,7 @@ def linked_probability(
     return np.where(evidence >= 0, q, chance)
 
 
-def _two_steps(owner: Labels, i: Rows, j: Rows, chance: Floats, size: int) -> Floats:
+def _two_steps(owner: Ints, i: Ints, j: Ints, chance: Floats, size: int) -> Floats:
     """The best of one step and two, in components of one ``size``."""
     _owners, number = np.unique(owner, return_inverse=True)
     p = np.zeros((int(number.max()) + 1, size, size))
@@ -75,14 +72,14 @@ def _two_steps(owner: Labels, i: Rows, j: Rows, chance: Floats, size: int) -> Fl
 
 def automatic_tier(
     n: int,
-    left: Rows,
-    right: Rows,
+    left: Ints,
+    right: Ints,
     ruling: Ruling,
     q: Floats,
     *,
     target: float = TARGET_PRECISION,
-    together: Labels | None = None,
-    never: tuple[Rows, Rows] | None = None,
+    together: Ints | None = None,
+    never: tuple[Ints, Ints] | None = None,
 ) -> Tier:
     """The largest clustering, in expected true pairs, whose expected error is within half of what ``target`` allows.
 
@@ -106,7 +103,7 @@ def automatic_tier(
     return best
 
 
-def expected(labels: Labels, left: Rows, right: Rows, q: Floats) -> tuple[float, float]:
+def expected(labels: Ints, left: Ints, right: Ints, q: Floats) -> tuple[float, float]:
     """The true pairs to expect among those inside clusters, and the share of the others."""
     inside = labels[left] == labels[right]
     sizes = np.bincount(labels).astype(np.float64)
@@ -115,9 +112,7 @@ def expected(labels: Labels, left: Rows, right: Rows, q: Floats) -> tuple[float,
     return right_ones, (1 - right_ones / pairs if pairs else 0.0)
 
 
-def review_pairs(
-    default: Labels, automatic: Labels, left: Rows, right: Rows, weight: Floats
-) -> Sequence[int]:
+def review_pairs(default: Ints, automatic: Ints, left: Ints, right: Ints, weight: Floats) -> Sequence[int]:
     """Positions of pairs that would join two automatic clusters into one default cluster: for each two of them the
     heaviest pair, heaviest first."""
     waiting = np.flatnonzero(
