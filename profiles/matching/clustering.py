@@ -17,7 +17,7 @@ from profiles.matching.arrays import Floats, Ints, places_within, starts_of_runs
 
 # Inside components up to this size every pair is scored before clusters are formed.
 LARGEST_COMPLETED = 150
-THRESHOLD, GUARD = 0.0, 0.0
+THRESHOLD, GUARD = 0.0, 0.5
 # What a pair that must never be joined brings to the mean: more than any number of pairs can outweigh.
 _NEVER = -1e12
 

@@ -140,7 +140,7 @@ def unify(
         )
         review = tiers.review_pairs(labels, tier.labels, left, right, ruling.weight)
     return Resolution(
-        labels, tier.labels, review, _households(labels, *at_home), pairs, model, tier.expected_error,
+        labels, tier.labels, review, _households(labels, *at_home), pairs, model, tier.error,
         len(found.left), found.skipped, watch.seconds,
     )  # fmt: skip
 
