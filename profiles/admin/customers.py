@@ -15,7 +15,7 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, When
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -187,11 +187,12 @@ class ProfileAdmin(ScopedModelAdmin):
         """The customer page. Who looks at whom is written down."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        profile = self.get_object(request, object_id)
+        profile = Profile.reached_by(pk=object_id) if object_id.isdecimal() else None
         if profile is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if profile.merged_into_id:
-            return redirect("admin:profiles_profile_change", profile.survivor.pk)
+        if str(profile.pk) != object_id:
+            return redirect("admin:profiles_profile_change", profile.pk)
+        profile = self.get_object(request, object_id)
         audit(request.user, "viewed", profile, store_id=_own_store())
         context = {
             **self.admin_site.each_context(request),
@@ -216,7 +217,7 @@ class ProfileAdmin(ScopedModelAdmin):
         word = Channel(channel).label
         done = _("Noted: %(channel)s allowed.") if verdict == "grant" else _("Noted: %(channel)s refused.")
         messages.success(request, done % {"channel": word})
-        return redirect(f"{reverse('admin:profiles_profile_change', args=[pk])}#consents")
+        return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#consents")
 
     def separate_view(self, request, pk, merge_pk):
         """Undo a merge: each person gets back what was theirs."""
@@ -235,7 +236,10 @@ def _posted_about(request, pk, permission) -> Profile:
     """The visible profile that a form speaks of. Refuses who may not, and any method but POST."""
     if request.method != "POST" or not request.user.has_perm(permission):
         raise PermissionDenied
-    return get_object_or_404(Profile, pk=pk)
+    profile = Profile.reached_by(pk=pk)
+    if profile is None:
+        raise Http404
+    return profile
 
 
 def _own_store() -> int | None:
