@@ -1,7 +1,6 @@
 """Workers and people who merge at the same time, each on a connection of their own: one history, no deadlock."""
 
 import pytest
-from django.db import connection
 
 from loyalty import till
 from profiles import resolution
@@ -54,7 +53,6 @@ def whole(*people: Profile) -> None:
         assert not model.objects.filter(profile__in=gone).exists(), model
     for side in ("left", "right"):
         assert not MatchCandidate.objects.filter(status="open", **{f"{side}__in": gone}).exists()
-    connection.close()
 
 
 @pytest.mark.parametrize("turn", range(4))
@@ -93,10 +91,11 @@ def test_two_merges_that_share_questions_pass_them_on_to_both_survivors(arena, p
 
 
 def test_a_merge_waits_for_a_ticket_and_takes_it_along(arena, people):  # noqa: F811
-    one, other = people(2)
+    one, other, third = people(3)
     card = Identifier.objects.get(profile=other, kind="card").key
     told = ticket(arena.receipt("late"), 500, shown=Shown("card", card))
     sound(*arena.overtaken(lambda: till.record_purchase(arena.till, told), merging(one, other)))
     assert Purchase.objects.get(receipt_id=told.receipt_id).profile == one
-    sound(*arena.overtaken(*(merging(one, other) for _turn in range(2))))
-    whole(one, other)
+    sound(*arena.overtaken(*(merging(one, third) for _turn in range(2))))
+    assert Merge.objects.filter(loser=third).count() == 1
+    whole(one, other, third)
