@@ -42,6 +42,54 @@ class Standing:
         return rules.tier_for(self.points(profile_id, at), self.thresholds)
 
 
+def taking_part(profile_ids: Iterable[int]) -> list[int]:
+    """Those of them who are members, or have points that make them one."""
+    ids = list(profile_ids)
+    with whole_network():
+        known = set(Membership.objects.filter(profile__in=ids).values_list("profile", flat=True))
+        earned = set(Transaction.objects.filter(profile__in=ids).values_list("profile", flat=True))
+    return [profile_id for profile_id in ids if profile_id in known | earned]
+
+
+def noted(profile_ids: Iterable[int]) -> dict[str, list | None]:
+    """The memberships as they are, to be put back, as JSON: profile id -> [enrolled, tier, since] or None."""
+    ids = list(profile_ids)
+    with whole_network():
+        known = {m.profile_id: m for m in Membership.objects.filter(profile__in=ids)}
+    return {
+        str(pk): [m.enrolled_at.isoformat(), m.tier_id, m.tier_since and m.tier_since.isoformat()]
+        if (m := known.get(pk))
+        else None
+        for pk in ids
+    }
+
+
+def join(winner_id: int, loser_id: int) -> None:
+    """Of two who became one: a member since the earlier of the two, at the tier of what both earned."""
+    refresh([winner_id])
+    with whole_network():
+        first = Membership.objects.filter(profile__in=[winner_id, loser_id]).order_by("enrolled_at").first()
+        Membership.objects.filter(profile=winner_id).update(enrolled_at=first.enrolled_at)
+
+
+def put_back(told: dict[str, list | None], besides: Iterable[int] = ()) -> None:
+    """Set the tier that holds now, and the dates of before where it is the tier of before (`noted`)."""
+    refresh(taking_part({*map(int, told), *besides}))
+    with whole_network():
+        for pk, before in told.items():
+            now = Membership.objects.filter(profile=pk)
+            if before is None:
+                # Who never took part before, and has earned nothing since, was enrolled by the mistake alone.
+                by_itself = [Transaction.Kind.TRANSFER, Transaction.Kind.ADJUST]
+                if not Transaction.objects.filter(profile=pk).exclude(kind__in=by_itself).exists():
+                    now.delete()
+                continue
+            enrolled_at, tier_id, tier_since = before
+            now.update(enrolled_at=datetime.fromisoformat(enrolled_at))
+            since = tier_since and datetime.fromisoformat(tier_since)
+            now.filter(tier=tier_id).update(tier_since=since)
+
+
 def refresh(profile_ids: Iterable[int], now: datetime | None = None) -> None:
     """Enrol who earned points and is no member yet, and set everybody's tier to what holds now."""
     ids = sorted(set(profile_ids))

@@ -4,19 +4,37 @@ from django.dispatch import receiver
 
 from loyalty import ledger, members
 from loyalty.models import Account, Membership
-from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold
+from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold, ticket_moved
 
 
 @receiver(profiles_merged)
 def hand_points_over(sender, merge, **kwargs) -> None:
+    people = [merge.winner_id, merge.loser_id]
+    merge.moved["members"] = members.noted(people)
     ledger.transfer(merge)
-    members.refresh([merge.winner_id])
+    if any(merge.moved["members"].values()) or "ledger" in merge.moved:
+        members.join(merge.winner_id, merge.loser_id)
 
 
 @receiver(profiles_unmerged)
 def hand_points_back(sender, merge, **kwargs) -> None:
     ledger.transfer_back(merge)
-    members.refresh([merge.winner_id, merge.loser_id])
+    members.put_back(merge.moved.get("members", {}))
+
+
+@receiver(ticket_moved)
+def points_follow_the_ticket(sender, move, giver_id, taker_id, **kwargs) -> None:
+    if move.undone_at is None:
+        move.moved["members"] = members.noted([giver_id, taker_id])
+        move.moved["ledger"] = ledger.follow_ticket(
+            move.purchase, giver_id, taker_id, key=f"move:{move.purchase_id}"
+        )
+        members.refresh(members.taking_part([giver_id, taker_id]))
+    else:
+        ledger.follow_ticket_back(
+            move.purchase, giver_id, taker_id, move.moved.get("ledger") or {}, key=f"move:{move.purchase_id}"
+        )
+        members.put_back(move.moved.get("members", {}), besides=[giver_id, taker_id])
 
 
 @receiver(profiles_untold)

@@ -88,12 +88,11 @@ def enrol(till: Till, shown: Shown, fields: dict[str, str], consents=()) -> dict
 
 def statement(public_id: str) -> dict:
     """A member whom the till's store knows. Raises `UnknownMember`."""
-    with whole_network():
-        profile = Profile.objects.filter(public_id=public_id).first()
     # The id of a merged profile answers with the one it lives on in, if the store knows that one.
-    if profile is None or not Profile.objects.filter(pk=profile.survivor.pk).exists():
+    profile = Profile.reached_by(public_id=public_id)
+    if profile is None:
         raise UnknownMember(_("no member of this store has the id %s") % public_id)
-    return member_view(profile.survivor)
+    return member_view(profile)
 
 
 def member_view(profile: Profile) -> dict:

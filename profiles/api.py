@@ -35,7 +35,6 @@ from profiles.models import (
     SourceRecord,
 )
 from tenants.network.models import Store
-from tenants.scoping import whole_network
 
 
 class StrictFilterSet(filters.FilterSet):
@@ -183,20 +182,14 @@ class ProfileViewSet(rest.ReadOnlyModelViewSet):
         }
     )
     def retrieve(self, request, *args, **kwargs):
-        if survivor := self._survivor(kwargs["public_id"]):
+        survivor = Profile.reached_by(public_id=kwargs["public_id"])
+        if survivor and survivor.public_id != kwargs["public_id"]:
             address = reverse("api:profiles-detail", args=[survivor.public_id])
             body = {"id": str(kwargs["public_id"]), "merged_into": str(survivor.public_id)}
             return Response(body, status=308, headers={"Location": address})
         profile = self.get_object()
         self._people = [profile]
         return Response(self.get_serializer(profile).data)
-
-    def _survivor(self, public_id) -> Profile | None:
-        """Whom a merged profile lives on in, if the caller may see that one: no store keeps the merged one's rows."""
-        with whole_network():
-            merged = Profile.objects.filter(public_id=public_id, merged_into__isnull=False).first()
-            survivor = merged and merged.survivor
-        return survivor and Profile.objects.filter(pk=survivor.pk).first()
 
 
 # --- Purchases ------------------------------------------------------------------------------------------------------
@@ -249,7 +242,7 @@ class PurchaseFilter(StrictFilterSet):
         return queryset.filter(Exists(lines.filter(purchase=OuterRef("pk"))))
 
     def by_profile(self, queryset, name, public_id):
-        profile = Profile.objects.filter(public_id=public_id).first()
+        profile = Profile.reached_by(public_id=public_id)
         if profile is None:
             raise ValidationError({name: [_("no customer has this id")]})
         return queryset.filter(profile=profile)

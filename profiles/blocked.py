@@ -1,13 +1,14 @@
 """Block a value that is nobody's identifier, lift the block, and carry either out on what is already stored.
 
 A blocked e-mail, phone or card stays in the records as their sources told it. It is no identifier and no blocking key,
-and does not become anybody's e-mail or phone. Merges that rested on it are not undone here: `merges_resting_on` lists
-them for a person to look at.
+and does not become anybody's e-mail or phone. Merges that matching made on it are opened again: taken back, and their
+records matched anew without it. Those that a person decided stand; `merges_resting_on` lists them.
 """
 
 import logging
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet, Value
@@ -30,7 +31,6 @@ MOST_IDS = FREQUENT_IDENTIFIER
 TOO_MANY = gettext_noop("told for too many different customers to be one person's")
 CHUNK = 500
 MERGES_LISTED = 50
-MERGES_READ = 5000
 
 # Reasons that the migration gave to the patterns it delivers: named here for the catalogue.
 DELIVERED = (
@@ -166,7 +166,7 @@ def reapply(row: BlockedValue) -> int:
     """Carry a block, or its end, out on the records stored: how many changed. Doing it again changes nothing.
 
     Identifiers and blocking keys are dropped or given back, the people's values settled anew, and what was given back
-    waits to be matched. A chunk of records is one transaction.
+    waits to be matched. A chunk of records is one transaction. A block opens the merges again that rested on the value.
     """
     blocklist.forget()
     changed = 0
@@ -174,6 +174,8 @@ def reapply(row: BlockedValue) -> int:
         for ids in _chunks(row):
             with transaction.atomic():
                 changed += _settle(ids)
+        if row.lifted_at is None:
+            resolution.reopen(merge for merge in _resting_on(row) if merge.by_id is None)
         count_people(row)
     return changed
 
@@ -268,19 +270,20 @@ def _settle(ids: list[int]) -> int:
 
 def merges_resting_on(row: BlockedValue) -> list[Merge]:
     """Standing merges among whose reasons the value is, the newest first: for a person to look at."""
+    return list(islice(_resting_on(row), MERGES_LISTED))
+
+
+def _resting_on(row: BlockedValue) -> Iterator[Merge]:
     of_this = blocklist.read([(row.kind, row.key, row.pattern)])
     reason = {"field": row.kind, "a": row.key} if row.key else {"field": row.kind}
     merges = (
         Merge.objects.filter(Q(evidence__contains=[reason]), undone_at=None)
         .select_related("winner", "loser")
-        .order_by("-at")[:MERGES_READ]
+        .order_by("-at", "-pk")
     )
-    resting = [
-        merge
-        for merge in merges
+    for merge in merges.iterator(chunk_size=500):
         if any(
             part["field"] == row.kind and part["a"] == part["b"] and of_this.blocks(row.kind, part["a"])
             for part in merge.evidence
-        )
-    ]
-    return resting[:MERGES_LISTED]
+        ):
+            yield merge

@@ -2,13 +2,13 @@
 
 A merge hands everything that hangs on the younger profile to the older one, in one transaction, and writes down what
 it moved. An unmerge hands back exactly that, and what came in meanwhile under the separated person's identifiers.
-What people decide binds every later run.
+What people decide binds every later run; a person takes back what they decided for as long as `UNDO_WITHIN`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import product
 
 from django.db import transaction
@@ -16,7 +16,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import blocklist, facts, survivorship
+from profiles import blocklist, facts, pins, survivorship
 from profiles.intake import events
 from profiles.intake.writing import write
 from profiles.matching import MODEL, Comparable, Match, blocking, blocking_keys, compare, resolve, weights
@@ -27,17 +27,23 @@ from profiles.models import (
     Identifier,
     MatchCandidate,
     Merge,
+    Pin,
     Profile,
+    ProfileStore,
     Purchase,
     PurchaseLine,
     SourceRecord,
+    TicketMove,
 )
 from profiles.signals import profiles_merged, profiles_unmerged
-from tenants.network.models import Staff, audit
+from tenants.network.models import Job, Staff, audit
 from tenants.scoping import whole_network
 
 LONGEST_KEY = BlockingKey._meta.get_field("key").max_length
 HANGS_ON_A_PROFILE = (SourceRecord, Identifier, ConsentChange, Purchase, PurchaseLine, Event)
+
+
+UNDO_WITHIN = timedelta(days=30)
 
 
 class CannotMerge(ValueError):
@@ -68,30 +74,45 @@ def merge(
     ground: str,
     match: Match | None = None,
     by: Staff | None = None,
+    job: Job | None = None,
 ) -> Merge:
-    """Make two profiles one; the older survives. Raises `CannotMerge`."""
-    deed = _join(one, other, ground=ground, match=match, by=by)
+    """Make two profiles one; the older survives. Of a profile that was merged meanwhile, the one it lives on in.
+
+    Raises `CannotMerge`.
+    """
+    deed = _join(one, other, ground=ground, match=match, by=by, job=job)
     _recompute(deed.winner_id, deed.loser_id)
     return deed
 
 
 def _join(
-    one: Profile, other: Profile, *, ground: str, match: Match | None, by: Staff | None = None
+    one: Profile,
+    other: Profile,
+    *,
+    ground: str,
+    match: Match | None,
+    by: Staff | None = None,
+    job: Job | None = None,
 ) -> Merge:
     """A merge but for the values and facts of the two, which the caller recomputes in the same transaction."""
     with whole_network():
-        winner, loser = _locked(one, other)
-        if winner == loser:
+        living = _living([one.pk, other.pk])
+        if len(living) < 2:
             raise CannotMerge(_("both are the same customer"))
-        if winner.merged_into_id or loser.merged_into_id:
-            raise CannotMerge(_("one of the two was merged before"))
+        winner, loser = living
         if by is None and _separated(winner, loser):
             raise CannotMerge(_("somebody decided that these are two persons"))
-        moved: dict[str, list] = {
+        moved: dict[str, list | dict] = {
             model._meta.model_name: _hand_over(model.objects.filter(profile=loser), winner)
             for model in HANGS_ON_A_PROFILE
         }
+        moved["pin"] = _pass_on_pins(winner, loser)
         moved["candidates"] = _pass_on_candidates(winner, loser)
+        moved["since"] = {str(p.pk): p.created_at.isoformat() for p in (winner, loser)}
+        moved["stores"] = [
+            [pk, store_id, since.isoformat()]
+            for pk, store_id, since in loser.stores.order_by("pk").values_list("pk", "store", "since")
+        ]
         loser.merged_into = winner
         loser.save(update_fields=["merged_into"])
         deed = Merge(
@@ -104,6 +125,7 @@ def _join(
             model_version=MODEL.version if match else "",
             moved=moved,
             by=by,
+            job=job,
         )
         profiles_merged.send(Merge, merge=deed)
         deed.save()
@@ -115,7 +137,7 @@ def _join(
 def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> None:
     """Separate what a merge joined, and never join the two again without a person, unless it is not `binding`.
 
-    Raises `CannotSeparate`.
+    Not binding, the question between the two stands again as it stood. Raises `CannotSeparate`.
     """
     with whole_network():
         deed = Merge.objects.select_for_update().get(pk=deed.pk)
@@ -129,12 +151,22 @@ def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> No
         for model in HANGS_ON_A_PROFILE:
             ids = deed.moved.get(model._meta.model_name, [])
             model.objects.filter(pk__in=ids, profile=winner).update(profile=loser)
+        Pin.objects.filter(pk__in=deed.moved.get("pin", []), profile=winner).update(profile=loser)
         _hand_back_newcomers(deed, winner, loser)
+        _repeat_refusals(deed, winner, loser)
         deed.undone_at, deed.undone_by = timezone.now(), by
         profiles_unmerged.send(Merge, merge=deed)
         deed.save()
         _hand_back_candidates(deed, winner, loser)
+        ProfileStore.objects.bulk_create(
+            [
+                ProfileStore(pk=pk, profile=loser, store_id=store_id, since=datetime.fromisoformat(since))
+                for pk, store_id, since in deed.moved.get("stores", [])
+            ],
+            ignore_conflicts=True,
+        )
         _recompute(winner.pk, loser.pk)
+        _known_since_then(deed)
         audit(by or "system", "separated", winner, other=loser.pk)
         if not binding:
             return
@@ -154,17 +186,73 @@ def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> No
         )
 
 
+def reopen(deeds: Iterable[Merge]) -> int:
+    """Take back merges whose grounds hold no more, and let matching look at their people again; how many.
+
+    Later merges that the survivors went into are taken back before, and made again where a person decided them.
+    """
+    wanted = {deed.pk for deed in deeds}
+    done = 0
+    for pk in sorted(wanted, reverse=True):
+        done += _reopen(pk, wanted)
+    return done
+
+
 @transaction.atomic
-def decide_same(candidate: MatchCandidate, by: Staff) -> Merge:
-    """A person says: one and the same. Raises `CannotMerge`."""
+def _reopen(deed_id: int, wanted: set[int]) -> int:
+    with whole_network():
+        deed = Merge.objects.get(pk=deed_id)
+        above = []
+        top = deed
+        while later := Merge.objects.filter(loser=top.winner_id, undone_at=None).first():
+            above.append(later)
+            top = later
+        try:
+            for one in [*reversed(above), deed]:
+                unmerge(one, binding=False)
+        except CannotSeparate:
+            return 0  # somebody separated them at this very moment
+        people = {pk for one in [*above, deed] for pk in (one.winner_id, one.loser_id)}
+        SourceRecord.objects.filter(profile__in=people).update(matched_at=None)
+        for one in above:
+            if one.by and one.pk not in wanted:
+                merge(one.winner, one.loser, ground=one.ground, match=_told_with(one), by=one.by, job=one.job)
+    return 1
+
+
+def _told_with(deed: Merge) -> Match | None:
+    if deed.weight is None or deed.probability is None:
+        return None
+    return Match(deed.weight, deed.probability, tuple(deed.evidence), "merge")
+
+
+@transaction.atomic
+def decide_same(
+    candidate: MatchCandidate, by: Staff, *, keep: dict[str, str] | None = None, job: Job | None = None
+) -> Merge:
+    """A person says: one and the same. `keep`: field -> the value of the two that they say is right, which is pinned.
+
+    Raises `CannotMerge`, and `pins.BadPin` for a value that no field can hold.
+    """
+    candidate = MatchCandidate.objects.select_related("left", "right").filter(pk=candidate.pk).first()
+    if candidate is None:
+        raise CannotMerge(_("this pair is gone: one of the two was merged meanwhile"))
     deed = merge(
         candidate.left,
         candidate.right,
         ground=Merge.Ground.PERSON,
         match=Match(candidate.weight, candidate.probability, tuple(candidate.evidence), "merge"),
         by=by,
+        job=job,
     )
     _decide(candidate, MatchCandidate.Status.MERGED, by)
+    if keep:
+        chosen = [
+            pins.pin(deed.winner, field, value, by=by, reason=_("chosen when merging")).pk
+            for field, value in sorted(keep.items())
+        ]
+        deed.moved["chosen"] = chosen
+        deed.save(update_fields=["moved"])
     return deed
 
 
@@ -173,6 +261,38 @@ def decide_never(candidate: MatchCandidate, by: Staff) -> None:
     """A person says: two persons. No later run joins them."""
     _decide(candidate, MatchCandidate.Status.NEVER, by)
     audit(by, "kept apart", candidate, left=candidate.left_id, right=candidate.right_id)
+
+
+def last_decision(by: Staff) -> MatchCandidate | None:
+    """The newest decision of this person that stands and can still be taken back."""
+    decided = MatchCandidate.objects.filter(
+        decided_by=by, decided_at__gte=timezone.now() - UNDO_WITHIN
+    ).exclude(status=MatchCandidate.Status.OPEN)
+    return decided.order_by("-decided_at", "-pk").first()
+
+
+@transaction.atomic
+def take_back(candidate: MatchCandidate, by: Staff) -> None:
+    """Take back a decision on a pair, whichever it was: the question stands open again. Raises `CannotSeparate`."""
+    candidate = MatchCandidate.objects.get(pk=candidate.pk)
+    if candidate.status == MatchCandidate.Status.OPEN:
+        raise CannotSeparate(_("this pair is not decided"))
+    if not candidate.decided_at or candidate.decided_at < timezone.now() - UNDO_WITHIN:
+        raise CannotSeparate(_("only a decision of the last %s days can be taken back") % UNDO_WITHIN.days)
+    if candidate.status == MatchCandidate.Status.MERGED:
+        with whole_network():
+            deed = Merge.objects.filter(
+                winner=candidate.left_id, loser=candidate.right_id, undone_at=None
+            ).first()
+            if deed is None:
+                raise CannotSeparate(_("this merge was undone before"))
+            for pinned in Pin.objects.filter(pk__in=deed.moved.get("chosen", []), ended_at=None):
+                pins.unpin(pinned, by)
+            unmerge(deed, by, binding=False)
+    audit(by, "took back", candidate, left=candidate.left_id, right=candidate.right_id)
+    MatchCandidate.objects.filter(pk=candidate.pk).update(
+        status=MatchCandidate.Status.OPEN, decided_by=None, decided_at=None
+    )
 
 
 # --- Matching -------------------------------------------------------------------------------------------------------
@@ -219,18 +339,21 @@ def match_records(record_ids: Iterable[int]) -> Matched:
 @transaction.atomic
 def _join_all(winner: int, matches: dict[int, Match]) -> list[int]:
     """Merge several profiles into one, and recompute it once; returns those that could be merged."""
-    joined = []
+    joined, touched = [], {winner}
+    with whole_network():
+        _living([winner, *matches])
     for loser, match in matches.items():
         by_identifier = match.rule.startswith("same_")
         ground = Merge.Ground.IDENTIFIER if by_identifier else Merge.Ground.MATCH
         try:
             with transaction.atomic():
-                _join(Profile(pk=winner), Profile(pk=loser), ground=ground, match=match)
+                deed = _join(Profile(pk=winner), Profile(pk=loser), ground=ground, match=match)
         except CannotMerge:
             continue
         joined.append(loser)
+        touched |= {deed.winner_id, deed.loser_id}
     if joined:
-        _recompute(winner, *joined)
+        _recompute(*touched)
     return joined
 
 
@@ -321,8 +444,26 @@ def _queue(left_id: int, right_id: int, match: Match) -> int:
 
 def _locked(one: Profile, other: Profile) -> tuple[Profile, Profile]:
     """Both profiles locked in the order of their ids, the older first."""
-    rows = list(Profile.objects.select_for_update().filter(pk__in=[one.pk, other.pk]).order_by("pk"))
+    rows = list(
+        Profile.objects.select_for_update(no_key=True).filter(pk__in=[one.pk, other.pk]).order_by("pk")
+    )
     return (rows[0], rows[-1])
+
+
+def _living(profile_ids: Iterable[int]) -> list[Profile]:
+    """Whom these people live on in, each once, locked in the order of their ids.
+
+    Read first and locked afterwards: of two merges at once that share a person, none then waits for a smaller id than
+    it holds. Where a merge came in between, the locks are given back and the question is asked again.
+    """
+    ids = list(profile_ids)
+    while True:
+        living = {profile.survivor.pk for profile in Profile.objects.filter(pk__in=ids)}
+        with transaction.atomic():
+            rows = list(Profile.objects.select_for_update(no_key=True).filter(pk__in=living).order_by("pk"))
+            if not any(row.merged_into_id for row in rows):
+                return rows
+            transaction.set_rollback(True)
 
 
 def _separated(one: Profile, other: Profile) -> bool:
@@ -363,7 +504,10 @@ def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
     ]
     _give_records(SourceRecord.objects.filter(pk__in=theirs), loser)
     bought = Purchase.objects.filter(profile=winner, received_at__gt=deed.at, identified_by__in=only_of_loser)
-    ids = list(bought.exclude(pk__in=elsewhere["purchase"]).values_list("pk", flat=True))
+    # A person said of these whose they are, which counts for more than what was shown.
+    given = TicketMove.objects.filter(undone_at=None, taker=winner).values("purchase")
+    bought = bought.exclude(pk__in=elsewhere["purchase"]).exclude(pk__in=given)
+    ids = {*bought.values_list("pk", flat=True), *_given_back(deed, winner, loser, only_of_loser)}
     PurchaseLine.objects.filter(purchase__in=ids).update(profile=loser)
     Purchase.objects.filter(pk__in=ids).update(profile=loser)
     # Whenever received: what waited in quarantine came in later than it was received.
@@ -386,47 +530,127 @@ def _identifiers_of(profile: Profile, **told) -> set[str]:
     return {f"{kind}:{key}" for kind, key in rows}
 
 
+def _given_back(deed: Merge, winner: Profile, loser: Profile, only_of_loser: set[str]) -> list[int]:
+    """Tickets of the separated person that were moved to somebody else: those moved back since, which are theirs again.
+    One that still is somebody else's will return to them."""
+    since = TicketMove.objects.filter(giver=winner, undone_at=None, at__gt=deed.at)
+    theirs = Q(purchase__in=deed.moved.get("purchase", [])) | Q(
+        purchase__in=Purchase.objects.filter(received_at__gt=deed.at, identified_by__in=only_of_loser).values(
+            "pk"
+        )
+    )
+    since.filter(theirs).update(giver=loser)
+    back = TicketMove.objects.filter(giver=loser, undone_at__gt=deed.at, purchase__profile=winner)
+    return list(back.values_list("purchase", flat=True))
+
+
+def _repeat_refusals(deed: Merge, winner: Profile, loser: Profile) -> None:
+    """A channel refused while the two were one, directly and not through a source: nobody knows by whom. Both did."""
+    told = ConsentChange.objects.filter(profile=winner, record=None, at__gt=deed.at).order_by("at", "pk")
+    newest = {change.channel: change for change in told}
+    ConsentChange.objects.bulk_create(
+        ConsentChange(
+            profile=loser, channel=change.channel, granted=False, at=change.at, wording=change.wording,
+            actor=change.actor,
+        )
+        for change in newest.values()
+        if not change.granted
+    )  # fmt: skip
+
+
+def _known_since_then(deed: Merge) -> None:
+    """Of whom no record and no ticket is left, it is not known again since when; it is as it was."""
+    for pk, at in deed.moved.get("since", {}).items():
+        untold = Profile.objects.filter(pk=pk).exclude(pk__in=SourceRecord.objects.values("profile"))
+        tickets = Purchase.objects.filter(profile=pk)
+        if not tickets.exists():
+            untold.update(created_at=datetime.fromisoformat(at))
+
+
+def _pass_on_pins(winner: Profile, loser: Profile) -> list[int]:
+    """The survivor's own pins win; of the other one's those that say something more, which become the survivor's."""
+    own = Pin.objects.filter(profile=winner, ended_at=None).values("field")
+    ids = list(
+        Pin.objects.filter(profile=loser, ended_at=None).exclude(field__in=own).values_list("pk", flat=True)
+    )
+    Pin.objects.filter(pk__in=ids).update(profile=winner)
+    return ids
+
+
 def _pass_on_candidates(winner: Profile, loser: Profile) -> list[dict]:
     """Open questions and decisions about the merged profile become the survivor's. Returns what an unmerge needs."""
-    passed_on = []
-    for candidate in MatchCandidate.objects.filter(Q(left=loser) | Q(right=loser)):
-        other_id = candidate.right_id if candidate.left_id == loser.pk else candidate.left_id
+    both = [winner.pk, loser.pk]
+    # All of both, in one order: two merges at once that share a question wait for each other here.
+    rows = list(
+        MatchCandidate.objects.select_for_update().filter(Q(left__in=both) | Q(right__in=both)).order_by("pk")
+    )
+    of_winner = {_beside(row, winner): row for row in rows if winner.pk in (row.left_id, row.right_id)}
+    gone = set(
+        Profile.objects.filter(
+            pk__in={pk for row in rows for pk in (row.left_id, row.right_id)}, merged_into__isnull=False
+        ).values_list("pk", flat=True)
+    )
+    notes = []
+    for row in rows:
+        if loser.pk not in (row.left_id, row.right_id):
+            continue
+        other_id = _beside(row, loser)
+        if other_id in gone:
+            continue  # an answer about somebody merged before, whose questions were passed on then
+        note = {"other": other_id, "told": _told_of(row), "standing": None}
+        notes.append(note)
         if other_id == winner.pk:
-            if candidate.status == MatchCandidate.Status.OPEN:
-                _decide(candidate, MatchCandidate.Status.MERGED, None)
+            if row.status == MatchCandidate.Status.OPEN:
+                _decide(row, MatchCandidate.Status.MERGED, None)
             continue
-        standing = _candidate(winner.pk, other_id).first()
-        passed_on.append(
-            {"other": other_id, "standing": standing and standing.status, "told": _told_of(candidate)}
-        )
+        standing = of_winner.get(other_id)
         if standing is None:
-            candidate.left_id, candidate.right_id = sorted((winner.pk, other_id))
-            candidate.save(update_fields=["left", "right"])
-            continue
-        if candidate.status == MatchCandidate.Status.NEVER:
-            # The stricter of two decisions holds.
-            _decide(standing, MatchCandidate.Status.NEVER, candidate.decided_by)
-        candidate.delete()
-    return passed_on
+            row.left_id, row.right_id = sorted((winner.pk, other_id))
+            row.save(update_fields=["left", "right"])
+            standing = row
+        else:
+            note["standing"] = _told_of(standing)
+            if row.status == MatchCandidate.Status.NEVER:
+                # The stricter of two decisions holds.
+                _decide(standing, MatchCandidate.Status.NEVER, row.decided_by)
+            row.delete()
+        note["after"] = _decision_on(standing)
+    return notes
 
 
 def _hand_back_candidates(deed: Merge, winner: Profile, loser: Profile) -> None:
     """The separated person's questions and decisions return as they were; what was decided meanwhile stays too."""
     for note in deed.moved.get("candidates", []):
-        other = Profile.objects.get(pk=note["other"]).survivor
+        told = note["told"]
+        other = Profile.objects.get(pk=note["other"])
+        if other == winner:
+            pair = _candidate(winner.pk, loser.pk)
+            pair.filter(status=MatchCandidate.Status.MERGED).update(**_as_columns(told))
+            continue
+        other = other.survivor
         if other.pk in (winner.pk, loser.pk):
             continue
-        told, standing = note["told"], note["standing"]
-        passed_on = _candidate(winner.pk, other.pk).first()
-        if passed_on and standing is None and passed_on.status == told["status"]:
-            passed_on.delete()
-        elif passed_on and standing and passed_on.status == told["status"]:
-            _candidate(winner.pk, other.pk).update(status=standing)
         left_id, right_id = sorted((loser.pk, other.pk))
-        dates = {
-            name: told[name] and datetime.fromisoformat(told[name]) for name in ("found_at", "decided_at")
-        }
-        MatchCandidate.objects.get_or_create(left_id=left_id, right_id=right_id, defaults=told | dates)
+        if _candidate(loser.pk, other.pk).exists():
+            continue
+        passed_on = _candidate(winner.pk, other.pk).first()
+        untouched = passed_on is not None and _decision_on(passed_on) == note["after"]
+        if untouched and note["standing"] is None:
+            MatchCandidate.objects.filter(pk=passed_on.pk).update(left=left_id, right=right_id)
+            continue
+        if untouched:
+            MatchCandidate.objects.filter(pk=passed_on.pk).update(**_as_columns(note["standing"]))
+        kept_id = {} if MatchCandidate.objects.filter(pk=told["id"]).exists() else {"pk": told["id"]}
+        MatchCandidate.objects.create(left_id=left_id, right_id=right_id, **kept_id, **_as_columns(told))
+
+
+def _beside(candidate: MatchCandidate, one: Profile) -> int:
+    return candidate.right_id if candidate.left_id == one.pk else candidate.left_id
+
+
+def _decision_on(candidate: MatchCandidate) -> list:
+    """What was decided and when, as JSON: by this one knows whether somebody decided since."""
+    return [candidate.status, candidate.decided_at and candidate.decided_at.isoformat()]
 
 
 def _candidate(one_id: int, other_id: int):
@@ -437,11 +661,17 @@ def _candidate(one_id: int, other_id: int):
 def _told_of(candidate: MatchCandidate) -> dict:
     """All of the candidate but its two profiles, as JSON."""
     return {
+        "id": candidate.pk,
         "status": candidate.status, "weight": candidate.weight, "probability": candidate.probability,
         "evidence": candidate.evidence, "model_version": candidate.model_version,
         "decided_by_id": candidate.decided_by_id, "found_at": candidate.found_at.isoformat(),
         "decided_at": candidate.decided_at and candidate.decided_at.isoformat(),
     }  # fmt: skip
+
+
+def _as_columns(told: dict) -> dict:
+    dates = {name: told[name] and datetime.fromisoformat(told[name]) for name in ("found_at", "decided_at")}
+    return {name: value for name, value in told.items() if name != "id"} | dates
 
 
 def _decide(candidate: MatchCandidate, status: str, by: Staff | None) -> None:

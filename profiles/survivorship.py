@@ -1,18 +1,19 @@
 """Which value wins when sources disagree, and why: the unified profile is made here and nowhere else.
 
-A value comes from the most trusted source that says it; of equally trusted ones, from the newest statement. Fields
-that mean something only together (first and last name; street, postcode and town) are taken from one record.
+In this order: what a person pinned (`profiles/pins.py`); an e-mail or phone that the customer confirmed, before others;
+the most trusted source; of equally trusted ones, the newest statement. Fields that mean something only
+together (first and last name; street, postcode and town) are taken from one record.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime
 from typing import Protocol, TypeVar
 
 from django.utils.translation import gettext_noop
 
 from profiles import blocklist, search
-from profiles.models import Identifier, Profile, Source, SourceRecord
+from profiles.models import Event, Identifier, Pin, Profile, Source, SourceRecord
 from tenants.scoping import whole_network
 
 GROUPS = (
@@ -26,6 +27,10 @@ FIELDS = [field for group in GROUPS for field in group]
 ONLY = gettext_noop("the only source that says it")
 TRUSTED = gettext_noop("the most trusted of those that say it")
 NEWEST = gettext_noop("the newest of equally trusted sources")
+VERIFIED = gettext_noop("confirmed by the customer, which the others are not")
+PINNED = gettext_noop("pinned by hand")
+# What only whoever reads the mailbox or holds the phone can do. The last three a brand adds to its dictionary.
+VERIFYING = ("email_clicked", "email_confirmed", "sms_clicked", "phone_confirmed")
 
 
 def refresh(profile_ids: Iterable[int]) -> None:
@@ -39,14 +44,33 @@ def refresh(profile_ids: Iterable[int]) -> None:
         for profile_id, value in Identifier.objects.filter(profile__in=ids).values_list("profile", "value"):
             shown[profile_id].add(value)
         profiles = list(Profile.objects.filter(pk__in=ids))
+        confirmed = verified(ids)
+        pinned: dict[int, list[Pin]] = defaultdict(list)
+        for pin in Pin.objects.filter(profile__in=ids, ended_at=None).select_related("by").order_by("field"):
+            pinned[pin.profile_id].append(pin)
         for profile in profiles:
-            unify(profile, current_statements(records[profile.pk]))
+            said = current_statements(records[profile.pk])
+            unify(profile, said, confirmed.get(profile.pk, ()))
+            for pin in pinned[profile.pk]:
+                _stick(profile, pin, said)
             profile.search_text = search_text(profile, sorted(shown[profile.pk]))
         # An upsert by key: several times faster than an UPDATE with a CASE for each field and row.
         Profile.objects.bulk_create(
             profiles, batch_size=500, update_conflicts=True, unique_fields=["pk"],
             update_fields=[*FIELDS, "provenance", "search_text"],
         )  # fmt: skip
+
+
+def verified(profile_ids: Iterable[int]) -> dict[int, set[tuple[str, str]]]:
+    """The identifiers, (kind, key), that these people confirmed by what they did: profile id -> identifiers."""
+    shown = Event.objects.filter(profile__in=list(profile_ids), type__code__in=VERIFYING).exclude(
+        identified_by=""
+    )
+    found: dict[int, set[tuple[str, str]]] = defaultdict(set)
+    for profile_id, identifier in shown.order_by().values_list("profile", "identified_by").distinct():
+        kind, _colon, key = identifier.partition(":")
+        found[profile_id].add((kind, key))
+    return found
 
 
 class Record(Protocol):
@@ -90,20 +114,20 @@ def current_statements(records: Sequence[R]) -> list[R]:
     return list(newest.values())
 
 
-def unify(profile: Unified, records: Sequence[Record]) -> None:
-    """Set the profile's values and their provenance from what its sources say now."""
+def unify(profile: Unified, records: Sequence[Record], confirmed: Collection[tuple[str, str]] = ()) -> None:
+    """Set the profile's values and their provenance from what its sources say now. `confirmed`: as in `verified`."""
     if len(records) == 1:
         _take_from(profile, records[0])
         return
     profile.provenance = {}
     for group in GROUPS:
-        saying = sorted((r for r in records if _says(r, group)), key=_rank(group), reverse=True)
+        saying = sorted((r for r in records if _says(r, group)), key=_rank(group, confirmed), reverse=True)
         winner = saying[0] if saying else None
         for field in group:
             value = getattr(winner, field) if winner else None
             setattr(profile, field, value or (None if field == "birth_date" else ""))
             if value:
-                profile.provenance[field] = _provenance(field, winner, saying)
+                profile.provenance[field] = _provenance(field, winner, saying, confirmed)
 
 
 def _take_from(profile: Unified, record: Record) -> None:
@@ -138,30 +162,63 @@ def _says(record: Record, group: Sequence[str]) -> bool:
     return any(getattr(record, field) and not blocklist.current().blocks_of(record, field) for field in group)
 
 
-def _rank(group: Sequence[str]):
+def _is_confirmed(record: Record, field: str, confirmed: Collection[tuple[str, str]]) -> bool:
+    return field in blocklist.KINDS and (field, blocklist.key_of(field, getattr(record, field))) in confirmed
+
+
+def _rank(group: Sequence[str], confirmed: Collection[tuple[str, str]]):
     def rank(record: Record):
         # A record that fills the whole group beats one that fills a part, an initial is less than a name.
         filled = sum(len(str(getattr(record, field) or "")) > 1 for field in group)
-        return (filled, record.source.trust, record.last_stated_at, record.content_hash)
+        proven = bool(confirmed) and _is_confirmed(record, group[0], confirmed)
+        return (filled, proven, record.source.trust, record.last_stated_at, record.content_hash)
 
     return rank
 
 
-def _provenance(field: str, winner: Record, saying: Sequence[Record]) -> dict:
+def _provenance(
+    field: str, winner: Record, saying: Sequence[Record], confirmed: Collection[tuple[str, str]]
+) -> dict:
     others = [r for r in saying if r is not winner and getattr(r, field)]
     if not others:
         why = ONLY
+    elif _is_confirmed(winner, field, confirmed) and not all(
+        _is_confirmed(r, field, confirmed) for r in others
+    ):
+        why = VERIFIED
     elif any(r.source.trust == winner.source.trust for r in others):
         why = NEWEST
     else:
         why = TRUSTED
-    lost = {
-        (r.source.name, str(getattr(r, field))) for r in others if getattr(r, field) != getattr(winner, field)
-    }
     return {
         "source": winner.source.name,
         "record": winner.pk,
         "at": winner.last_stated_at.isoformat(),
         "why": why,
-        "others": [{"source": source, "value": value} for source, value in sorted(lost)],
+        "others": _lost(field, getattr(winner, field), others),
+    }
+
+
+def _lost(field: str, kept: object, others: Sequence[Record]) -> list[dict]:
+    """What was said beside the value that is kept: source, value and when it was last said."""
+    said: dict[tuple[str, str], str] = {}
+    for record in others:
+        value = getattr(record, field)
+        if value and str(value) != str(kept):
+            who = record.source.name, str(value)
+            said[who] = max(said.get(who, ""), record.last_stated_at.isoformat())
+    return [{"source": source, "value": value, "at": at} for (source, value), at in sorted(said.items())]
+
+
+def _stick(profile: Profile, pin: Pin, records: Sequence[Record]) -> None:
+    """Let a pinned value win, and say against what."""
+    value = date.fromisoformat(pin.value) if pin.field == "birth_date" else pin.value
+    setattr(profile, pin.field, value)
+    profile.provenance[pin.field] = {
+        "source": pin.by.full_name,
+        "record": None,
+        "at": pin.at.isoformat(),
+        "why": PINNED,
+        "pin": pin.pk,
+        "others": _lost(pin.field, value, records),
     }

@@ -56,13 +56,14 @@ PERMISSIONS: dict[str, set[str]] = {
                  till="view add change", auditevent="view")
         | _EDITS_EVENTS
         | _deeds("profiles", source="add change", site="add change", connection="add change",
-                 importrun="view add", profile="change merge", matchcandidate="decide", blockedvalue="add change")
+                 importrun="view add", profile="change merge", matchcandidate="decide", blockedvalue="add change",
+                 purchase="move")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK | _EDITS_EVENTS
         | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide",
-                 blockedvalue="add change")
+                 blockedvalue="add change", purchase="move")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
         | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
     ),

@@ -227,7 +227,15 @@ def test_nothing_is_changed_by_who_may_not(rows, client, role):
 def deeds(rows) -> list[tuple[str, str, dict, str]]:
     """(name, address, form, permission) of every deed that is neither add, change nor delete."""
     merge = Merge.objects.get()
+    ticket = rows[Purchase]
     return [
+        ("give a ticket", reverse("admin:profiles_purchase_give", args=[ticket.pk]),
+         {"to": rows[MatchCandidate].right_id, "reason": "wrong card"}, "profiles.move_purchase"),
+        ("move a ticket back", reverse("admin:profiles_purchase_move_back", args=[ticket.pk, 1]), {},
+         "profiles.move_purchase"),
+        ("unpin", reverse("admin:profiles_profile_unpin", args=[rows[Profile].pk, 1]), {}, "profiles.change_profile"),
+        ("pin", reverse("admin:profiles_profile_pin", args=[rows[Profile].pk]), {"field": "city", "value": "Lille"},
+         "profiles.change_profile"),
         ("decide", reverse("admin:profiles_matchcandidate_decide", args=[rows[MatchCandidate].pk]),
          {"decision": "never"}, "profiles.decide_matchcandidate"),
         ("undo", reverse("admin:profiles_matchcandidate_undo", args=[merge.pk]), {}, "profiles.decide_matchcandidate"),

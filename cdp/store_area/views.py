@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.contrib.admin import site
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import get_language
@@ -76,9 +76,11 @@ def customers(request: HttpRequest, store: Store) -> HttpResponse:
 @page_of_store
 def customer(request: HttpRequest, store: Store, public_id) -> HttpResponse:
     """What this store knows of a person. Who looked at whom is written down."""
-    profile = get_object_or_404(Profile, public_id=public_id)
-    if profile.merged_into_id:
-        return redirect("store:customer", store.code, profile.survivor.public_id)
+    profile = Profile.reached_by(public_id=public_id)
+    if profile is None:
+        raise Http404
+    if profile.public_id != public_id:
+        return redirect("store:customer", store.code, profile.public_id)
     audit(request.user, "viewed", profile, store_id=store.pk)
     tickets = Paginator(people.tickets_of(profile), TICKETS_A_PAGE).get_page(request.GET.get("page"))
     return show(

@@ -1,7 +1,8 @@
 """Customers: a list that finds a person by any word, and a page that tells everything known and where it came from.
 
 The page is read-only: values belong to their sources. What a person may decide here, a verb elsewhere does: consent
-(`profiles/consent.py`) and the separation of a wrong merge (`profiles/resolution.py`). Each block asks the role of
+(`profiles/consent.py`), a value that is pinned (`profiles/pins.py`) and the separation of a wrong merge
+(`profiles/resolution.py`). Each block asks the role of
 whoever looks, and the scope leaves out what happened in other people's stores. Apps above add a block with `PANELS`.
 """
 
@@ -15,7 +16,7 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, When
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -27,7 +28,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import consent, resolution, search
+from profiles import consent, pins, resolution, search
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
 from profiles.matching import sentence
@@ -36,13 +37,14 @@ from profiles.models import (
     Identifier,
     MatchCandidate,
     Merge,
+    Pin,
     Profile,
     ProfileFacts,
     Purchase,
     SourceRecord,
 )
 from profiles.models.profile import FIELDS_OF_A_PERSON
-from profiles.survivorship import current_statements
+from profiles.survivorship import current_statements, verified
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import audit
 from tenants.scoping import current_scope
@@ -73,14 +75,20 @@ PANELS: list[Panel] = []
 
 @dataclass(frozen=True)
 class Row:
-    """One field of a person: the value kept, where it came from and why it won, and what each record says."""
+    """One field of a person: the value kept, where it came from and why it won, what lost, and what each record says.
+
+    `lost`: dicts of source, value, at. `pin` is the pin that holds the value, if a person pinned it.
+    """
 
     name: str
+    key: str
     value: object
     source: str
     at: datetime | None
     why: str
     said: list[tuple[object, bool]] = field(default_factory=list)
+    lost: list[dict] = field(default_factory=list)
+    pin: Pin | None = None
 
 
 class BoundedPaginator(Paginator):
@@ -179,6 +187,8 @@ class ProfileAdmin(ScopedModelAdmin):
 
         return [
             named("<int:pk>/consent/", self.consent_view, "consent"),
+            named("<int:pk>/pin/", self.pin_view, "pin"),
+            named("<int:pk>/unpin/<int:pin_pk>/", self.unpin_view, "unpin"),
             named("<int:pk>/separate/<int:merge_pk>/", self.separate_view, "separate"),
             *super().get_urls(),
         ]
@@ -187,11 +197,12 @@ class ProfileAdmin(ScopedModelAdmin):
         """The customer page. Who looks at whom is written down."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        profile = self.get_object(request, object_id)
+        profile = Profile.reached_by(pk=object_id) if object_id.isdecimal() else None
         if profile is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if profile.merged_into_id:
-            return redirect("admin:profiles_profile_change", profile.survivor.pk)
+        if str(profile.pk) != object_id:
+            return redirect("admin:profiles_profile_change", profile.pk)
+        profile = self.get_object(request, object_id)
         audit(request.user, "viewed", profile, store_id=_own_store())
         context = {
             **self.admin_site.each_context(request),
@@ -216,7 +227,26 @@ class ProfileAdmin(ScopedModelAdmin):
         word = Channel(channel).label
         done = _("Noted: %(channel)s allowed.") if verdict == "grant" else _("Noted: %(channel)s refused.")
         messages.success(request, done % {"channel": word})
-        return redirect(f"{reverse('admin:profiles_profile_change', args=[pk])}#consents")
+        return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#consents")
+
+    def pin_view(self, request, pk):
+        """Keep the value that a person says is right, whatever sources say."""
+        profile = _posted_about(request, pk, "profiles.change_profile")
+        told = {name: request.POST.get(name, "") for name in ("field", "value", "reason")}
+        try:
+            pins.pin(profile, told["field"], told["value"], by=request.user, reason=told["reason"])
+        except pins.BadPin as refused:
+            messages.error(request, _("Not pinned: %(reason)s.") % {"reason": refused})
+        else:
+            messages.success(request, _("Pinned: no source changes this value until the pin is taken off."))
+        return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#identity")
+
+    def unpin_view(self, request, pk, pin_pk):
+        """Let the sources speak again."""
+        profile = _posted_about(request, pk, "profiles.change_profile")
+        pins.unpin(get_object_or_404(Pin, pk=pin_pk, profile=profile), request.user)
+        messages.success(request, _("The pin is off: the value comes from the sources again."))
+        return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#identity")
 
     def separate_view(self, request, pk, merge_pk):
         """Undo a merge: each person gets back what was theirs."""
@@ -235,7 +265,10 @@ def _posted_about(request, pk, permission) -> Profile:
     """The visible profile that a form speaks of. Refuses who may not, and any method but POST."""
     if request.method != "POST" or not request.user.has_perm(permission):
         raise PermissionDenied
-    return get_object_or_404(Profile, pk=pk)
+    profile = Profile.reached_by(pk=pk)
+    if profile is None:
+        raise Http404
+    return profile
 
 
 def _own_store() -> int | None:
@@ -261,6 +294,8 @@ def _page(request, profile: Profile) -> dict:
         "of_own_stores": not whole,
         "consents": _consents(profile) if may("profiles.view_consentchange") else [],
         "may_change_consent": may("profiles.change_profile"),
+        "may_pin": may("profiles.change_profile") and may("profiles.view_sourcerecord"),
+        "may_move_tickets": may("profiles.move_purchase"),
         "merges": merges,
         "may_separate": may("profiles.merge_profile"),
         "duplicates": _duplicates(profile) if may("profiles.view_matchcandidate") else [],
@@ -277,6 +312,7 @@ def _records(profile: Profile) -> list[SourceRecord]:
 
 def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: bool) -> list[Row]:
     rows = []
+    pinned = {pin.pk: pin for pin in profile.pins.filter(ended_at=None)} if shows_sources else {}
     for name in FIELDS_OF_A_PERSON:
         origin = profile.provenance.get(name, {}) if shows_sources else {}
         said = [(getattr(record, name), record.pk == origin.get("record")) for record in records]
@@ -284,18 +320,31 @@ def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: boo
         # survivorship marked its reasons for the catalogue.
         why = translation.gettext(origin["why"]) if origin.get("why") else ""
         label = Profile._meta.get_field(name).verbose_name
-        rows.append(Row(str(label), getattr(profile, name), origin.get("source", ""), at, why, said))
+        lost = [
+            {**other, "at": parse_datetime(other["at"]) if other.get("at") else None}
+            for other in origin.get("others", [])
+        ]
+        rows.append(
+            Row(
+                str(label), name, getattr(profile, name), origin.get("source", ""), at, why, said, lost,
+                pinned.get(origin.get("pin")),
+            )
+        )  # fmt: skip
     return rows
 
 
 def _identifiers(profile: Profile) -> list[dict]:
     """The values by which the person is found, each once, with the sources that told it."""
     by_key: dict[tuple[str, str], dict] = {}
+    confirmed = verified([profile.pk]).get(profile.pk, set())
+    tickets = Purchase.objects.filter(profile=profile).exclude(identified_by="").order_by()
+    shown = set(tickets.values_list("identified_by", flat=True).distinct())
     for told in Identifier.objects.filter(profile=profile).select_related("record__source"):
         entry = by_key.setdefault(
             (told.kind, told.key),
             {"kind": told.get_kind_display(), "value": told.value, "sources": set(),
-             "first": told.first_seen, "last": told.last_seen},
+             "first": told.first_seen, "last": told.last_seen, "confirmed": (told.kind, told.key) in confirmed,
+             "shown": f"{told.kind}:{told.key}" in shown},
         )  # fmt: skip
         entry["sources"].add(told.record.source.name)
         entry["first"] = min(entry["first"], told.first_seen)

@@ -28,6 +28,7 @@ from profiles.models import (
     ProfileStore,
     Purchase,
     SourceRecord,
+    TicketMove,
 )
 from profiles.signals import profiles_untold
 from tenants.locks import alone
@@ -195,6 +196,8 @@ def _keep_buyers_known(people: Iterable[int]) -> None:
     shown = (
         Purchase.objects.filter(profile__in=people).exclude(identified_by="").select_related("till__store")
     )
+    # What was shown on a ticket that a person gave to somebody else is not the new owner's.
+    shown = shown.exclude(pk__in=TicketMove.objects.filter(undone_at=None).values("purchase"))
     first_shown = shown.order_by("profile_id", "identified_by", "bought_at")
     for purchase in first_shown.distinct("profile_id", "identified_by"):
         kind, _colon, key = purchase.identified_by.partition(":")

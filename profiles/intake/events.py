@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
-from profiles import blocklist, normalise
+from profiles import blocklist, normalise, survivorship
 from profiles.behaviour import Identification, Property, belongs_to, fits, reach, sort_properties
 from profiles.intake.event_dictionary import Word, words
 from profiles.intake.people import LONGEST_ID, Statement, source_of_tills, take_in_records
@@ -351,6 +351,10 @@ def _take_in(sender: Sender, drafts: dict[int, _Draft]) -> dict[int, _Wait]:
         events.append(event)
     Event.objects.bulk_create(events)
     _settle(apart)
+    # Who confirmed an address by what they did is reached by that one.
+    survivorship.refresh(
+        people[_identifier(draft)] for draft in shown if draft.word.type.code in survivorship.VERIFYING
+    )
     return waiting
 
 

@@ -3,6 +3,7 @@
 from profiles.models.blocked import BlockedValue
 from profiles.models.connections import Connection, Delivery
 from profiles.models.consent import Channel, ConsentChange
+from profiles.models.decisions import Pin, Reviewer, Skip, TicketMove
 from profiles.models.events import Channel as EventChannel
 from profiles.models.events import (
     Device,
@@ -37,6 +38,7 @@ __all__ = [
     "ImportRun",
     "MatchCandidate",
     "Merge",
+    "Pin",
     "Profile",
     "ProfileFacts",
     "ProfileStore",
@@ -46,8 +48,11 @@ __all__ = [
     "Refund",
     "RefundLine",
     "RejectedRow",
+    "Reviewer",
     "Site",
+    "Skip",
     "Source",
     "SourceRecord",
+    "TicketMove",
     "UnknownProperty",
 ]

@@ -10,8 +10,8 @@ from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tenants.network.models import Region, Staff, Store
-from tenants.scoping import StoreScoped, current_scope
+from tenants.network.models import Job, Region, Staff, Store
+from tenants.scoping import StoreScoped, current_scope, whole_network
 
 FIELDS_OF_A_PERSON = (
     "first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city",
@@ -85,6 +85,17 @@ class Profile(StoreScoped):
         while profile.merged_into_id:
             profile = profile.merged_into
         return profile
+
+    @classmethod
+    def reached_by(cls, **key) -> "Profile | None":
+        """The living profile that an id leads to, merged ones followed; `None` where the scope does not see that one.
+
+        No store keeps the rows of a merged profile, so the id is looked up wherever it is, and the survivor is not.
+        """
+        with whole_network():
+            named = cls.objects.filter(**key).first()
+            living = named and named.survivor
+        return living and cls.objects.filter(pk=living.pk).first()
 
     @classmethod
     def known_since(cls) -> models.F | models.Subquery:
@@ -166,6 +177,10 @@ class Merge(StoreScoped):
     by = models.ForeignKey(
         Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("decided by")
     )
+    job = models.ForeignKey(
+        Job, models.PROTECT, null=True, blank=True, related_name="merges", verbose_name=_("job"),
+        help_text=_("Of many merges made at once."),
+    )  # fmt: skip
     undone_at = models.DateTimeField(_("undone"), null=True, blank=True)
     undone_by = models.ForeignKey(
         Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("undone by")
