@@ -30,6 +30,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
 from profiles.imports import files, report, run, undo
 from profiles.imports import mapping as columns
 from profiles.imports.detect import CHARSETS, DELIMITERS, Unreadable
+from profiles.imports.mapping import FIELD_NAMES
 from profiles.models import ImportRun, Source
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import Job, audit
@@ -41,28 +42,6 @@ UPLOAD_SALT = "profiles.imports.upload"
 UPLOAD_KEPT_SECONDS = 24 * 3600
 REJECTS_A_PAGE = 50
 
-FIELD_NAMES = {
-    columns.IGNORE: gettext_lazy("– not read –"),
-    "external_id": gettext_lazy("id at the source"),
-    "customer_id": gettext_lazy("customer number"),
-    "first_name": gettext_lazy("first name"),
-    "last_name": gettext_lazy("last name"),
-    "full_name": gettext_lazy("whole name"),
-    "birth_date": gettext_lazy("birth date"),
-    "email": gettext_lazy("e-mail"),
-    "phone": gettext_lazy("phone"),
-    "street": gettext_lazy("street, with number"),
-    "postcode": gettext_lazy("postcode"),
-    "city": gettext_lazy("town"),
-    "card": gettext_lazy("loyalty card"),
-    "store_code": gettext_lazy("store code"),
-    "stated_at": gettext_lazy("when the source wrote it"),
-    "consent_email": gettext_lazy("consent: e-mail"),
-    "consent_sms": gettext_lazy("consent: text message"),
-    "consent_post": gettext_lazy("consent: post"),
-    "consent_at": gettext_lazy("date of the consent"),
-    "consent_wording": gettext_lazy("wording of the consent"),
-}
 DELIMITER_NAMES = {
     ";": gettext_lazy("semicolon ;"),
     ",": gettext_lazy("comma ,"),

@@ -51,7 +51,7 @@ class Stage:
 
     def fill(self, path: Path, dialect: Dialect) -> Iterator[int]:
         """Read the file anew and stage its rows; yields how many are staged, block by block."""
-        columns = Columns.of(self.import_run.mapping, brand_zone())
+        columns = Columns.of_import(self.import_run, brand_zone())
         cleaner = intake.cleaner(self.import_run.source)
         self.drop()
         layout = ", ".join(f"{name} {kind}" for name, kind in _LAYOUT)
