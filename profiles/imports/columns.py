@@ -52,7 +52,7 @@ class Columns:
         zone: ZoneInfo,
         answers: Answers | None = None,
         country: str = "",
-        proof: Proof = Proof(),  # noqa: B008 - it cannot be changed
+        proof: Proof = Proof(),
         *,
         ids_of_content: bool = False,
     ):
@@ -74,7 +74,7 @@ class Columns:
         mapping: Mapping[str, str],
         zone: ZoneInfo,
         answers: Answers | None = None,
-        proof: Proof = Proof(),  # noqa: B008 - it cannot be changed
+        proof: Proof = Proof(),
         *,
         ids_of_content: bool = False,
     ) -> "Columns":
@@ -176,7 +176,11 @@ class Columns:
                         reading[position] += encode([field, said[word]])
 
     def _consents(
-        self, told: Mapping[str, list[str]], stated_at: Sequence[datetime | None], reading: list[bytes], faults
+        self,
+        told: Mapping[str, list[str]],
+        stated_at: Sequence[datetime | None],
+        reading: list[bytes],
+        faults,
     ) -> list[Sequence[ConsentStatement]]:
         given = {
             channel: self._read(self._answers[field], told, field, len(stated_at), faults)
@@ -206,7 +210,12 @@ class Columns:
         return consents
 
     def _proven(
-        self, given: Mapping[str, list], moments: list, wordings: list[str], stated_at: Sequence, reading: list[bytes]
+        self,
+        given: Mapping[str, list],
+        moments: list,
+        wordings: list[str],
+        stated_at: Sequence,
+        reading: list[bytes],
     ) -> tuple[list, list[str]]:
         """Dates and wordings, with those of the whole file where a row that agrees has none of its own."""
         day = datetime.combine(self._proof.on, time(12), self._zone) if self._proof.on else None
@@ -214,12 +223,13 @@ class Columns:
         for position, answers in enumerate(zip(*given.values(), strict=True)):
             if True not in answers:
                 continue
-            before = moments[position], wordings[position]
-            moments[position] = moments[position] or day
-            if not wordings[position].strip() and (moments[position] or stated_at[position]):
-                wordings[position] = self._proof.wording
-            if before != (moments[position], wordings[position]):
-                reading[position] += encode([self._proof.wording, self._proof.on])
+            given_here: list = [None, ""]
+            if not moments[position] and day:
+                moments[position] = given_here[0] = day
+            if not wordings[position] and (moments[position] or stated_at[position]):
+                wordings[position] = given_here[1] = self._proof.wording
+            if any(given_here):
+                reading[position] += encode(given_here)
         return moments, wordings
 
 

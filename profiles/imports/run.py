@@ -251,8 +251,9 @@ def begin(
         for superseded in checked:
             discard(superseded)
         import_run = ImportRun(
-            source=source, file_name=Path(file_name).name[-200:], file_hash=file_hash, awaits_word=awaits_word, **how
-        )
+            source=source, file_name=Path(file_name).name[-200:], file_hash=file_hash, awaits_word=awaits_word,
+            columns=list(plan.dialect.header), **how,
+        )  # fmt: skip
         import_run.save()
         _give_job(import_run, by, total=_expected(plan.dialect))
         audit(by or "system", "imported", import_run, source=source.code, file=import_run.file_name)

@@ -19,7 +19,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from profiles import blocklist, consent_history, facts, normalise, survivorship
-from profiles.intake.cleaning import LONGEST_ID, Block, Cleaner, ConsentStatement, Refused, Statement, Told, encode
+from profiles.intake.cleaning import (
+    LONGEST_ID,
+    Block,
+    Cleaner,
+    ConsentStatement,
+    Refused,
+    Statement,
+    Told,
+    encode,
+)
 from profiles.intake.writing import draw_ids, write
 from profiles.matching.comparisons import first_name as compare_first_names
 from profiles.models import (

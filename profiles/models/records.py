@@ -50,7 +50,7 @@ class Source(NetworkWide):
     direction = models.CharField(
         _("direction"), max_length=4, choices=Direction.choices, default=Direction.IN
     )
-    # Code that tells of people gives their id with each statement; whoever sets a source up by hand has to choose first.
+    # Code that tells of people gives their ids with them; whoever sets a source up by hand has to choose first.
     identified_by = models.CharField(
         _("told apart by"),
         max_length=8,
@@ -113,6 +113,7 @@ class ImportRun(StoreScoped):
     file_hash = models.CharField(max_length=64, editable=False)
     charset = models.CharField(_("charset"), max_length=30)
     delimiter = models.CharField(_("delimiter"), max_length=3)
+    columns = models.JSONField(_("columns"), default=list, help_text=_("those of the file, in their order"))
     mapping = models.JSONField(_("mapping"), default=dict, help_text=_("column of the file -> our field"))
     answers = models.JSONField(
         _("odd words"),

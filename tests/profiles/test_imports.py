@@ -161,7 +161,9 @@ def test_a_check_tells_and_leaves_nothing(write, crm):
     assert [(line, column) for line, column, _reason in told["samples"]["rejected"]] == [
         (5, "Date d'inscription"), (6, ""),
     ]  # fmt: skip
-    assert ["Date d'inscription", "«…» n’est pas une date", 1] in told["reasons"]["rejected"]
+    assert ["Date d'inscription", "«…» n’est pas une date", 1, [["31/02/2024", 1]]] in told["reasons"][
+        "rejected"
+    ]
     assert not SourceRecord.objects.exists()
     run.discard(checked)
     assert Stage(checked).count() is None
@@ -342,7 +344,8 @@ def upload(client, path, source):
 def choices(page) -> dict[str, str]:
     """What the selects of the mapping page hold, as a form would send it."""
     form = page.context["form"]
-    return {name: form[name].value() for name in form.fields}
+    sent = {name: form[name].value() for name in form.fields}
+    return {name: "" if value is None else value for name, value in sent.items() if value is not False}
 
 
 def test_from_upload_to_report(pages, write, crm, django_capture_on_commit_callbacks):
