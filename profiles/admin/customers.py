@@ -27,7 +27,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import consent, resolution, search
+from profiles import consent, normalise, resolution, search
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
 from profiles.matching import sentence
@@ -80,6 +80,8 @@ class Row:
     source: str
     at: datetime | None
     why: str
+    # An e-mail that looks mistyped, and what it may have been meant to be; for a person to decide.
+    suggestion: str = ""
     said: list[tuple[object, bool]] = field(default_factory=list)
 
 
@@ -112,7 +114,9 @@ class ProfileAdmin(ScopedModelAdmin):
     list_per_page = 50
     show_full_result_count = False
     search_fields = ("search_text",)
-    search_help_text = gettext_lazy("Name, e-mail, phone, card or town; accents do not matter.")
+    search_help_text = gettext_lazy(
+        "Name, e-mail, phone, card, customer number or town; accents do not matter."
+    )
     list_filter = (MergedFilter, KnownFilter, ReachFilter, HomeRegionFilter)
     actions = None
 
@@ -284,7 +288,10 @@ def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: boo
         # survivorship marked its reasons for the catalogue.
         why = translation.gettext(origin["why"]) if origin.get("why") else ""
         label = Profile._meta.get_field(name).verbose_name
-        rows.append(Row(str(label), getattr(profile, name), origin.get("source", ""), at, why, said))
+        value = getattr(profile, name)
+        mailbox = normalise.email(value) if name == "email" and value else None
+        meant = (mailbox and mailbox.suggestion) or ""
+        rows.append(Row(str(label), value, origin.get("source", ""), at, why, meant, said))
     return rows
 
 

@@ -135,7 +135,10 @@ class SourceAdmin(Audited, ScopedModelAdmin):
 
     @display(description=gettext_lazy("lag"))
     def lag(self, source):
-        return in_words(source.health.lag) if source.health.lag is not None else "–"
+        lag = source.health.lag
+        if lag is None:
+            return "–"
+        return in_words(lag) if lag else _("none: in time")
 
     @display(description=gettext_lazy("errors, 30 days"))
     def errors(self, source):

@@ -244,7 +244,7 @@ class Stage:
             f"""
             WITH told AS (
                 SELECT coalesce(fault, '') AS fault, regexp_replace(reason, '«[^»]*»', '«…»') AS told,
-                       coalesce(substring(reason FROM '«([^»]*)»'), '') AS value
+                       btrim(coalesce(substring(reason FROM '«([^»]*)»'), ''), E' \u00a0\u202f') AS value
                 FROM {self.table} WHERE {_WHERE[verdict]}
             ), counted AS (
                 SELECT fault, told, value, count(*) AS number,

@@ -125,7 +125,7 @@ def test_a_new_answer_changes_no_other_row(write, crm):
     assert (again.unchanged, again.created) == (4, 1)
     other = taken_in(write(ODD), crm, answers={"Newsletter": {"ouais": False, "bof": False}})
     assert (other.unchanged, other.created) == (3, 2)
-    assert not consent.may_contact(Profile.objects.get(records__external_id="1", merged_into=None), "email")
+    assert not consent.may_contact(SourceRecord.objects.filter(external_id="1").first().profile, "email")
 
 
 def test_an_answer_for_signs_says_nothing_about_empty_cells(write, crm):

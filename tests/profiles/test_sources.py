@@ -12,8 +12,8 @@ from profiles import source_health
 from profiles.admin.sources import in_words
 from profiles.imports import run
 from profiles.intake import Shown, SourceNotActive, Statement, Ticket, TicketLine, take_in_records
-from profiles.models import Connection, Delivery, Purchase, Source, SourceRecord
-from tenants.network.models import AuditEvent
+from profiles.models import Connection, Delivery, ImportRun, Purchase, Source, SourceRecord
+from tenants.network.models import AuditEvent, Job
 
 PAGE = "/profiles/source/"
 
@@ -90,10 +90,30 @@ def test_an_import_in_which_every_row_was_rejected_is_no_success(crm, tmp_path, 
     assert health(crm).last_heard is None
 
 
-def test_lag_is_the_median_between_stated_and_received(crm):
-    for number, lag in enumerate((1, 2, 30)):
-        told(crm, number, lag_hours=lag)
-    assert abs(health(crm).lag - timedelta(hours=2)) < timedelta(minutes=1)
+def test_lag_of_files_is_how_late_they_came_and_not_how_old_their_people_are(crm):
+    told(crm, 1, lag_hours=24 * 365)  # signed up a year ago
+    assert health(crm).lag is None
+    now, came = timezone.now(), 0
+    for gap in (24, 20, 26, 54):  # expected every 24 hours: 0, 2 and 30 hours late
+        came += gap
+        at = now - timedelta(hours=200) + timedelta(hours=came)
+        job = Job.objects.create(kind="import", title="a.csv")
+        ImportRun.objects.create(
+            source=crm, job=job, file_name="a.csv", file_hash=str(came), charset="utf-8", delimiter=";",
+            state="done", started_at=at, finished_at=at,
+        )  # fmt: skip
+    assert health(crm).lag == timedelta(hours=2)
+
+
+def test_lag_of_entries_is_how_long_after_they_happened_they_came(crm):
+    made = Connection.objects.create(kind="contest", name="Jeu", source=crm)
+    now = timezone.now()
+    for hours in (1, 5, 30):
+        Delivery.objects.create(
+            connection=made, ref=str(hours), verdict="done", received=1, created=1, received_at=now,
+            stated_at=now - timedelta(hours=hours),
+        )  # fmt: skip
+    assert health(crm).lag == timedelta(hours=5)
 
 
 def test_deliveries_count_for_the_source_of_their_connection(crm):
@@ -154,7 +174,11 @@ def test_the_list_is_the_register_and_a_silent_source_says_so_by_word_and_icon(c
         assert word in text, word
     assert "never heard of" in text
     assert "notifications_paused" in text
-    told(crm, 1, lag_hours=5)
+    told(crm, 1)
+    made = Connection.objects.create(kind="contest", name="Jeu", source=crm)
+    Delivery.objects.create(
+        connection=made, ref="1", verdict="done", stated_at=timezone.now() - timedelta(hours=5)
+    )
     text = client_of(alice).get(PAGE).content.decode()
     assert "on time" in text
     assert "notifications_paused" not in text
