@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 from unfold.decorators import display
 
 from profiles import source_health
@@ -51,7 +51,7 @@ class SourceForm(forms.ModelForm):
 @admin.register(Source)
 class SourceAdmin(Audited, ScopedModelAdmin):
     form = SourceForm
-    list_display = ("source", "state", "answers_for_it", "holds", "heard", "lag", "errors", "rows", "trust")
+    list_display = ("source", "state", "answers_for_it", "holds", "heard", "lag", "errors", "rows")
     list_filter = ("kind", "direction")
     search_fields = ("name", "code", "system", "owner")
     fieldsets = (
@@ -96,13 +96,16 @@ class SourceAdmin(Audited, ScopedModelAdmin):
 
     @display(description=gettext_lazy("source"), ordering="name", header=True)
     def source(self, source):
-        return source.name, " · ".join(filter(None, [source.system, source.get_kind_display(), source.code]))
+        trust = _("trust %s") % source.trust
+        return source.name, " · ".join(
+            filter(None, [source.system, source.get_kind_display(), source.code, trust])
+        )
 
     @display(description=gettext_lazy("state"), ordering="identified_by")
     def state(self, source):
         if not source.is_active:
             return _chip("cdp-unsaid", "pending", _("being set up"))
-        return _pieces(_chip("cdp-yes", "check_circle", _("active")), _told_apart(source))
+        return _pieces(_chip("cdp-yes", "check_circle", pgettext("source", "active")), _told_apart(source))
 
     @display(description=gettext_lazy("owner and contact"), ordering="owner")
     def answers_for_it(self, source):

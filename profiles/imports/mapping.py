@@ -399,8 +399,6 @@ def _weight_of_answers(values: Sequence[str]) -> int:
 
 
 def _may_be_answer(value: str) -> bool:
-    if _understood(yes_or_no, value):
-        return True
     other = any(shape.fullmatch(value) for shape in (_EMAIL, _PHONE, _MONEY)) or _dated(value)
     return not other and (len(value) <= 2 or not _looks_numbered(value))
 
