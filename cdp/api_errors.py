@@ -14,7 +14,7 @@ from loyalty.rulebook import NoProgramme
 from loyalty.till import UnknownMember
 from profiles.connectors import receiving
 from profiles.events_api import ConsentMissing, OriginRefused, UnknownSite
-from profiles.intake import Conflict, Problem
+from profiles.intake import Conflict, Problem, SourceNotActive
 from profiles.wire import BodyTooLarge, InvalidBody, MethodNotAllowed
 from tenants.network.auth import UnknownTill
 
@@ -26,6 +26,7 @@ TABLE = (
     (receiving.WrongSignature, 401, "wrong_signature", _("The sender is not recognised")),
     (receiving.UnknownConnection, 404, "unknown_connection", _("No connector answers here")),
     (receiving.NotReady, 503, "not_ready", _("The connector is not ready: try again")),
+    (SourceNotActive, 503, "source_not_active", _("The source is being set up: try again")),
     (UnknownSite, 401, "unknown_site", _("The site is not known")),
     (OriginRefused, 403, "origin_refused", _("The site does not send from this address")),
     (MethodNotAllowed, 405, "method_not_allowed", _("The path answers to another method")),
@@ -42,7 +43,7 @@ TABLE = (
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
 STATUS_OF_CODE = {"unknown_sale": 409}
-RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60}
+RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
 CHALLENGE = {"unknown_till": "Till"}
 
 

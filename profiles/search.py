@@ -1,12 +1,12 @@
 """Finding a person by whatever somebody typed: words in any order, their beginnings, a phone written anyhow, an
-e-mail, a card, a town. Several words narrow each other.
+e-mail, a card, a customer number, a town. Several words narrow each other.
 
 `text_of` writes what a profile is found by (kept in `Profile.search_text`), `matching` asks for it; the two speak one
 language, so both stand here. A search text is words separated by one space, without accents and in lower case:
 
 - words of names and town, `st` and `ste` spelt out; compound names also in one word (`jeanpierre`, `delafontaine`);
 - e-mails as written, and the mailbox where that differs (`j.dupont@gmail.com` `jdupont@gmail.com`);
-- cards and postcode;
+- cards, customer numbers and postcode;
 - phones twice: `#` and the national number, for beginnings, and `~` and all digits backwards, for endings. Thus
   `06 12 34`, `+33 6 12`, `612345678` and `5678` are all beginnings of a word, which is what the index is good at.
 
@@ -18,15 +18,16 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from django.db.models import BooleanField, Func, QuerySet, Value
+from django.db.models import BooleanField, Func, Q, QuerySet, Value
 
 from profiles import normalise
-from profiles.models import Profile
+from profiles.models import Profile, Source, SourceRecord
 from profiles.models.profile import SearchWords
 
 # More words, or longer ones, say nothing more about whom somebody looks for.
 MOST_WORDS = 12
 LONGEST_WORD = 120
+LONGEST_ID = 80
 # Fewer digits than this are not taken for the end of a phone number.
 SHORTEST_ENDING = 4
 # Counting further takes longer than reading one more page: lists say «more than».
@@ -48,7 +49,8 @@ def text_of(
     city: str = "",
     identifiers: Iterable[str] = (),
 ) -> str:
-    """The search text. `identifiers` are e-mails, phones as E.164, and cards, all the person was ever known by."""
+    """The search text. `identifiers` are e-mails, phones as E.164, cards and customer numbers (`crm:4711`), all the
+    person was ever known by."""
     words = [*_name_words(first_name), *_name_words(last_name)]
     for value in identifiers:
         if "@" in value:
@@ -58,6 +60,9 @@ def text_of(
             words += [f"#{normalise.national_digits(digits)}", f"~{digits[::-1]}"]
         elif value:
             words.append(value.lower())
+            # A customer number stands behind the code of its source; nobody types that.
+            source, colon, number = value.partition(":")
+            words += [number.lower()] if colon and source and number else []
     if postcode:
         words.append(postcode.lower())
     if city:
@@ -197,7 +202,22 @@ def matching(queryset: QuerySet[Profile], text: str) -> QuerySet[Profile]:
     if not text.strip():
         return living
     query = query_of(text)
-    return living.filter(_Holds(SearchWords("search_text"), Value(query))) if query else living.none()
+    found = Q(_Holds(SearchWords("search_text"), Value(query))) if query else Q(pk__in=[])
+    # Asked at once, so that both halves are looked up by an index, and inside the scope in force.
+    if numbered := _known_at_a_source_by(text):
+        found |= Q(pk__in=numbered)
+    return living.filter(found)
+
+
+def _known_at_a_source_by(text: str) -> list[int]:
+    """Who has this very id at a source: what a marketer reads on a card, a letter or another system's screen."""
+    told = text.strip()
+    if not any(map(str.isdigit, told)) or len(told) > LONGEST_ID or "\x00" in told:
+        return []
+    sources = list(Source.objects.values_list("pk", flat=True))
+    written = {told, told.upper(), told.lower()}
+    records = SourceRecord.objects.filter(source__in=sources, external_id__in=written)
+    return list(records.order_by().values_list("profile", flat=True).distinct()[:COUNTED])
 
 
 def find(text: str) -> QuerySet[Profile]:

@@ -11,6 +11,7 @@ A fixed number of queries, whatever the number of sources. They read `records_of
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -30,7 +31,8 @@ WORDS = ("created", "corrected", "unchanged", "rejected")
 
 @dataclass
 class Health:
-    """`lag` is the median over the last news, `rows` the last 30 days by verdict; `errors` of `total` went wrong."""
+    """`lag` is the median of how late the last news came, `rows` the last 30 days by verdict; `errors` of `total` went
+    wrong."""
 
     source: Source
     last_heard: datetime | None = None
@@ -163,17 +165,34 @@ def _add(one: Health, row: dict[str, Any], *, errors: int, total: int) -> None:
 
 
 def _lags(health: dict[int, Health], known: Tills) -> None:
-    """How long after it was stated the latest news of each source came."""
-    records = (
-        SourceRecord.objects.filter(source=OuterRef("pk"))
+    """How late the latest news of each source came: tickets, orders and entries after they happened, files after they
+    were expected. What a row says of its own age (signed up years ago) is no lag."""
+    lags: dict[int, list[timedelta]] = defaultdict(list)
+    orders = (
+        Delivery.objects.filter(
+            connection__in=Connection.objects.filter(source=OuterRef(OuterRef("pk"))).values("pk"),
+            verdict=Delivery.Verdict.DONE, stated_at__isnull=False,
+        )
         .order_by("-received_at")
         .values_list(F("received_at") - F("stated_at"))
+    )  # fmt: skip
+    files = (
+        ImportRun.objects.filter(
+            source=OuterRef("pk"), job__isnull=False, undone_at=None, finished_at__isnull=False
+        )
+        .order_by("-started_at")
+        .values_list("started_at")
     )
-    lags: dict[int, list[timedelta]] = defaultdict(list)
-    for source_id, found in Source.objects.annotate(lags=ArraySubquery(records[:LATEST])).values_list(
-        "pk", "lags"
-    ):
+    rows = Source.objects.annotate(
+        lags=ArraySubquery(orders[:LATEST]), arrivals=ArraySubquery(files[: LATEST + 1])
+    ).values_list("pk", "expected_hours", "lags", "arrivals")
+    for source_id, hours, found, arrivals in rows:
         lags[source_id] += found
+        if hours:
+            lags[source_id] += [
+                max(came - before - timedelta(hours=hours), timedelta(0))
+                for came, before in pairwise(arrivals)
+            ]
     tickets = (
         Purchase.objects.filter(till=OuterRef("pk"))
         .order_by("-received_at")

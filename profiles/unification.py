@@ -8,19 +8,13 @@ workers share that folder and the database, and nothing else. A step done twice 
 killed costs its step; whoever is asked next takes it up. Whoever does the last step of a stage opens the next.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from shutil import rmtree
-from time import perf_counter
 
-from django.conf import settings
-from django.db import connection, transaction
-from django.utils import timezone
+from django.db import transaction
 from django.utils.translation import gettext as _
 
-from profiles.models import Unification, UnificationStep
+from profiles.models import Unification
 from tenants.locks import alone
 from tenants.network.models import Job, Staff, audit
 from tenants.scoping import whole_network

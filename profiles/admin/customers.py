@@ -28,7 +28,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import consent, pins, resolution, search
+from profiles import consent, normalise, pins, resolution, search
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
 from profiles.matching import sentence
@@ -86,6 +86,8 @@ class Row:
     source: str
     at: datetime | None
     why: str
+    # An e-mail that looks mistyped, and what it may have been meant to be; for a person to decide.
+    suggestion: str = ""
     said: list[tuple[object, bool]] = field(default_factory=list)
     lost: list[dict] = field(default_factory=list)
     pin: Pin | None = None
@@ -120,7 +122,9 @@ class ProfileAdmin(ScopedModelAdmin):
     list_per_page = 50
     show_full_result_count = False
     search_fields = ("search_text",)
-    search_help_text = gettext_lazy("Name, e-mail, phone, card or town; accents do not matter.")
+    search_help_text = gettext_lazy(
+        "Name, e-mail, phone, card, customer number or town; accents do not matter."
+    )
     list_filter = (MergedFilter, KnownFilter, ReachFilter, HomeRegionFilter)
     actions = None
 
@@ -320,13 +324,16 @@ def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: boo
         # survivorship marked its reasons for the catalogue.
         why = translation.gettext(origin["why"]) if origin.get("why") else ""
         label = Profile._meta.get_field(name).verbose_name
+        value = getattr(profile, name)
+        mailbox = normalise.email(value) if name == "email" and value else None
+        meant = (mailbox and mailbox.suggestion) or ""
         lost = [
             {**other, "at": parse_datetime(other["at"]) if other.get("at") else None}
             for other in origin.get("others", [])
         ]
         rows.append(
             Row(
-                str(label), name, getattr(profile, name), origin.get("source", ""), at, why, said, lost,
+                str(label), name, value, origin.get("source", ""), at, why, meant, said, lost,
                 pinned.get(origin.get("pin")),
             )
         )  # fmt: skip

@@ -248,6 +248,34 @@ class UnknownPropertyAdmin(ReadOnly, ScopedModelAdmin):
         return redirect(reverse("admin:profiles_unknownproperty_changelist") + "?state__exact=open")
 
 
+Reason = QuarantinedEvent.Reason
+# Reasons that a change of the dictionary can mend.
+OF_DICTIONARY = frozenset({
+    Reason.UNKNOWN_TYPE, Reason.INACTIVE_TYPE, Reason.MISSING_PROPERTY, Reason.WRONG_TYPE,
+})  # fmt: skip
+_BY_DICTIONARY = _(
+    "Once the dictionary takes it, the event enters with its own date, as if it had never waited."
+)
+ADVICE = dict.fromkeys(OF_DICTIONARY, _BY_DICTIONARY) | {
+    Reason.UNKNOWN_STORE: _(
+        "No change of the dictionary helps: add the store with this code under Network, or have the sender correct the"
+        " code. Then try these events again."
+    ),
+    Reason.UNKNOWN_CUSTOMER: _(
+        "No change of the dictionary helps: it enters by itself at the next try once a customer with this number is"
+        " known, for example after the next file of customers."
+    ),
+    Reason.UNKNOWN_CHANNEL: _(
+        "No change of the dictionary helps: the sender has to name a channel that we know. Throw the event away, and"
+        " have it sent again."
+    ),
+    Reason.INVALID_IDENTIFIER: _(
+        "No change of the dictionary helps: the e-mail, phone or card in it cannot be used. Throw the event away, and"
+        " have it sent again."
+    ),
+}
+
+
 @admin.register(QuarantinedEvent)
 class QuarantinedEventAdmin(ReadOnly, ScopedModelAdmin):
     list_display = ("type_code", "reason_label", "field", "sender", "at", "received_at")
@@ -271,9 +299,12 @@ class QuarantinedEventAdmin(ReadOnly, ScopedModelAdmin):
 
     def get_urls(self):
         release = self.admin_site.admin_view(self.release_view)
+        discard = self.admin_site.admin_view(self.discard_view)
         return [
-            path("<int:pk>/release/", release, name="profiles_quarantinedevent_release"), *super().get_urls(),
-        ]  # fmt: skip
+            path("<int:pk>/release/", release, name="profiles_quarantinedevent_release"),
+            path("<int:pk>/discard/", discard, name="profiles_quarantinedevent_discard"),
+            *super().get_urls(),
+        ]
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         if not self.has_view_permission(request):
@@ -290,6 +321,11 @@ class QuarantinedEventAdmin(ReadOnly, ScopedModelAdmin):
             "sender": self.sender(row),
             "lines": _raw_lines(row.raw),
             "alike": QuarantinedEvent.objects.filter(type_code=row.type_code).count(),
+            "of_same_reason": QuarantinedEvent.objects.filter(
+                type_code=row.type_code, reason=row.reason
+            ).count(),
+            "advice": ADVICE[row.reason],
+            "concerns_dictionary": row.reason in OF_DICTIONARY,
             "event_type": EventType.objects.filter(code=row.type_code).first(),
             "may_add_type": request.user.has_perm("profiles.add_eventtype"),
             "may_release": request.user.has_perm("profiles.release_quarantinedevent"),
@@ -307,6 +343,20 @@ class QuarantinedEventAdmin(ReadOnly, ScopedModelAdmin):
         told = {"released": number_format(released), "left": number_format(left)}
         say = messages.success if released else messages.warning
         say(request, _t("Released: %(released)s. Still waiting: %(left)s.") % told)
+        return redirect("admin:profiles_quarantinedevent_changelist")
+
+    def discard_view(self, request, pk):
+        """Throw the event away, or with `all` every one of its type that waits for the same reason. Its sender is not
+        told; sent again, it comes in anew."""
+        if request.method != "POST" or not request.user.has_perm("profiles.release_quarantinedevent"):
+            raise PermissionDenied
+        row = get_object_or_404(QuarantinedEvent, pk=pk)
+        thrown = QuarantinedEvent.objects.filter(pk=pk)
+        if request.POST.get("which") == "all":
+            thrown = QuarantinedEvent.objects.filter(type_code=row.type_code, reason=row.reason)
+        number, _by_model = thrown.delete()
+        audit(request.user, "discarded", row, type=row.type_code, reason=row.reason, events=number)
+        messages.success(request, _t("Thrown away: %(number)s.") % {"number": number_format(number)})
         return redirect("admin:profiles_quarantinedevent_changelist")
 
 

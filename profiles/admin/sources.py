@@ -5,13 +5,14 @@ A source that was silent for longer than it should be is shown in red, with a wo
 
 from datetime import timedelta
 
+from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 from unfold.decorators import display
 
 from profiles import source_health
@@ -22,13 +23,49 @@ from tenants.network.admin import Audited, ScopedModelAdmin
 from tenants.scoping import current_scope
 
 
+class SourceForm(forms.ModelForm):
+    """A source; how it tells its customers apart is chosen before anything of it is taken in."""
+
+    class Meta:
+        model = Source
+        exclude: list[str] = []
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is None and "identified_by" in self.fields:
+            self.initial["identified_by"] = Source.Identity.UNDECIDED.value
+
+    def clean(self):
+        cleaned = super().clean()
+        chosen, column = cleaned.get("identified_by"), cleaned.get("id_column")
+        if chosen == Source.Identity.OWN and not column and "identified_by" in self.changed_data:
+            self.add_error("id_column", _("Say which column or field holds the id."))
+        if chosen != Source.Identity.OWN and column:
+            self.add_error("id_column", _("Only a source with an id of its own has a column for it."))
+        if chosen == Source.Identity.UNDECIDED and self.instance.pk and self.instance.records.exists():
+            told = _("Customers of it are known already: how they are told apart can no longer be left open.")
+            self.add_error("identified_by", told)
+        return cleaned
+
+
 @admin.register(Source)
 class SourceAdmin(Audited, ScopedModelAdmin):
-    list_display = ("source", "answers_for_it", "holds", "heard", "lag", "errors", "rows", "trust")
+    form = SourceForm
+    list_display = ("source", "state", "answers_for_it", "holds", "heard", "lag", "errors", "rows")
     list_filter = ("kind", "direction")
     search_fields = ("name", "code", "system", "owner")
     fieldsets = (
         (None, {"fields": ("name", "code", "kind", "trust")}),
+        (
+            gettext_lazy("Who is who"),
+            {
+                "fields": ("identified_by", "id_column"),
+                "description": gettext_lazy(
+                    "Nothing of the source is taken in before this is chosen. The first file chooses it too, by the"
+                    " column that is read as the id at the source."
+                ),
+            },
+        ),
         (
             gettext_lazy("Register"),
             {"fields": ("system", "owner", "contact", "data", "direction", "expected_hours")},
@@ -59,7 +96,16 @@ class SourceAdmin(Audited, ScopedModelAdmin):
 
     @display(description=gettext_lazy("source"), ordering="name", header=True)
     def source(self, source):
-        return source.name, " · ".join(filter(None, [source.system, source.get_kind_display(), source.code]))
+        trust = _("trust %s") % source.trust
+        return source.name, " · ".join(
+            filter(None, [source.system, source.get_kind_display(), source.code, trust])
+        )
+
+    @display(description=gettext_lazy("state"), ordering="identified_by")
+    def state(self, source):
+        if not source.is_active:
+            return _chip("cdp-unsaid", "pending", _("being set up"))
+        return _pieces(_chip("cdp-yes", "check_circle", pgettext("source", "active")), _told_apart(source))
 
     @display(description=gettext_lazy("owner and contact"), ordering="owner")
     def answers_for_it(self, source):
@@ -81,17 +127,9 @@ class SourceAdmin(Audited, ScopedModelAdmin):
             }
         if silence is not None:
             word = _("silent") if health.last_heard else _("never heard of")
-            chip = format_html(
-                '<span class="cdp-chip cdp-no"><span class="material-symbols-outlined" aria-hidden="true">'
-                "notifications_paused</span>{}</span>",
-                word,
-            )
+            chip = _chip("cdp-no", "notifications_paused", word)
         elif every:
-            chip = format_html(
-                '<span class="cdp-chip cdp-yes"><span class="material-symbols-outlined" aria-hidden="true">'
-                "check_circle</span>{}</span>",
-                _("on time"),
-            )
+            chip = _chip("cdp-yes", "check_circle", _("on time"))
         else:
             chip = ""
         at = health.last_heard
@@ -100,7 +138,10 @@ class SourceAdmin(Audited, ScopedModelAdmin):
 
     @display(description=gettext_lazy("lag"))
     def lag(self, source):
-        return in_words(source.health.lag) if source.health.lag is not None else "–"
+        lag = source.health.lag
+        if lag is None:
+            return "–"
+        return in_words(lag) if lag else _("none: in time")
 
     @display(description=gettext_lazy("errors, 30 days"))
     def errors(self, source):
@@ -141,6 +182,19 @@ def in_words(span: timedelta) -> str:
     if seconds < 86400:
         return ngettext("%(n)s hour", "%(n)s hours", seconds // 3600) % {"n": seconds // 3600}
     return ngettext("%(n)s day", "%(n)s days", seconds // 86400) % {"n": number_format(seconds // 86400)}
+
+
+def _told_apart(source: Source) -> str:
+    if source.identified_by == Source.Identity.CONTENT:
+        return _("no id: by the row's content")
+    return _("by «%s»") % source.id_column if source.id_column else ""
+
+
+def _chip(kind: str, icon: str, word: str) -> str:
+    return format_html(
+        '<span class="cdp-chip {}"><span class="material-symbols-outlined" aria-hidden="true">{}</span>{}</span>',
+        kind, icon, word,
+    )  # fmt: skip
 
 
 def _pieces(*parts) -> str:

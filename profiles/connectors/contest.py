@@ -10,13 +10,14 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
@@ -151,9 +152,14 @@ def read_json(body: bytes) -> Sequence[Entry]:
 
 
 def _implausible(entry: Entry) -> str:
-    """What is wrong with the time of the entry: a year that no calendar of ours can reckon with."""
+    """What is wrong with the time of the entry: a year that cannot be, or a day still to come (one is granted to clocks
+    and zones)."""
     year = entry.entered_at.year
-    return "" if 1970 <= year < 9999 else _("the year %s cannot be right") % year
+    if not 1970 <= year < 9999:
+        return _("the year %s cannot be right") % year
+    if entry.entered_at > timezone.now() + timedelta(days=1):
+        return _("%s is still to come: nobody has entered yet") % entry.entered_at.date().isoformat()
+    return ""
 
 
 def read_csv(body: bytes) -> Sequence[Entry]:

@@ -5,9 +5,11 @@ Each step has its address: what was uploaded, and how it is to be read, stand in
 nobody points at another one.
 """
 
+import hashlib
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -20,17 +22,28 @@ from django.http import FileResponse, Http404, HttpRequest
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from profiles.imports import files, report, run, undo
 from profiles.imports import mapping as columns
+from profiles.imports.columns import Proof
 from profiles.imports.detect import CHARSETS, DELIMITERS, Unreadable
-from profiles.models import ImportRun, Source
+from profiles.imports.mapping import CONSENTS, FIELD_NAMES, PROVEN
+from profiles.imports.reading import WHOLE_LINE
+from profiles.imports.values import word_of
+from profiles.models import Channel, ImportRun, Source
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import Job, audit
 
@@ -40,29 +53,8 @@ State = ImportRun.State
 UPLOAD_SALT = "profiles.imports.upload"
 UPLOAD_KEPT_SECONDS = 24 * 3600
 REJECTS_A_PAGE = 50
+SUGGESTIONS_SHOWN = 20
 
-FIELD_NAMES = {
-    columns.IGNORE: gettext_lazy("– not read –"),
-    "external_id": gettext_lazy("id at the source"),
-    "customer_id": gettext_lazy("customer number"),
-    "first_name": gettext_lazy("first name"),
-    "last_name": gettext_lazy("last name"),
-    "full_name": gettext_lazy("whole name"),
-    "birth_date": gettext_lazy("birth date"),
-    "email": gettext_lazy("e-mail"),
-    "phone": gettext_lazy("phone"),
-    "street": gettext_lazy("street, with number"),
-    "postcode": gettext_lazy("postcode"),
-    "city": gettext_lazy("town"),
-    "card": gettext_lazy("loyalty card"),
-    "store_code": gettext_lazy("store code"),
-    "stated_at": gettext_lazy("when the source wrote it"),
-    "consent_email": gettext_lazy("consent: e-mail"),
-    "consent_sms": gettext_lazy("consent: text message"),
-    "consent_post": gettext_lazy("consent: post"),
-    "consent_at": gettext_lazy("date of the consent"),
-    "consent_wording": gettext_lazy("wording of the consent"),
-}
 DELIMITER_NAMES = {
     ";": gettext_lazy("semicolon ;"),
     ",": gettext_lazy("comma ,"),
@@ -128,17 +120,86 @@ class DialectForm(forms.Form):
     )  # fmt: skip
 
 
-class MappingForm(forms.Form):
-    """A field of ours for each column of the file; `mapping` is what was chosen."""
+# What a person may say of an odd word; unsaid, its rows are refused.
+MEANINGS = {
+    "": gettext_lazy("– refuse these rows –"),
+    "yes": gettext_lazy("yes: agreed"),
+    "no": gettext_lazy("no: refused"),
+    "nothing": gettext_lazy("says nothing"),
+}
+SAID: dict[str, bool | None] = {"yes": True, "no": False, "nothing": None}
+# A column of more odd words holds no answers, and nobody is asked about all of them.
+WORDS_ASKED = 30
 
-    def __init__(self, plan: run.Plan, data=None):
-        super().__init__(data)
+
+class MappingForm(forms.Form):
+    """A field of ours for each column of the file, what its odd words mean, and the proof of its consents.
+
+    `odd_words(mapping)` finds the words of a mapping. What a new choice of columns makes worth asking is asked before
+    the form is valid.
+    """
+
+    ids_of_content = forms.BooleanField(
+        required=False, widget=UnfoldBooleanSwitchWidget,
+        label=gettext_lazy("No column holds an id: make one of all that a row says"),
+        help_text=gettext_lazy(
+            "The same row again is recognised. One in which anything has changed is somebody new, until matching joins"
+            " the two."
+        ),
+    )  # fmt: skip
+
+    def __init__(self, plan: run.Plan, odd_words: Callable[[Mapping[str, str]], dict], data=None):
+        super().__init__(data, initial={"ids_of_content": plan.ids_of_content})
         self.plan = plan
         choices = list(FIELD_NAMES.items())
         for place, column in enumerate(plan.dialect.header):
             self.fields[f"column_{place}"] = forms.ChoiceField(
                 choices=choices, initial=plan.mapping[column], label=column, widget=UnfoldAdminSelectWidget
             )
+        looked_at = plan.mapping if data is None else self._sent(data)
+        fields = set(looked_at.values())
+        self.words: list[tuple[str, str, int, str]] = []
+        self.has_too_many = []
+        if fields & set(CONSENTS):
+            for column, counted in odd_words(looked_at).items():
+                self._ask_words(column, counted)
+        self.asks_proof = bool(fields & PROVEN)
+        if self.asks_proof:
+            self._ask_proof("consent_wording" not in fields)
+
+    def _sent(self, data) -> dict[str, str]:
+        header = self.plan.dialect.header
+        return {column: data.get(f"column_{place}", "") for place, column in enumerate(header)}
+
+    def _ask_words(self, column: str, counted: Counter[str]) -> None:
+        said = {word_of(word): answer for word, answer in self.plan.answers.get(column, {}).items()}
+        names = {answer: name for name, answer in SAID.items()}
+        if len(counted) > WORDS_ASKED:
+            self.has_too_many.append(column)
+        for word, number in counted.most_common(WORDS_ASKED):
+            name = "answer_" + hashlib.sha256(f"{column}\0{word}".encode()).hexdigest()[:16]
+            self.words.append((column, word, number, name))
+            self.fields[name] = forms.ChoiceField(
+                choices=list(MEANINGS.items()), required=False, label=word,
+                initial=names[said[word]] if word in said else "", widget=UnfoldAdminSelectWidget,
+            )  # fmt: skip
+
+    def _ask_proof(self, lacks_wording: bool) -> None:
+        self.fields["proof_wording"] = forms.CharField(
+            required=False, max_length=500, initial=self.plan.proof.wording, strip=True,
+            label=gettext_lazy("What everybody was shown who agreed, and where"),
+            help_text=gettext_lazy(
+                "For rows without words of their own, e.g. «I agree to receive offers by e-mail» – sign-up form of the"
+                " shop, version of March 2025. Kept with each consent as its proof."
+            ),
+            widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        )  # fmt: skip
+        self.fields["proof_on"] = forms.DateField(
+            required=False, initial=self.plan.proof.on, label=gettext_lazy("Day of the agreement"),
+            help_text=gettext_lazy("For rows that do not say when."),
+            widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}),
+        )  # fmt: skip
+        self.lacks_wording = lacks_wording
 
     @property
     def mapping(self) -> dict[str, str]:
@@ -148,16 +209,61 @@ class MappingForm(forms.Form):
             if f"column_{place}" in self.cleaned_data
         }
 
+    @property
+    def answers(self) -> dict[str, dict[str, bool | None]]:
+        """What is said of odd words: what was said before of the same columns, and now."""
+        answers = {
+            column: {word_of(word): answer for word, answer in said.items()}
+            for column, said in self.plan.answers.items()
+            if self.mapping.get(column) in CONSENTS
+        }
+        for column, word, _number, name in self.words:
+            meaning = self.cleaned_data.get(name, "")
+            said = answers.setdefault(column, {})
+            if meaning in SAID:
+                said[word] = SAID[meaning]
+            else:
+                said.pop(word, None)
+        return {column: said for column, said in answers.items() if said}
+
+    @property
+    def proof(self) -> Proof:
+        return Proof(self.cleaned_data.get("proof_wording", ""), self.cleaned_data.get("proof_on"))
+
+    def clean_proof_on(self):
+        day = self.cleaned_data["proof_on"]
+        if day and day > timezone.localdate():
+            raise forms.ValidationError(_("This day is still to come."))
+        return day
+
     def clean(self):
         try:
             chosen = columns.check(self.mapping, self.plan.dialect.header)
         except columns.WrongMapping as fault:
             self.add_error(f"column_{self.plan.dialect.header.index(fault.column)}", fault.message)
         else:
-            for problem in columns.problems(chosen):
+            for problem in columns.problems(chosen, ids_of_content=self.cleaned_data["ids_of_content"]):
                 if problem.stops:
                     self.add_error(None, problem.message)
+        if any(name not in self.data for _column, _word, _number, name in self.words):
+            self.add_error(
+                None, _("Say below what the odd words mean, or leave them and their rows are refused.")
+            )
+        if self.asks_proof and self.lacks_wording and "proof_wording" not in self.data:
+            self.add_error(
+                None, _("Say below what people were shown who agreed, or leave it and every yes is left out.")
+            )
         return self.cleaned_data
+
+    def odd_words(self) -> list[tuple[str, list[dict]]]:
+        """[(column, [{word, number, field}])] as the page asks."""
+        asked: dict[str, list[dict]] = {}
+        for column, word, number, name in self.words:
+            asked.setdefault(column, []).append({"word": word, "number": number, "field": self[name]})
+        return list(asked.items())
+
+    def proof_fields(self):
+        return [self["proof_wording"], self["proof_on"]] if self.asks_proof else []
 
     def rows(self) -> list[dict]:
         """The columns as the page shows them: name, sample values, select, confidence."""
@@ -208,7 +314,7 @@ class ImportRunAdmin(ScopedModelAdmin):
             *(
                 path(
                     f"<int:pk>/{deed}/",
-                    self._view(require_POST(self.deed_view)),
+                    self._view(self.deed_view if deed == "undo" else require_POST(self.deed_view)),
                     {"deed": deed},
                     name=f"profiles_importrun_{deed}",
                 )
@@ -261,19 +367,33 @@ class ImportRunAdmin(ScopedModelAdmin):
             if request.GET.get("import", "").isdigit()
             else None
         )
-        chosen = None
+        chosen = {}
         if before and not known:
-            known, chosen = {"charset": before.charset, "delimiter": before.delimiter}, before.mapping
+            known = {"charset": before.charset, "delimiter": before.delimiter}
+            chosen = {
+                "mapping": before.mapping, "answers": before.answers, "ids_of_content": before.ids_of_content,
+                "proof": Proof(before.proof_wording, before.proof_on),
+            }  # fmt: skip
         try:
-            plan = run.prepare(kept, source, mapping=chosen, **known)
+            plan = run.prepare(kept, source, **chosen, **known)
         except Unreadable as fault:
             messages.error(request, str(fault))
             return redirect(_mapping_address(upload) if known else "admin:profiles_importrun_add")
-        form = MappingForm(plan, request.POST or None)
+
+        def odd_words(mapping):
+            found = run.odd_words(kept, plan.dialect, mapping)
+            # The check has read the file to its end.
+            for column, words in (before.forecast.get("odd_words", {}) if before else {}).items():
+                if mapping.get(column) in CONSENTS:
+                    found[column] = Counter(words) | found.get(column, Counter())
+            return found
+
+        form = MappingForm(plan, odd_words, request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
                 started = run.start(
-                    kept, source, request.user, upload.file_name, mapping=form.mapping,
+                    kept, source, request.user, upload.file_name, mapping=form.mapping, answers=form.answers,
+                    proof=form.proof, ids_of_content=form.cleaned_data["ids_of_content"],
                     charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
                     awaits_word="run" not in request.POST,
                 )  # fmt: skip
@@ -288,6 +408,7 @@ class ImportRunAdmin(ScopedModelAdmin):
             subtitle=source.name,
             plan=plan,
             form=form,
+            source=source,
             dialect_form=DialectForm(
                 initial={"charset": plan.dialect.charset, "delimiter": plan.dialect.delimiter}
             ),
@@ -304,6 +425,8 @@ class ImportRunAdmin(ScopedModelAdmin):
         if import_run is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         rejects = Paginator(import_run.rejects.all(), REJECTS_A_PAGE).get_page(request.GET.get("page"))
+        for row in rejects:
+            row.cells = _as_received(row.raw, import_run.columns)
         job = import_run.job
         return self._page(
             request,
@@ -316,11 +439,13 @@ class ImportRunAdmin(ScopedModelAdmin):
             is_moving=import_run.is_moving and job is not None and job.state not in Job.OVER,
             deeds=_deeds_open(import_run) if self.has_add_permission(request) else (),
             forecast=import_run.state == State.CHECKED and _shown(import_run.forecast),
+            findings=_findings(import_run),
             upload=_upload_of(import_run).token(),
             undo_until=import_run.finished_at and import_run.finished_at + undo.WITHIN,
             numbers=report.numbers(import_run),
             rejects=rejects,
-            mapping=_in_words(import_run.mapping),
+            mapping=_in_words(import_run),
+            answers=_answers_in_words(import_run),
             delimiter=DELIMITER_NAMES.get(import_run.delimiter, import_run.delimiter),
         )
 
@@ -329,6 +454,8 @@ class ImportRunAdmin(ScopedModelAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         import_run = get_object_or_404(ImportRun, pk=pk)
+        if request.method != "POST":
+            return self._ask_before_undo(request, import_run)
         do, done = DEEDS[deed]
         try:
             do(import_run, request.user)
@@ -337,6 +464,15 @@ class ImportRunAdmin(ScopedModelAdmin):
         else:
             messages.success(request, done)
         return redirect("admin:profiles_importrun_change", pk)
+
+    def _ask_before_undo(self, request, import_run):
+        """What would go away, before it does."""
+        if "undo" not in _deeds_open(import_run):
+            return redirect("admin:profiles_importrun_change", import_run.pk)
+        return self._page(
+            request, "undo.html", title=_("Undo %s") % import_run.file_name, subtitle=import_run.source.name,
+            import_run=import_run, original=import_run, would=undo.preview(import_run),
+        )  # fmt: skip
 
     def errors_view(self, request, pk):
         """The rejected rows as a file, to be mended and taken in again."""
@@ -364,13 +500,32 @@ def _dialect_in(query: Mapping[str, str]) -> dict[str, str]:
     return {name: query[name] for name, known in allowed.items() if query.get(name) in known}
 
 
-def _in_words(mapping: Mapping[str, str]) -> list[tuple[str, str]]:
-    read = [
-        (column, str(FIELD_NAMES.get(field, field)))
-        for column, field in mapping.items()
-        if field != columns.IGNORE
+def _in_words(import_run: ImportRun) -> list[tuple[str, str]]:
+    """[(column, what it is read as)] in the order of the file."""
+    order = import_run.columns or sorted(import_run.mapping)
+    read = [(column, import_run.mapping.get(column, columns.IGNORE)) for column in order]
+    told = [(column, str(FIELD_NAMES.get(field, field))) for column, field in read if field != columns.IGNORE]
+    if import_run.ids_of_content:
+        told.insert(0, (_("all columns"), str(FIELD_NAMES["external_id"])))
+    return told
+
+
+def _answers_in_words(import_run: ImportRun) -> list[tuple[str, str, str]]:
+    """[(column, odd word, what it was said to mean)]."""
+    names = {answer: MEANINGS[name] for name, answer in SAID.items()}
+    return [
+        (column, word, str(names[answer]))
+        for column, said in import_run.answers.items()
+        for word, answer in sorted(said.items())
     ]
-    return sorted(read, key=lambda pair: pair[1])
+
+
+def _as_received(raw: Mapping[str, str], order: list[str]) -> list[tuple[str, str]]:
+    """The cells of a rejected row in the order of the file; of one with too many or too few, its line."""
+    if WHOLE_LINE in raw:
+        return [("", raw[WHOLE_LINE])]
+    known = [column for column in order if column in raw]
+    return [(column, raw[column]) for column in [*known, *(c for c in raw if c not in known)] if raw[column]]
 
 
 def _shown(forecast: Mapping) -> dict:
@@ -381,12 +536,33 @@ def _shown(forecast: Mapping) -> dict:
         "counts": [(_VERDICT_NAMES[word], forecast[word]) for word in report.VERDICTS],
         "new": forecast["new"],
         "updated": forecast["updated"],
+        "repeated": forecast.get("repeated", 0),
         "matched_by": [(_MATCHED_NAMES[kind], matched[kind]) for kind in _MATCHED_NAMES if matched.get(kind)],
         "faults": [
-            (_VERDICT_NAMES[word], forecast["reasons"][word], forecast["samples"][word])
+            (
+                _VERDICT_NAMES[word],
+                [
+                    {"column": column, "reason": reason, "number": number, "values": values}
+                    for column, reason, number, values in forecast["reasons"][word]
+                ],
+                forecast["samples"][word],
+            )
             for word in ("rejected", "corrected")
             if forecast["reasons"][word]
         ],
+    }
+
+
+def _findings(import_run: ImportRun) -> dict:
+    """What the check found beside faults, worth telling before and after: consents left out for want of proof, and
+    e-mails that look mistyped."""
+    unproven = import_run.forecast.get("unproven", {})
+    suggestions = import_run.forecast.get("suggestions", [])
+    return {
+        "unproven": [(Channel(channel).label, number) for channel, number in sorted(unproven.items())],
+        "unproven_count": sum(unproven.values()),
+        "suggestions": suggestions[:SUGGESTIONS_SHOWN],
+        "mistyped": sum(number for _typed, _meant, number in suggestions),
     }
 
 

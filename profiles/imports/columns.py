@@ -1,14 +1,16 @@
 """The rows of a file as a block of statements: our fields, the consents, the moment and the store. Pure."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from profiles.imports.mapping import CONSENTS, COUNTRIES, IGNORE
+from profiles.imports.mapping import CONSENTS, COUNTRIES, IGNORE, OF_ERROR_FILE
 from profiles.imports.reading import Refused, Row
 from profiles.imports.values import (
     NotUnderstood,
@@ -19,6 +21,7 @@ from profiles.imports.values import (
     plain,
     postcode_in,
     unwrapped,
+    word_of,
     yes_or_no,
 )
 from profiles.intake.cleaning import FIELDS, Block, ConsentStatement, Memo, encode
@@ -31,27 +34,66 @@ WRAPPED = ("=", "'", "#")
 Answers = Mapping[str, Mapping[str, bool | None]]
 
 
+@dataclass(frozen=True)
+class Proof:
+    """What was shown to everybody in the file when they agreed, and the day, where the rows do not say it."""
+
+    wording: str = ""
+    on: date | None = None
+
+
 class Columns:
-    """How the rows of one file are read: field -> column, and the zone of moments written without one."""
+    """How the rows of one file are read: field -> column, and the zone of moments written without one.
+
+    `answers` say what odd words mean, `proof` stands for rows without a wording or a date of their own. Without a
+    column for it, and with `ids_of_content`, the id at the source is made of all that the row says.
+    """
 
     def __init__(
-        self, columns: Mapping[str, str], zone: ZoneInfo, answers: Answers | None = None, country: str = ""
+        self,
+        columns: Mapping[str, str],
+        zone: ZoneInfo,
+        answers: Answers | None = None,
+        country: str = "",
+        proof: Proof = Proof(),
+        *,
+        ids_of_content: bool = False,
     ):
-        self.columns, self._country = columns, country
-        self._reading = encode([sorted(columns.items()), answers or {}])
+        self.columns, self._country, self._zone, self._proof = columns, country, zone, proof
+        self._ids_of_content = ids_of_content and "external_id" not in columns
+        self._reading = encode([sorted(columns.items()), {}])
         self._in_json = _writer_of_rows(())
         self._header: tuple[str, ...] = ()
         self._moments = Memo(lambda text: _understood(moment, text, zone) if text else None)
-        self._answers = {
-            field: Memo(_reader_of_answers((answers or {}).get(column, {})))
+        # field -> word -> what a person said that it means
+        self._said = {
+            field: {word_of(word): answer for word, answer in (answers or {}).get(column, {}).items()}
             for field, column in columns.items()
             if field in CONSENTS
         }
+        self._answers = {field: Memo(_reader_of_answers(said)) for field, said in self._said.items()}
 
     @classmethod
-    def of(cls, mapping: Mapping[str, str], zone: ZoneInfo, answers: Answers | None = None) -> "Columns":
+    def of(
+        cls,
+        mapping: Mapping[str, str],
+        zone: ZoneInfo,
+        answers: Answers | None = None,
+        proof: Proof = Proof(),
+        *,
+        ids_of_content: bool = False,
+    ) -> "Columns":
         columns = {field: column for column, field in mapping.items() if field != IGNORE}
-        return cls(columns, zone, answers, next((c for c in mapping if plain(c) in COUNTRIES), ""))
+        country = next((c for c in mapping if plain(c) in COUNTRIES), "")
+        return cls(columns, zone, answers, country, proof, ids_of_content=ids_of_content)
+
+    @classmethod
+    def of_import(cls, import_run, zone: ZoneInfo) -> "Columns":
+        """As the import says that its file is read."""
+        return cls.of(
+            import_run.mapping, zone, import_run.answers, Proof(import_run.proof_wording, import_run.proof_on),
+            ids_of_content=import_run.ids_of_content,
+        )  # fmt: skip
 
     def block(self, rows: Sequence[Row | Refused]) -> Block:
         """The rows, one statement each; `Block.refused` names the file's own column where one cannot be used."""
@@ -80,15 +122,21 @@ class Columns:
                 for text, country in zip(fields["postcode"], countries, strict=True)
             ]
         stated_at = self._read(self._moments, told, "stated_at", len(rows), faults)
+        reading = [self._reading] * len(rows)
+        self._note_odd_words(told, reading)
+        consents = self._consents(told, stated_at, reading, faults)
+        external_ids = told.get("external_id", nothing)
+        if self._ids_of_content:
+            external_ids = [_id_of(row) if isinstance(row, Row) else "" for row in rows]
         return Block(
             lines=[row.line for row in rows],
-            external_ids=told.get("external_id", nothing),
+            external_ids=external_ids,
             fields=fields,
             raw=self._raw(rows),
             stated_at=stated_at,
             store_codes=told.get("store_code", nothing),
-            consents=self._consents(told, stated_at, faults),
-            reading=[self._reading] * len(rows),
+            consents=consents,
+            reading=reading,
             refused=faults,
         )
 
@@ -135,8 +183,21 @@ class Columns:
             read[position] = None
         return read
 
+    def _note_odd_words(self, told: Mapping[str, list[str]], reading: list[bytes]) -> None:
+        """The same row is another statement where its odd word is said to mean something else; other rows stay what
+        they were, whatever is answered."""
+        for field, said in self._said.items():
+            if said:
+                for position, text in enumerate(told[field]):
+                    if (word := word_of(text)) in said:
+                        reading[position] += encode([field, said[word]])
+
     def _consents(
-        self, told: Mapping[str, list[str]], stated_at: Sequence[datetime | None], faults
+        self,
+        told: Mapping[str, list[str]],
+        stated_at: Sequence[datetime | None],
+        reading: list[bytes],
+        faults,
     ) -> list[Sequence[ConsentStatement]]:
         given = {
             channel: self._read(self._answers[field], told, field, len(stated_at), faults)
@@ -148,6 +209,8 @@ class Columns:
         doubtful: dict[int, tuple[str, str]] = {}
         moments = self._read(self._moments, told, "consent_at", len(stated_at), doubtful)
         wordings = told.get("consent_wording", [""] * len(stated_at))
+        if self._proof.on or self._proof.wording:
+            moments, wordings = self._proven(given, moments, wordings, stated_at, reading)
         consents: list[Sequence[ConsentStatement]] = [
             [
                 ConsentStatement(channel, answer, at or stated, wording)
@@ -162,6 +225,29 @@ class Columns:
             if consents[position]:  # a date of nothing does no harm
                 faults.setdefault(position, fault)
         return consents
+
+    def _proven(
+        self,
+        given: Mapping[str, list],
+        moments: list,
+        wordings: list[str],
+        stated_at: Sequence,
+        reading: list[bytes],
+    ) -> tuple[list, list[str]]:
+        """Dates and wordings, with those of the whole file where a row that agrees has none of its own."""
+        day = datetime.combine(self._proof.on, time(12), self._zone) if self._proof.on else None
+        moments, wordings = list(moments), list(wordings)
+        for position, answers in enumerate(zip(*given.values(), strict=True)):
+            if True not in answers:
+                continue
+            given_here: list = [None, ""]
+            if not moments[position] and day:
+                moments[position] = given_here[0] = day
+            if not wordings[position] and (moments[position] or stated_at[position]):
+                wordings[position] = given_here[1] = self._proof.wording
+            if any(given_here):
+                reading[position] += encode(given_here)
+        return moments, wordings
 
 
 def _sheet(rows: Sequence[Row | Refused]) -> dict[str, Sequence[str]]:
@@ -185,9 +271,14 @@ def _writer_of_rows(header: tuple[str, ...]) -> Callable[[list[str]], bytes]:
     return lambda values: encode(row(*values))
 
 
-def _reader_of_answers(words: Mapping[str, bool | None]):
-    said = {plain(word): answer for word, answer in words.items()}
-    return lambda text: said[plain(text)] if plain(text) in said else _understood(yes_or_no, text)
+def _id_of(row: Row) -> str:
+    """An id that is the same for the same content; what an error file adds is none of it."""
+    told = {column: text for column, text in row.cells.items() if text and column not in OF_ERROR_FILE}
+    return "row-" + hashlib.sha256(encode(told)).hexdigest()[:32]
+
+
+def _reader_of_answers(said: Mapping[str, bool | None]):
+    return lambda text: said[word] if (word := word_of(text)) in said else _understood(yes_or_no, text)
 
 
 def _understood(read, *words):

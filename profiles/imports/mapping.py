@@ -1,18 +1,21 @@
 """Which column of a file holds which of our fields, guessed from its name and its values. Pure: asks no database."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rapidfuzz import fuzz
 
 from profiles.imports.values import NotUnderstood, day_of_serial, moment, plain, yes_or_no
 from profiles.normalise import birth_date
 
 IGNORE = "ignore"
+# What an error file has behind the columns of the file it came from.
+OF_ERROR_FILE = frozenset({"ligne", "erreur"})
 # What the column of the country is called; it is not read as a field, but says whose a postcode is.
 COUNTRIES = frozenset({"pays", "country", "code pays", "country code", "libelle pays"})
 # Names that back offices, tills and shops give their columns, as `values.plain` writes them.
@@ -151,7 +154,32 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 FIELDS = tuple(field for field in SYNONYMS if field != IGNORE)
+# As people are told of them.
+FIELD_NAMES = {
+    IGNORE: gettext_lazy("– not read –"),
+    "external_id": gettext_lazy("id at the source"),
+    "customer_id": gettext_lazy("customer number"),
+    "first_name": gettext_lazy("first name"),
+    "last_name": gettext_lazy("last name"),
+    "full_name": gettext_lazy("whole name"),
+    "birth_date": gettext_lazy("birth date"),
+    "email": gettext_lazy("e-mail"),
+    "phone": gettext_lazy("phone"),
+    "street": gettext_lazy("street, with number"),
+    "postcode": gettext_lazy("postcode"),
+    "city": gettext_lazy("town"),
+    "card": gettext_lazy("loyalty card"),
+    "store_code": gettext_lazy("store code"),
+    "stated_at": gettext_lazy("when the source wrote it"),
+    "consent_email": gettext_lazy("consent: e-mail"),
+    "consent_sms": gettext_lazy("consent: text message"),
+    "consent_post": gettext_lazy("consent: post"),
+    "consent_at": gettext_lazy("date of the consent"),
+    "consent_wording": gettext_lazy("wording of the consent"),
+}
 CONSENTS = {"consent_email": "email", "consent_sms": "sms", "consent_post": "post"}
+# Channels on which nobody is written to without having agreed, and the agreement proven.
+PROVEN = frozenset({"consent_email", "consent_sms"})
 # What says something about the person: a file without any of these has nobody in it.
 TELLING = frozenset({"first_name", "last_name", "full_name", "email", "phone", "card"})
 
@@ -364,11 +392,15 @@ def _weight_of_number(field: str, values: Sequence[str]) -> int:
 
 def _weight_of_answers(values: Sequence[str]) -> int:
     """Few words that come again are answers, also where nobody knows them yet; anything else is none."""
-    understood = sum(_understood(yes_or_no, value) for value in values) / len(values)
-    few = len(set(values)) <= max(3, len(values) // 5) and all(len(value) <= 40 for value in values)
-    if understood >= 0.5 and few:
-        return _DOUBTFUL
-    return -100
+    few = len(set(map(plain, values))) <= max(3, len(values) // 5) and all(
+        len(value) <= 40 for value in values
+    )
+    return _DOUBTFUL if few and all(map(_may_be_answer, set(values))) else -100
+
+
+def _may_be_answer(value: str) -> bool:
+    other = any(shape.fullmatch(value) for shape in (_EMAIL, _PHONE, _MONEY)) or _dated(value)
+    return not other and (len(value) <= 2 or not _looks_numbered(value))
 
 
 def _by_shape(values: Sequence[str]) -> dict[str, int]:
@@ -510,11 +542,20 @@ def check(mapping: Mapping[str, str], header: Sequence[str]) -> dict[str, str]:
                 column, _("unknown field «%(field)s»; known are %(known)s") % {"field": field, "known": known}
             )
         if field in used:
-            told = {"field": field, "column": used[field]}
+            told = {"field": FIELD_NAMES[field], "column": used[field]}
             raise WrongMapping(column, _("«%(field)s» is already read from the column «%(column)s»") % told)
         if field != IGNORE:
             used[field] = column
     return {column: mapping.get(column, IGNORE) for column in header}
+
+
+def check_answers(answers: Mapping[str, Mapping[str, bool | None]], mapping: Mapping[str, str]) -> None:
+    """Raises `WrongMapping` for an answer that no column of consents holds."""
+    for column, said in answers.items():
+        if mapping.get(column) not in CONSENTS:
+            raise WrongMapping(column, _("holds no consents: no word in it can be an answer"))
+        if not all(answer is None or isinstance(answer, bool) for answer in said.values()):
+            raise WrongMapping(column, _("a word says yes, no or nothing"))
 
 
 @dataclass(frozen=True)
@@ -525,20 +566,49 @@ class Problem:
     stops: bool = False
 
 
-def problems(mapping: Mapping[str, str]) -> list[Problem]:
-    """What a person should know before the file is taken in with this mapping."""
+def problems(
+    mapping: Mapping[str, str],
+    *,
+    odd_words: Mapping[str, Collection[str]] | None = None,
+    has_wording: bool = False,
+    has_date: bool = False,
+    ids_of_content: bool = False,
+) -> list[Problem]:
+    """What a person should know before the file is taken in with this mapping.
+
+    `odd_words` are those nobody has said the meaning of, by column; `has_wording` and `has_date`: what was shown to
+    those who agreed, and when, is said for the whole file.
+    """
     fields = set(mapping.values())
     found = []
-    if "external_id" not in fields:
+    if "external_id" not in fields and not ids_of_content:
         found.append(
             Problem(_("No column holds the id at the source: choose the one that never changes."), stops=True)
         )
     if not fields & TELLING:
         found.append(Problem(_("No column holds a name, an e-mail, a phone or a card."), stops=True))
-    if fields & set(CONSENTS) and "consent_wording" not in fields:
-        found.append(
-            Problem(_("Consents come without the wording that was shown: they will be hard to prove."))
-        )
-    if fields & set(CONSENTS) and not fields & {"consent_at", "stated_at"}:
+    for column, words in (odd_words or {}).items():
+        if words:
+            told = {"column": column, "words": ", ".join(f"«{word}»" for word in list(words)[:5])}
+            message = _(
+                "«%(column)s» holds words that say neither yes nor no (%(words)s): rows with them are refused until"
+                " somebody says what they mean."
+            )
+            found.append(Problem(message % told))
+    dated = bool(fields & {"consent_at", "stated_at"}) or has_date
+    if fields & PROVEN and "consent_wording" not in fields:
+        if not has_wording:
+            message = _(
+                "Consents come without the words that were shown. A yes to e-mails or text messages is left out for"
+                " want of proof; a no is taken. Choose the column of the words, or give them for the whole file."
+            )
+            found.append(Problem(message))
+        elif not dated:
+            message = _(
+                "Consents come without a date. A yes to e-mails or text messages is left out for want of proof; a no"
+                " is taken. Choose the column of the date, or give the day for the whole file."
+            )
+            found.append(Problem(message))
+    elif fields & set(CONSENTS) and not dated:
         found.append(Problem(_("Consents come without a date: the time of the import will stand for it.")))
     return found

@@ -18,8 +18,10 @@ from profiles.imports.lines import MAX_LINE_CHARS, MAX_ROW_LINES
 from profiles.imports.values import plain
 from profiles.imports.workbooks import workbook
 
-__all__ = ["MAX_LINE_CHARS", "MAX_ROW_LINES", "Refused", "Row", "rows"]
+__all__ = ["MAX_LINE_CHARS", "MAX_ROW_LINES", "WHOLE_LINE", "Refused", "Row", "rows"]
 
+# Under this name a refused row of too many or too few cells keeps what stood in its line; no column is called so.
+WHOLE_LINE = ""
 _BROKEN = re.compile("[\x00\ufffd\udc80-\udcff]")
 # How the line begins that a program writes below its table: "Total: 1234", "Nombre de lignes;12", "*** fin ***".
 _BELOW_TABLE = re.compile(
@@ -121,7 +123,8 @@ class _Table:
         if len(filled) <= 2 < len(self._header) and any(_BELOW_TABLE.match(cell) for cell in filled):
             return Refused(line, _("is a line below the table, not a row of it"), cells=_printable(named))
         if len(cells) != len(self._header):
-            return Refused(line, self._misfit(cells), cells=_printable(named))
+            whole = {WHOLE_LINE: (self._delimiter or ";").join(cells)}
+            return Refused(line, self._misfit(cells), cells=_printable(named | whole))
         return Row(line, cells, self._header)
 
     def _is_header(self, filled: list[str]) -> bool:

@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from profiles.imports.detect import Unreadable, detect
 from profiles.imports.files import kept
+from profiles.imports.reading import WHOLE_LINE
 from profiles.imports.spreadsheet import guarded
 from profiles.models import ImportRun, MatchCandidate, Merge, SourceRecord
 
@@ -39,6 +40,9 @@ def write_errors(import_run: ImportRun, stream: TextIO) -> int:
     written = 0
     for row in import_run.rejects.order_by("line").iterator():
         reason = f"{row.column}: {row.reason}" if row.column else row.reason
+        if whole := row.raw.get(WHOLE_LINE):
+            # Its cells stand under the wrong columns, or behind the last one: here nothing of it is lost.
+            reason = f"{reason} ({whole})"
         cells = [_harmless(row.raw.get(column, "")) for column in header]
         writer.writerow([*cells, row.line, _harmless(reason)])
         written += 1
@@ -46,7 +50,9 @@ def write_errors(import_run: ImportRun, stream: TextIO) -> int:
 
 
 def _header_of(import_run: ImportRun) -> list[str]:
-    """The columns in the order of the file; JSON forgets it, so the kept file is asked."""
+    """The columns in the order of the file."""
+    if import_run.columns:
+        return list(import_run.columns)
     try:
         path = kept(import_run.file_hash)
         return list(detect(path, charset=import_run.charset, delimiter=import_run.delimiter).header)

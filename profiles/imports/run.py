@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
@@ -25,11 +26,15 @@ from django.utils.translation import gettext as _
 
 from profiles import intake
 from profiles.imports import mapping as columns
+from profiles.imports import reading
+from profiles.imports.columns import Answers, Proof
 from profiles.imports.detect import Dialect, Unreadable, detect
 from profiles.imports.files import keep, kept
-from profiles.imports.mapping import Problem
+from profiles.imports.mapping import CONSENTS, OF_ERROR_FILE, Problem
 from profiles.imports.report import VERDICTS, numbers
 from profiles.imports.staging import Stage
+from profiles.imports.values import unknown_answers, word_of
+from profiles.intake import SourceNotActive
 from profiles.models import ImportRun, RejectedRow, Source
 from tenants.locks import alone
 from tenants.network.models import Job, audit
@@ -37,8 +42,6 @@ from tenants.scoping import whole_network
 
 CHUNK = 2000
 JOB_KIND = "import"
-# What an error file has behind the columns of the file it came from.
-OF_ERROR_FILE = frozenset({"ligne", "erreur"})
 State = ImportRun.State
 
 Report = Callable[[int, int], None]
@@ -67,14 +70,23 @@ class NotNow(ValueError):
 # --- Before: how would it be read? ------------------------------------------------------------------------------
 
 
+# The rows of which the words are read before anything is checked: the check reads them all.
+WORDS_LOOKED_AT = 20_000
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How a file will be read. `confidence` is the guess's, 0 to 100, by column; 100 where a person said so."""
+    """How a file will be read. `confidence` is the guess's, 0 to 100, by column; 100 where a person said so. `answers`
+    say what odd words in columns of consents mean, `proof` what was shown to everybody in the file who agreed;
+    `ids_of_content`: no column holds an id, the row's content stands for it."""
 
     dialect: Dialect
     mapping: dict[str, str]
     confidence: dict[str, int]
     problems: list[Problem]
+    answers: dict[str, dict[str, bool | None]]
+    proof: Proof
+    ids_of_content: bool = False
 
     @property
     def stopping(self) -> list[Problem]:
@@ -86,33 +98,90 @@ def prepare(
     source: Source,
     *,
     mapping: Mapping[str, str] | None = None,
+    answers: Answers | None = None,
+    proof: Proof | None = None,
+    ids_of_content: bool | None = None,
     charset: str | None = None,
     delimiter: str | None = None,
 ) -> Plan:
     """Find out how the file is written and which column is what.
 
-    The mapping given wins; else the one of the source's last file with the same columns; else a guess. Raises
-    `Unreadable` and `WrongMapping`.
+    What is given wins; else what was said of the source's last file with the same columns (but the day of the proof);
+    else a guess. Raises `Unreadable` and `WrongMapping`.
     """
     dialect = detect(path, charset=charset, delimiter=delimiter)
     guesses = columns.guess(dialect.header, dialect.first_rows)
     chosen = {column: guess.field for column, guess in guesses.items()}
     confidence = {column: guess.confidence for column, guess in guesses.items()}
-    told = _remembered(source, dialect.header) if mapping is None else mapping
-    if told is not None:
-        chosen = columns.check(told, dialect.header)
+    last = _last_like(source, dialect.header)
+    if mapping is None and last:
+        mapping = {column: field for column, field in last.mapping.items() if column in dialect.header}
+    if mapping is not None:
+        chosen = columns.check(mapping, dialect.header)
         confidence = dict.fromkeys(dialect.header, 100)
-    return Plan(dialect, chosen, confidence, columns.problems(chosen))
+    if answers is None:
+        known = last.answers if last else {}
+        answers = {column: said for column, said in known.items() if chosen.get(column) in CONSENTS}
+    columns.check_answers(answers, chosen)
+    if proof is None:
+        proof = Proof(last.proof_wording if last else "")
+    if ids_of_content is None:
+        ids_of_content = last is not None and last.ids_of_content
+    ids_of_content = ids_of_content and "external_id" not in chosen.values()
+    rows = [dict(zip(dialect.header, row, strict=False)) for row in dialect.first_rows]
+    found = columns.problems(
+        chosen, odd_words=_odd(rows, chosen, answers), has_wording=bool(proof.wording.strip()),
+        has_date=proof.on is not None, ids_of_content=ids_of_content,
+    )  # fmt: skip
+    if moved := _id_moved(source, chosen):
+        found.append(moved)
+    kept_answers = {column: dict(said) for column, said in answers.items()}
+    return Plan(dialect, chosen, confidence, found, kept_answers, proof, ids_of_content)
 
 
-def _remembered(source: Source, header: Iterable[str]) -> dict[str, str] | None:
+def _id_moved(source: Source, mapping: Mapping[str, str]) -> Problem | None:
+    column = next((column for column, field in mapping.items() if field == "external_id"), "")
+    if not source.id_column or column in ("", source.id_column):
+        return None
+    told = {"now": column, "chosen": source.id_column}
+    message = _(
+        "The id at the source is read from «%(now)s», while the source is told apart by «%(chosen)s»: if the ids are"
+        " not the same, everybody becomes somebody new."
+    )
+    return Problem(message % told)
+
+
+def odd_words(path: Path, dialect: Dialect, mapping: Mapping[str, str]) -> dict[str, Counter[str]]:
+    """Column of consents -> word that says neither yes nor no -> how often, in the file's first rows."""
+    rows = islice(reading.rows(path, dialect), WORDS_LOOKED_AT)
+    return _odd((row.cells for row in rows if isinstance(row, reading.Row)), mapping, {})
+
+
+def _odd(
+    rows: Iterable[Mapping[str, str]], mapping: Mapping[str, str], answers: Answers
+) -> dict[str, Counter[str]]:
+    consents = [column for column, field in mapping.items() if field in CONSENTS]
+    if not consents:
+        return {}
+    odd: dict[str, Counter[str]] = {}
+    for column, words in unknown_answers(rows, consents).items():
+        said = {word_of(word) for word in answers.get(column, {})}
+        counted: Counter[str] = Counter()
+        for word, number in words.items():
+            if word_of(word) not in said:
+                counted[word_of(word)] += number
+        if counted:
+            odd[column] = counted
+    return odd
+
+
+def _last_like(source: Source, header: Iterable[str]) -> ImportRun | None:
+    """The source's last import of a file with these columns."""
     columns_told = set(header) - OF_ERROR_FILE
     with whole_network():
-        for mapping in ImportRun.objects.filter(source=source, state=State.DONE).values_list(
-            "mapping", flat=True
-        )[:50]:
-            if set(mapping) - OF_ERROR_FILE == columns_told:
-                return {column: field for column, field in mapping.items() if column in columns_told}
+        for before in ImportRun.objects.filter(source=source, state=State.DONE)[:50]:
+            if set(before.mapping) - OF_ERROR_FILE == columns_told:
+                return before
     return None
 
 
@@ -133,24 +202,37 @@ def begin(
     file_name: str,
     *,
     mapping: Mapping[str, str] | None = None,
+    answers: Answers | None = None,
+    proof: Proof | None = None,
+    ids_of_content: bool | None = None,
     charset: str | None = None,
     delimiter: str | None = None,
     awaits_word: bool = False,
 ) -> ImportRun:
     """Keep the file; the import and its job, ready for `run`. With `awaits_word` it stops once it is checked.
 
-    The same file with the same mapping, left unfinished before, is carried on instead of begun anew. Raises
+    The same file read the same way, left unfinished before, is carried on instead of begun anew. Raises
     `Unreadable`, `WrongMapping` and `CannotImport`.
     """
-    plan = prepare(path, source, mapping=mapping, charset=charset, delimiter=delimiter)
+    plan = prepare(
+        path, source, mapping=mapping, answers=answers, proof=proof, ids_of_content=ids_of_content, charset=charset,
+        delimiter=delimiter,
+    )  # fmt: skip
     if plan.stopping:
         raise CannotImport(plan.stopping)
+    if not source.is_active and mapping is None:
+        # Which column tells customers apart is for a person to say, not for a guess.
+        raise CannotImport([Problem(SourceNotActive(source).detail, stops=True)])
     file_hash = keep(path)
+    how = {
+        "mapping": plan.mapping, "answers": plan.answers, "proof_wording": plan.proof.wording[:500],
+        "proof_on": plan.proof.on, "ids_of_content": plan.ids_of_content, "charset": plan.dialect.charset,
+        "delimiter": plan.dialect.delimiter,
+    }  # fmt: skip
     with whole_network(), transaction.atomic():
-        Source.objects.select_for_update(no_key=True).get(pk=source.pk)
+        _activate(Source.objects.select_for_update(no_key=True).get(pk=source.pk), plan, by)
         unfinished = ImportRun.objects.filter(
-            source=source, file_hash=file_hash, mapping=plan.mapping, finished_at=None, undone_at=None,
-            charset=plan.dialect.charset, delimiter=plan.dialect.delimiter,
+            source=source, file_hash=file_hash, finished_at=None, undone_at=None, **how,
         ).exclude(state=State.UNDOING).first()  # fmt: skip
         if unfinished:
             if awaits_word and (unfinished.state == State.TAKING_IN or not unfinished.awaits_word):
@@ -169,13 +251,23 @@ def begin(
         for superseded in checked:
             discard(superseded)
         import_run = ImportRun(
-            source=source, mapping=plan.mapping, file_name=Path(file_name).name[-200:], file_hash=file_hash,
-            charset=plan.dialect.charset, delimiter=plan.dialect.delimiter, awaits_word=awaits_word,
+            source=source, file_name=Path(file_name).name[-200:], file_hash=file_hash, awaits_word=awaits_word,
+            columns=list(plan.dialect.header), **how,
         )  # fmt: skip
         import_run.save()
         _give_job(import_run, by, total=_expected(plan.dialect))
         audit(by or "system", "imported", import_run, source=source.code, file=import_run.file_name)
     return import_run
+
+
+def _activate(source: Source, plan: Plan, by) -> None:
+    """What somebody chose for a file holds for its source from then on."""
+    if not source.is_active:
+        column = next((column for column, field in plan.mapping.items() if field == "external_id"), "")
+        source.identified_by = Source.Identity.OWN if column else Source.Identity.CONTENT
+        source.id_column = column[:80]
+        source.save(update_fields=["identified_by", "id_column"])
+        audit(by or "system", "activated", source, told_apart_by=source.identified_by, column=column)
 
 
 def resume(import_run: ImportRun) -> None:

@@ -15,10 +15,12 @@ import msgspec
 from django.db import connection
 from psycopg import Connection
 
-from profiles import intake
+from profiles import intake, normalise
 from profiles.imports import reading
 from profiles.imports.columns import Columns
 from profiles.imports.detect import Dialect
+from profiles.imports.mapping import CONSENTS
+from profiles.imports.values import MOST_WORDS, unknown_answers, word_of
 from profiles.intake import ConsentStatement, Refused, Told
 from profiles.intake.cleaning import Clean, encode
 from profiles.models import Identifier, ImportRun, SourceRecord
@@ -27,6 +29,9 @@ from tenants.calendar import brand_zone
 BLOCK = 10_000
 SAMPLES = 20
 REASONS = 30
+VALUES = 10
+# Of so many domains, the mistyped ones among them are told.
+DOMAINS = 5_000
 
 # name, type: the table's columns in the order in which rows are written and read.
 _LAYOUT = (
@@ -55,7 +60,7 @@ class Stage:
 
     def fill(self, path: Path, dialect: Dialect) -> Iterator[int]:
         """Read the file anew and stage its rows; yields how many are staged, block by block."""
-        columns = Columns.of(self.import_run.mapping, brand_zone())
+        columns = Columns.of_import(self.import_run, brand_zone())
         cleaner = intake.cleaner(self.import_run.source)
         self.drop()
         layout = ", ".join(f"{name} {kind}" for name, kind in _LAYOUT)
@@ -117,32 +122,38 @@ class Stage:
             f"""
             WITH firsts AS MATERIALIZED (
                 SELECT position, refused, fault, external_id, content_hash,
-                       row_number() OVER (PARTITION BY external_id, content_hash ORDER BY position) AS nth,
-                       row_number() OVER (PARTITION BY external_id ORDER BY position) AS version
+                       row_number() OVER (PARTITION BY external_id, content_hash ORDER BY position) AS nth
                 FROM {self.table}
             ), told AS MATERIALIZED (
                 SELECT external_id, content_hash FROM {records}
                 WHERE source_id = %s AND external_id IN (SELECT external_id FROM firsts)
-            ), ids AS MATERIALIZED (SELECT DISTINCT external_id FROM told)
-            SELECT CASE WHEN f.refused THEN 'rejected'
-                        WHEN f.nth > 1 OR t.external_id IS NOT NULL THEN 'unchanged'
-                        WHEN f.fault <> '' THEN 'corrected' ELSE 'created' END AS verdict,
-                   NOT f.refused AND f.nth = 1 AND t.external_id IS NULL AND f.version = 1
-                       AND i.external_id IS NULL AS is_new,
-                   count(*)
-            FROM firsts f
-            LEFT JOIN told t ON t.external_id = f.external_id AND t.content_hash = f.content_hash
-            LEFT JOIN ids i ON i.external_id = f.external_id
-            GROUP BY 1, 2
+            ), ids AS MATERIALIZED (SELECT DISTINCT external_id FROM told), weighed AS (
+                SELECT f.position, f.external_id, i.external_id IS NOT NULL AS id_is_known,
+                       CASE WHEN f.refused THEN 'rejected'
+                            WHEN f.nth > 1 OR t.external_id IS NOT NULL THEN 'unchanged'
+                            WHEN f.fault <> '' THEN 'corrected' ELSE 'created' END AS verdict
+                FROM firsts f
+                LEFT JOIN told t ON t.external_id = f.external_id AND t.content_hash = f.content_hash
+                LEFT JOIN ids i ON i.external_id = f.external_id
+            ), counted AS (
+                SELECT verdict, CASE
+                    WHEN verdict NOT IN ('created', 'corrected') THEN ''
+                    WHEN row_number() OVER (
+                        PARTITION BY external_id, verdict IN ('created', 'corrected') ORDER BY position) > 1
+                        THEN 'repeated'
+                    WHEN id_is_known THEN 'updated' ELSE 'new' END AS kind
+                FROM weighed
+            )
+            SELECT verdict, kind, count(*) FROM counted GROUP BY 1, 2
             """,
             [source],
         )
         self._mark_known(records, source)
         counts: Counter[str] = Counter()
-        for verdict, is_new, number in verdicts:
+        for verdict, kind, number in verdicts:
             counts[verdict] += number
-            if verdict in ("created", "corrected"):
-                counts["new" if is_new else "updated"] += number
+            if kind:
+                counts[kind] += number
         shared = self._fetch(
             f"""
             SELECT kind, count(*) FROM (
@@ -157,12 +168,15 @@ class Stage:
             [source],
         )
         return {
-            "received": sum(number for _verdict, _new, number in verdicts),
+            "received": sum(number for _verdict, _kind, number in verdicts),
             **{
                 word: counts[word]
-                for word in ("created", "corrected", "unchanged", "rejected", "new", "updated")
+                for word in ("created", "corrected", "unchanged", "rejected", "new", "updated", "repeated")
             },
             "matched_by": dict(shared),
+            "unproven": self._unproven(),
+            "suggestions": self._suggestions(),
+            "odd_words": self._odd_words(),
             "reasons": {word: self._reasons(word) for word in ("rejected", "corrected")},
             "samples": {word: self._samples(word) for word in ("rejected", "corrected")},
         }
@@ -176,18 +190,82 @@ class Stage:
                 [source_id],
             )
 
+    def _unproven(self) -> dict[str, int]:
+        """channel -> how many a yes that nothing proves (`intake.people.is_proven`)."""
+        if not set(CONSENTS) & set(self.import_run.mapping.values()):
+            return {}
+        # As `_cells` writes them: [["email",true,"2026-…","the words"]]; quotation marks in the words are escaped.
+        counted = self._fetch(
+            f"""
+            SELECT said[1], count(*)
+            FROM {self.table}, regexp_matches(consents, '\\["(email|sms)",true,[^],]*,""\\]', 'g') said
+            WHERE NOT refused AND consents LIKE '%%,true,%%' AND consents LIKE '%%,""]%%' GROUP BY 1
+            """,
+            [],
+        )
+        return dict(counted)
+
+    def _suggestions(self) -> list[list]:
+        """[[domain as written, domain that it looks like, rows]] of e-mails, the most frequent first."""
+        domains = self._fetch(
+            f"""
+            SELECT split_part(email, '@', 2) AS domain, count(*) FROM {self.table}
+            WHERE NOT refused AND email <> '' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %s
+            """,
+            [DOMAINS],
+        )
+        found = []
+        for domain, number in domains:
+            address = normalise.email(f"somebody@{domain}")
+            if address and address.suggestion:
+                found.append([domain, address.suggestion.partition("@")[2], number])
+        return found
+
+    def _odd_words(self) -> dict[str, dict[str, int]]:
+        """Column -> word in the place of a consent that nobody has said the meaning of -> how often it stands there."""
+        consents = [column for column, field in self.import_run.mapping.items() if field in CONSENTS]
+        if not consents:
+            return {}
+        found = self._fetch(
+            f"""
+            SELECT fault, left(raw::jsonb ->> fault, 100), count(*) FROM {self.table}
+            WHERE refused AND fault = ANY(%s) GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT %s
+            """,
+            [consents, MOST_WORDS],
+        )
+        odd: dict[str, dict[str, int]] = {}
+        for column, word, number in found:
+            for told in unknown_answers([{column: word or ""}]):
+                odd.setdefault(told, {})
+                odd[told][word_of(word)] = odd[told].get(word_of(word), 0) + number
+        return odd
+
     def _reasons(self, verdict: str) -> list[list]:
-        """[[column, reason without the value, rows]], the most frequent first."""
-        return [
-            list(row)
-            for row in self._fetch(
-                f"""
-                SELECT coalesce(fault, ''), regexp_replace(reason, '«[^»]*»', '«…»') AS told, count(*)
-                FROM {self.table} WHERE {_WHERE[verdict]} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT %s
-                """,
-                [REASONS],
+        """[[column, reason without the value, rows, [[value, rows], …]]], the most frequent first; of the values the
+        most frequent ones."""
+        counted = self._fetch(
+            f"""
+            WITH told AS (
+                SELECT coalesce(fault, '') AS fault, regexp_replace(reason, '«[^»]*»', '«…»') AS told,
+                       btrim(coalesce(substring(reason FROM '«([^»]*)»'), ''), E' \u00a0\u202f') AS value
+                FROM {self.table} WHERE {_WHERE[verdict]}
+            ), counted AS (
+                SELECT fault, told, value, count(*) AS number,
+                       sum(count(*)) OVER (PARTITION BY fault, told)::bigint AS whole,
+                       row_number() OVER (PARTITION BY fault, told ORDER BY count(*) DESC, value) AS nth
+                FROM told GROUP BY 1, 2, 3
             )
-        ]
+            SELECT fault, told, whole, value, number FROM counted WHERE nth <= %s
+            ORDER BY whole DESC, fault, told, nth LIMIT %s
+            """,
+            [VALUES, REASONS * VALUES],
+        )
+        reasons: dict[tuple[str, str], list] = {}
+        for fault, told, whole, value, number in counted:
+            reason = reasons.setdefault((fault, told), [fault, told, whole, []])
+            if value:
+                reason[3].append([value, number])
+        return list(reasons.values())[:REASONS]
 
     def _samples(self, verdict: str) -> list[list]:
         """[[line, column, reason]] of the first rows."""

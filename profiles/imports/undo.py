@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from profiles import facts, intake, resolution, survivorship
 from profiles.imports.files import forget, left_lying
+from profiles.imports.report import numbers
 from profiles.imports.run import JOB_KIND, NotNow, State, TakenOver, discard
 from profiles.imports.staging import Stage
 from profiles.models import (
@@ -57,6 +58,26 @@ def stands_before(import_run: ImportRun) -> ImportRun | None:
     kept no record of its own for them."""
     later = ImportRun.objects.filter(source=import_run.source_id, pk__gt=import_run.pk, unchanged__gt=0)
     return later.exclude(state__in=[State.UNDONE, State.CHECKING, State.CHECKED]).order_by("-pk").first()
+
+
+def preview(import_run: ImportRun) -> dict[str, int]:
+    """What an undoing would come to: records and consents that go, people whom nobody else speaks of and who go with
+    them, those of them who stay because they bought something (with their tickets), and merges taken back."""
+    told = SourceRecord.objects.filter(import_run=import_run)
+    others = SourceRecord.objects.exclude(import_run=import_run).values("profile")
+    people = Profile.objects.filter(pk__in=told.values("profile"))
+    alone_told = people.exclude(pk__in=others)
+    bought = Purchase.objects.filter(profile__in=alone_told.values("pk"))
+    buyers = bought.values("profile").distinct().count()
+    return {
+        "records": told.count(),
+        "consents": import_run.consent_changes.count(),
+        "people": people.count(),
+        "gone": alone_told.count() - buyers,
+        "buyers": buyers,
+        "tickets": bought.count(),
+        "merges": numbers(import_run)["merged"],
+    }
 
 
 def undo(import_run: ImportRun, by: Staff | None) -> None:

@@ -60,6 +60,12 @@ def _yes_or_no(text: str) -> bool | None:
     raise NotUnderstood(_("«%s» says neither yes nor no") % text.strip()[:40])
 
 
+def word_of(text: str) -> str:
+    """A word as answers are kept by: in lower case without accents, or as it stands where it is signs alone. A person
+    who says what «???» means says nothing about empty cells."""
+    return plain(text[:_LONGEST]) or text.strip()[:_LONGEST]
+
+
 MOST_WORDS = 200
 
 

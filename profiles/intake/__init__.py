@@ -2,7 +2,15 @@
 
 from profiles.intake.cleaning import Block, ConsentStatement, Refused, Statement, Told
 from profiles.intake.events import EventOutcome, EventStatement, Refusal, Sender, record_events
-from profiles.intake.people import Outcome, cleaner, take_in, take_in_records, tell_of_buyer, till_source
+from profiles.intake.people import (
+    Outcome,
+    SourceNotActive,
+    cleaner,
+    take_in,
+    take_in_records,
+    tell_of_buyer,
+    till_source,
+)
 from profiles.intake.purchases import (
     Conflict,
     Problem,
@@ -32,6 +40,7 @@ __all__ = [
     "Refused",
     "Sender",
     "Shown",
+    "SourceNotActive",
     "Statement",
     "Ticket",
     "TicketLine",

@@ -7,7 +7,7 @@ look-up a row; a statement told alone goes through the same columns, of length o
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import compress, count
 from operator import not_
 from typing import Any
@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from profiles import normalise
 from profiles.models import Source
+from tenants.calendar import brand_zone
 from tenants.network.models import Store
 
 LONGEST_ID = 80
@@ -204,6 +205,7 @@ class Cleaner:
             "customer_id": [self._customer(raw) if raw else "" for raw in told.get("customer_id", nothing)],
         }
         corrections = _corrections(told, values)
+        self._note_days_to_come(block, corrections)
         refused = dict(block.refused)
         for position, (external_id, code, store) in enumerate(
             zip(block.external_ids, block.store_codes, stores, strict=True)
@@ -228,9 +230,25 @@ class Cleaner:
         )  # fmt: skip
         return Clean(dict(zip(PARTS, parts, strict=True)), corrections, refused)
 
+    def _note_days_to_come(self, block: Block, corrections: dict[int, tuple[str, str]]) -> None:
+        """What is dated in the future is dated by its arrival, and the row says so. A day is granted to clocks and
+        zones."""
+        latest = self.now + timedelta(days=1)
+        for position, (at, consents) in enumerate(zip(block.stated_at, block.consents, strict=True)):
+            if at and at > latest:
+                corrections.setdefault(position, ("stated_at", _still_to_come(at)))
+            for consent in consents:
+                if consent.at and consent.at > latest and consent.at != at:
+                    corrections.setdefault(position, ("consent_at", _still_to_come(consent.at)))
+
     def _customer(self, raw: str) -> str:
         number = normalise.customer_id(raw)
         return f"{self.source_code}:{number}" if number and len(raw) <= LONGEST_ID else ""
+
+
+def _still_to_come(at: datetime) -> str:
+    day = at.astimezone(brand_zone()).date().isoformat()
+    return _("«%s» is still to come: the time of arrival stands for it") % day
 
 
 NO_MAILBOX = ("", "")

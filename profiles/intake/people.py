@@ -16,9 +16,19 @@ from uuid import uuid4
 from django.db import transaction
 from django.db.models.functions import Coalesce, Greatest, Least
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from profiles import blocklist, consent_history, facts, normalise, survivorship
-from profiles.intake.cleaning import LONGEST_ID, Block, Cleaner, Refused, Statement, Told, encode
+from profiles.intake.cleaning import (
+    LONGEST_ID,
+    Block,
+    Cleaner,
+    ConsentStatement,
+    Refused,
+    Statement,
+    Told,
+    encode,
+)
 from profiles.intake.writing import draw_ids, write
 from profiles.matching.comparisons import first_name as compare_first_names
 from profiles.models import (
@@ -39,11 +49,22 @@ from tenants.scoping import whole_network
 CREATED, CORRECTED, UNCHANGED, REJECTED = "created", "corrected", "unchanged", "rejected"
 DIFFERENT_FIRST_NAME = "other"
 CHANNELS = frozenset(Channel.values)
+# Channels on which nobody is written to without a proven agreement; letters may be sent until somebody objects.
+PROVEN = frozenset({Channel.EMAIL.value, Channel.SMS.value})
 EMAIL, PHONE, CARD, CUSTOMER = (
     Identifier.Kind(kind).value for kind in ("email", "phone", "card", "customer")
 )
 # The source that stands for the tills themselves.
 TILL_SOURCE = "till-api"
+
+
+class SourceNotActive(RuntimeError):
+    """Nobody has chosen yet how the source tells its customers apart."""
+
+    def __init__(self, source: Source):
+        told = _("the source «%s» is being set up: choose first what tells its customers apart") % source
+        super().__init__(told)
+        self.detail = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +113,19 @@ def take_in_records(
 def take_in(
     source: Source, statements: Sequence[Told | Refused], import_run: ImportRun | None = None
 ) -> list[Outcome]:
-    """As `take_in_records`, for statements that are in comparable form already."""
+    """As `take_in_records`, for statements that are in comparable form already. Raises `SourceNotActive`.
+
+    Of a file, a yes that is not proven (`is_proven`) is left out.
+    """
     now = timezone.now()
     with whole_network():
         # Of two at once that tell of the same customer, the second waits here and then finds the first's.
-        Source.objects.select_for_update(no_key=True).get(pk=source.pk)
+        if not Source.objects.select_for_update(no_key=True).get(pk=source.pk).is_active:
+            raise SourceNotActive(source)
         items = [_Item(told) for told in statements if isinstance(told, Told)]
+        if import_run is not None:
+            for item in items:
+                item.told.consents = [consent for consent in item.told.consents if is_proven(consent)]
         _attach(source, items)
         known = Profile.hold(item.profile_id for item in items if not item.newborn)
         for item in items:
@@ -419,6 +447,11 @@ def _identifiers(told: Told, blocked: blocklist.Blocklist) -> list[tuple[str, st
         (CUSTOMER, told.customer_id, told.customer_id),
     )
     return [told for told in found if told[2] and not blocked.blocks(told[0], told[2])]
+
+
+def is_proven(consent: ConsentStatement) -> bool:
+    """Whether a file may say this: a yes to e-mails or text messages only with the words that were shown."""
+    return not consent.granted or consent.channel not in PROVEN or bool(consent.wording.strip())
 
 
 def _consents(told: Told, received_at: datetime) -> list[tuple[str, bool, datetime, str]]:

@@ -26,7 +26,6 @@ from profiles.matching.arrays import Floats, Ints, Levels
 from profiles.matching.fields import RARITY_COUNTS, missing_level
 from profiles.matching.table import Table
 
-
 CLASSES: Final = ("m", "u", "h", "c")
 
 

@@ -73,13 +73,20 @@ class Unification(NetworkWide):
     stage = models.CharField(_("stage"), max_length=8, choices=Stage.choices, default=Stage.GATHER)
     job = models.OneToOneField(Job, models.PROTECT, related_name="unification", verbose_name=_("job"))
     model = models.ForeignKey(
-        MatchingModel, models.PROTECT, null=True, blank=True, related_name="unifications", verbose_name=_("model")
+        MatchingModel,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="unifications",
+        verbose_name=_("model"),
     )
     last_record = models.BigIntegerField(_("last record"), default=0)
     merged = models.PositiveIntegerField(_("merged"), default=0)
     separated = models.PositiveIntegerField(_("separated"), default=0)
     queued = models.PositiveIntegerField(_("to review"), default=0)
-    seconds = models.JSONField(_("seconds"), default=dict, help_text=_("Stage -> seconds of all workers together."))
+    seconds = models.JSONField(
+        _("seconds"), default=dict, help_text=_("Stage -> seconds of all workers together.")
+    )
 
     class Meta:
         ordering = ["-id"]

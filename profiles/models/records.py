@@ -24,6 +24,11 @@ class Source(NetworkWide):
         OUT = "out", _("goes out")
         BOTH = "both", _("both ways")
 
+    class Identity(models.TextChoices):
+        UNDECIDED = "", _("not chosen yet: it is being set up")
+        OWN = "own", _("an id of its own")
+        CONTENT = "content", _("no id: made of what a row says")
+
     code = models.SlugField(_("code"), max_length=30, unique=True)
     name = models.CharField(_("name"), max_length=80)
     kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices)
@@ -45,6 +50,21 @@ class Source(NetworkWide):
     direction = models.CharField(
         _("direction"), max_length=4, choices=Direction.choices, default=Direction.IN
     )
+    # Code that tells of people gives their ids with them; whoever sets a source up by hand has to choose first.
+    identified_by = models.CharField(
+        _("told apart by"),
+        max_length=8,
+        choices=Identity.choices,
+        blank=True,
+        default=Identity.OWN,
+        help_text=_("How it tells its customers apart. Nothing is taken in before this is chosen."),
+    )
+    id_column = models.CharField(
+        _("column or field of the id"),
+        max_length=80,
+        blank=True,
+        help_text=_("Which column or field holds the id that never changes, e.g. customer_id."),
+    )
     expected_hours = models.PositiveSmallIntegerField(
         _("expected every (hours)"),
         null=True,
@@ -60,6 +80,11 @@ class Source(NetworkWide):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is chosen how it tells its customers apart: until then nothing of it is taken in."""
+        return self.identified_by != self.Identity.UNDECIDED
 
 
 class ImportRun(StoreScoped):
@@ -88,7 +113,25 @@ class ImportRun(StoreScoped):
     file_hash = models.CharField(max_length=64, editable=False)
     charset = models.CharField(_("charset"), max_length=30)
     delimiter = models.CharField(_("delimiter"), max_length=3)
+    columns = models.JSONField(_("columns"), default=list, help_text=_("those of the file, in their order"))
     mapping = models.JSONField(_("mapping"), default=dict, help_text=_("column of the file -> our field"))
+    answers = models.JSONField(
+        _("odd words"),
+        default=dict,
+        help_text=_("column -> word -> true, false or null: what words in columns of consents mean"),
+    )
+    proof_wording = models.CharField(
+        _("words shown"),
+        max_length=500,
+        blank=True,
+        help_text=_("What everybody in the file was shown who agreed, and where."),
+    )
+    proof_on = models.DateField(_("day of the agreement"), null=True, blank=True)
+    ids_of_content = models.BooleanField(
+        _("ids made of the content"),
+        default=False,
+        help_text=_("No column holds an id: it is made of all that a row says."),
+    )
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.CHECKING)
     awaits_word = models.BooleanField(
         _("waits for a word"),

@@ -290,6 +290,17 @@ class TestThePage:
         assert answer.status_code == 200
         assert "no usable phone number" in answer.content.decode()
 
+    def test_a_form_left_empty_speaks_no_constraint(self, alice, client_of):
+        for typed in (
+            {"kind": "email", "reason": "x"},
+            {"kind": "email", "key": "a@b.fr", "pattern": "*@b.fr", "reason": "x"},
+        ):
+            answer = client_of(alice).post(reverse("admin:profiles_blockedvalue_add"), typed)
+            text = answer.content.decode()
+            assert "give either a value or a pattern" in text
+            assert "onstraint" not in text
+            assert "blocked_value_or_pattern" not in text
+
     def test_merges_that_rested_on_it_are_listed_and_stand(self, crm, alice, client_of):
         one = tell(
             crm, "1", card="", email="", street="3 rue Pasteur", postcode="59000", birth_date="1980-03-03"

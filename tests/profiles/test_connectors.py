@@ -159,6 +159,11 @@ def test_entries_come_as_csv_too(key):
             "neither",
         ),
         ("entry_id;contest_id;entered_at\nE1;c;0001-01-01T00:00:00Z\n", "entered_at", "line 2: the year 1"),
+        (
+            "entry_id;contest_id;entered_at\nE1;c;2040-01-01T00:00:00Z\n",
+            "entered_at",
+            "line 2: 2040-01-01 is still to",
+        ),
         ("entry_id;contest_id;entered_at\nE1;c;9999-12-31T23:59:59Z\n", "entered_at", "the year 9999"),
         (
             "entry_id;contest_id;entered_at\nE\x001;c;2026-11-20T18:30:00Z\n",

@@ -175,6 +175,38 @@ def test_quarantine_says_why_and_is_tried_again(site, alice, client_of):
 # --- Sites ------------------------------------------------------------------------------------------------------------
 
 
+def test_what_the_dictionary_cannot_mend_is_told_and_can_be_thrown_away(lille_till, alice, bruno, client_of):
+    till, _key = lille_till
+    record_events(
+        Sender.of_till(till),
+        [happened(f"e{n}", "store_visited", shown=Shown("customer", f"N{n}"), device="") for n in range(3)],
+    )
+    row = QuarantinedEvent.objects.order_by("pk")[0]
+    assert row.reason == "unknown_customer"
+    text = page(client_of(alice), "quarantinedevent_change", row.pk)
+    assert "No change of the dictionary helps" in text
+    assert "Open its entry in the dictionary" not in text
+    discard = reverse("admin:profiles_quarantinedevent_discard", args=[row.pk])
+    assert client_of(bruno).post(discard, {"which": "all"}).status_code in (403, 404)
+    assert client_of(alice).get(discard).status_code == 403
+    assert (
+        "Thrown away: 1." in client_of(alice).post(discard, {"which": "this"}, follow=True).content.decode()
+    )
+    assert QuarantinedEvent.objects.count() == 2
+    last = reverse("admin:profiles_quarantinedevent_discard", args=[QuarantinedEvent.objects.latest("pk").pk])
+    client_of(alice).post(last, {"which": "all"})
+    assert QuarantinedEvent.objects.count() == 0
+    assert AuditEvent.objects.filter(verb="discarded").count() == 2
+
+
+def test_an_address_with_a_nul_lists_everything(site, alice, client_of):
+    record_events(Sender.of_site(site), [happened("e1")])
+    for address in ("event_changelist", "quarantinedevent_changelist", "profile_changelist"):
+        for query in ("?q=a%00b", "?device__exact=%00", "?reason__exact=%00", "?event_id__exact=a%00"):
+            answer = client_of(alice).get(reverse(f"admin:profiles_{address}") + query, follow=True)
+            assert answer.status_code == 200, (address, query)
+
+
 def test_the_page_of_a_site_shows_the_snippet_and_the_last_event(site, diane, client_of):
     text = page(client_of(diane), "site_change", site.pk)
     assert site.key in text

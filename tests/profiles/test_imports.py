@@ -9,10 +9,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from kombu.exceptions import OperationalError
 
-from profiles import tasks
+from profiles import resolution, tasks
 from profiles.imports import files, report, run
 from profiles.imports.mapping import WrongMapping
 from profiles.imports.staging import Stage
+from profiles.intake import Statement, take_in_records
 from profiles.models import ConsentChange, ImportRun, Profile, RejectedRow, Source, SourceRecord
 from tenants.network.models import AuditEvent, Job
 
@@ -161,7 +162,9 @@ def test_a_check_tells_and_leaves_nothing(write, crm):
     assert [(line, column) for line, column, _reason in told["samples"]["rejected"]] == [
         (5, "Date d'inscription"), (6, ""),
     ]  # fmt: skip
-    assert ["Date d'inscription", "«…» n’est pas une date", 1] in told["reasons"]["rejected"]
+    assert ["Date d'inscription", "«…» n’est pas une date", 1, [["31/02/2024", 1]]] in told["reasons"][
+        "rejected"
+    ]
     assert not SourceRecord.objects.exists()
     run.discard(checked)
     assert Stage(checked).count() is None
@@ -342,7 +345,8 @@ def upload(client, path, source):
 def choices(page) -> dict[str, str]:
     """What the selects of the mapping page hold, as a form would send it."""
     form = page.context["form"]
-    return {name: form[name].value() for name in form.fields}
+    sent = {name: form[name].value() for name in form.fields}
+    return {name: "" if value is None else value for name, value in sent.items() if value is not False}
 
 
 def test_from_upload_to_report(pages, write, crm, django_capture_on_commit_callbacks):
@@ -466,3 +470,100 @@ def test_a_cell_of_the_file_of_errors_is_no_formula_and_a_number_stays_one():
         "+33 6 12 34 56 78",
         "-12,50",
     ]
+
+
+# --- What a marketer reads -------------------------------------------------------------------------------------------
+
+
+def checked(path, source, **how) -> dict:
+    return run.run(run.begin(path, source, None, path.name, awaits_word=True, **how), path).forecast
+
+
+def test_an_id_that_comes_twice_in_a_first_file_has_not_changed_since_the_last(write, crm):
+    path = write("id;nom;prenom\n1;Durand;Anne\n1;Durant;Anne\n2;Petit;Paul\n2;Petit;Paul\n")
+    told = checked(path, crm)
+    assert [told[word] for word in ("created", "unchanged", "new", "updated", "repeated")] == [3, 1, 2, 0, 1]
+    taken_in(path, crm)
+    later = checked(write("id;nom;prenom\n1;Durand;Zoé\n1;Durand;Zoa\n3;Noir;Luc\n", name="b.csv"), crm)
+    assert [later[word] for word in ("new", "updated", "repeated")] == [1, 1, 1]
+
+
+def test_reasons_come_with_their_values_and_values_are_text(write, crm, pages):
+    rows = "".join(
+        f"{n};Durand;{day}\n" for n, day in enumerate(["jamais", "jamais", "<b>hier</b>", "03/02/2024"])
+    )
+    begun = run.begin(
+        path := write("id;nom;Date d'inscription\n" + rows), crm, None, "a.csv", awaits_word=True
+    )
+    told = run.run(begun, path).forecast["reasons"]["rejected"]
+    ((column, _reason, number, values),) = told
+    assert (column, number, values) == ("Date d'inscription", 3, [["jamais", 2], ["<b>hier</b>", 1]])
+    page = pages.get(f"/profiles/importrun/{begun.pk}/change/").content.decode()
+    assert "jamais × 2" in page
+    assert "&lt;b&gt;hier&lt;/b&gt;" in page
+    assert "<b>hier" not in page
+
+
+def test_mistyped_e_mails_are_told_and_taken_in_as_they_stand(write, crm, pages):
+    path = write(
+        "id;nom;E-mail\n1;Durand;a@gmial.com\n2;Petit;b@gmail.com\n3;Noir;c@gmial.com\n4;Roux;d@acme.example\n"
+    )
+    done = taken_in(path, crm)
+    assert done.forecast["suggestions"] == [["gmial.com", "gmail.com", 2]]
+    assert SourceRecord.objects.get(external_id="1").email == "a@gmial.com"
+    report_page = pages.get(f"/profiles/importrun/{done.pk}/change/").content.decode()
+    assert "2 e-mails look mistyped" in report_page
+    assert "gmial.com</code> → <code>gmail.com" in report_page
+    for number, suggested in (("1", True), ("2", False)):
+        person = SourceRecord.objects.get(external_id=number).profile
+        page = pages.get(f"/profiles/profile/{person.pk}/change/").content.decode()
+        assert ("perhaps a@gmail.com" in page) is suggested
+
+
+def test_days_still_to_come_are_told_and_dated_by_their_arrival(write, crm):
+    file = (
+        "id;nom;Modifié le;Newsletter;Texte accord;Date accord\n"
+        "1;A;01/01/2031;;;\n2;B;01/01/2024;oui;J'accepte;01/02/2031\n"
+    )
+    done = taken_in(write(file), crm)
+    assert (done.corrected, done.rejected) == (2, 0)
+    told = {
+        (column, values[0][0]) for column, _reason, _number, values in done.forecast["reasons"]["corrected"]
+    }
+    assert told == {("Modifié le", "2031-01-01"), ("Date accord", "2031-02-01")}
+    assert not SourceRecord.objects.filter(stated_at__year=2031).exists()
+    assert not ConsentChange.objects.filter(at__year=2031).exists()
+
+
+def test_columns_and_cells_stand_in_the_order_of_the_file(write, crm, pages):
+    done = taken_in(write("zone;nom;prénom;identifiant\nz;Durand;Anne;1\nz;Petit;Paul;\n"), crm)
+    page = pages.get(f"/profiles/importrun/{done.pk}/change/")
+    assert [column for column, _field in page.context["mapping"]] == ["nom", "prénom", "identifiant"]
+    (row,) = page.context["rejects"]
+    assert [column for column, _text in row.cells] == ["zone", "nom", "prénom"]
+
+
+def test_a_wrong_mapping_speaks_of_fields_as_the_page_does(write, crm):
+    with pytest.raises(WrongMapping, match="«last name»") as told:
+        run.prepare(write("id;nom;prenom\n1;a;b\n"), crm, mapping={"nom": "last_name", "prenom": "last_name"})
+    assert "last_name" not in told.value.message
+
+
+def test_an_undoing_says_first_what_goes_away(write, crm, pages):
+    done = taken_in(write(CLIENTS), crm)
+    other = Source.objects.create(code="shop", name="Shop", kind=Source.Kind.ECOMMERCE)
+    known = SourceRecord.objects.get(external_id="1").profile
+    outcome = take_in_records(other, [Statement("s1", {"last_name": "Lefèvre"}, {"n": 1})])[0]
+    resolution.merge(known, Profile.objects.get(pk=outcome.profile_id), ground="person", by=None)
+    asked = pages.get(f"/profiles/importrun/{done.pk}/undo/")
+    would = asked.context["would"]
+    assert {word: would[word] for word in ("records", "consents", "people", "gone", "buyers", "tickets", "merges")} == {
+        "records": 3, "consents": 2, "people": 3, "gone": 2, "buyers": 0, "tickets": 0, "merges": 1,
+    }  # fmt: skip
+    done.refresh_from_db()
+    assert done.state == "done"
+    assert "Undo this import" in asked.content.decode()
+    pages.post(f"/profiles/importrun/{done.pk}/undo/")
+    done.refresh_from_db()
+    assert done.state == "undoing"
+    assert pages.get(f"/profiles/importrun/{done.pk}/undo/").status_code == 302

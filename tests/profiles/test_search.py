@@ -201,3 +201,25 @@ def test_any_text_makes_a_query_or_none(text):
 )
 def test_the_database_reads_every_query(people, text):
     assert len(search.find(text)) <= len(people)
+
+
+def test_a_customer_number_and_the_id_at_a_source_find_their_person(source, lille, lyon, bruno):
+    told = [
+        Statement(
+            "C-1001", {"last_name": "Durand", "customer_id": "KD 4711"}, {"n": 1}, store_code=lille.code
+        ),
+        Statement("C-1002", {"last_name": "Petit"}, {"n": 2}, store_code=lyon.code),
+    ]
+    durand, petit = (outcome.profile_id for outcome in take_in_records(source, told))
+    for text, pk in (
+        ("C-1001", durand),
+        ("c-1001", durand),
+        ("KD4711", durand),
+        ("kd47", durand),
+        ("C-1002", petit),
+    ):
+        assert list(search.find(text).values_list("pk", flat=True)) == [pk], text
+        assert list(search.narrowed(Profile.objects.all(), text).values_list("pk", flat=True)) == [pk], text
+    assert not search.find("C-100").exists()  # the beginning of an id finds nobody
+    with scoped_to(bruno.scope):
+        assert not search.find("C-1002").exists()

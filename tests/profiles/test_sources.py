@@ -11,8 +11,9 @@ from loyalty import till
 from profiles import source_health
 from profiles.admin.sources import in_words
 from profiles.imports import run
-from profiles.intake import Shown, Statement, Ticket, TicketLine, take_in_records
-from profiles.models import Connection, Delivery, Purchase, Source, SourceRecord
+from profiles.intake import Shown, SourceNotActive, Statement, Ticket, TicketLine, take_in_records
+from profiles.models import Connection, Delivery, ImportRun, Purchase, Source, SourceRecord
+from tenants.network.models import AuditEvent, Job
 
 PAGE = "/profiles/source/"
 
@@ -89,10 +90,30 @@ def test_an_import_in_which_every_row_was_rejected_is_no_success(crm, tmp_path, 
     assert health(crm).last_heard is None
 
 
-def test_lag_is_the_median_between_stated_and_received(crm):
-    for number, lag in enumerate((1, 2, 30)):
-        told(crm, number, lag_hours=lag)
-    assert abs(health(crm).lag - timedelta(hours=2)) < timedelta(minutes=1)
+def test_lag_of_files_is_how_late_they_came_and_not_how_old_their_people_are(crm):
+    told(crm, 1, lag_hours=24 * 365)  # signed up a year ago
+    assert health(crm).lag is None
+    now, came = timezone.now(), 0
+    for gap in (24, 20, 26, 54):  # expected every 24 hours: 0, 2 and 30 hours late
+        came += gap
+        at = now - timedelta(hours=200) + timedelta(hours=came)
+        job = Job.objects.create(kind="import", title="a.csv")
+        ImportRun.objects.create(
+            source=crm, job=job, file_name="a.csv", file_hash=str(came), charset="utf-8", delimiter=";",
+            state="done", started_at=at, finished_at=at,
+        )  # fmt: skip
+    assert health(crm).lag == timedelta(hours=2)
+
+
+def test_lag_of_entries_is_how_long_after_they_happened_they_came(crm):
+    made = Connection.objects.create(kind="contest", name="Jeu", source=crm)
+    now = timezone.now()
+    for hours in (1, 5, 30):
+        Delivery.objects.create(
+            connection=made, ref=str(hours), verdict="done", received=1, created=1, received_at=now,
+            stated_at=now - timedelta(hours=hours),
+        )  # fmt: skip
+    assert health(crm).lag == timedelta(hours=5)
 
 
 def test_deliveries_count_for_the_source_of_their_connection(crm):
@@ -153,7 +174,11 @@ def test_the_list_is_the_register_and_a_silent_source_says_so_by_word_and_icon(c
         assert word in text, word
     assert "never heard of" in text
     assert "notifications_paused" in text
-    told(crm, 1, lag_hours=5)
+    told(crm, 1)
+    made = Connection.objects.create(kind="contest", name="Jeu", source=crm)
+    Delivery.objects.create(
+        connection=made, ref="1", verdict="done", stated_at=timezone.now() - timedelta(hours=5)
+    )
     text = client_of(alice).get(PAGE).content.decode()
     assert "on time" in text
     assert "notifications_paused" not in text
@@ -205,3 +230,80 @@ def test_the_register_is_kept_by_the_administrator(client_of, diane, crm):
 )
 def test_spans_in_words(span, words):
     assert in_words(span) == words
+
+
+# --- Being set up, or active -----------------------------------------------------------------------------------------
+
+FILE = "Identifiant;Nom;E-mail\n1;Durand;a@mail.example\n"
+
+
+@pytest.fixture
+def unset(brand):
+    return Source.objects.create(code="new", name="New shop", kind=Source.Kind.ECOMMERCE, identified_by="")
+
+
+def test_nothing_of_a_source_being_set_up_is_taken_in(unset, tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path / "media"
+    with pytest.raises(SourceNotActive, match="New shop"):
+        told(unset, 1)
+    path = tmp_path / "a.csv"
+    path.write_text(FILE)
+    with pytest.raises(run.CannotImport, match="being set up"):  # nobody chose: a guess does not
+        run.begin(path, unset, None, "a.csv")
+    assert not SourceRecord.objects.exists()
+    unset.refresh_from_db()
+    assert not unset.is_active
+
+
+def test_the_columns_chosen_for_its_first_file_make_it_active(unset, tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path / "media"
+    path = tmp_path / "a.csv"
+    path.write_text(FILE)
+    mapping = {"Identifiant": "external_id", "Nom": "last_name", "E-mail": "email"}
+    done = run.run(run.begin(path, unset, None, "a.csv", mapping=mapping), path)
+    unset.refresh_from_db()
+    assert (done.created, unset.identified_by, unset.id_column) == (1, "own", "Identifiant")
+    assert AuditEvent.objects.filter(verb="activated", object_id=str(unset.pk)).exists()
+    path.write_text("Réf;Nom;E-mail\n9;Durand;a@mail.example\n")
+    plan = run.prepare(path, unset, mapping={"Réf": "external_id", "Nom": "last_name", "E-mail": "email"})
+    assert any("told apart by «Identifiant»" in problem.message for problem in plan.problems)
+
+
+def test_a_source_added_by_hand_is_being_set_up_until_its_id_is_chosen(client_of, diane):
+    client = client_of(diane)
+    page = client.get(f"{PAGE}add/")
+    assert page.context["adminform"].form["identified_by"].value() == ""
+    sent = {
+        "name": "Brevo",
+        "code": "brevo",
+        "kind": "crm",
+        "trust": "50",
+        "direction": "in",
+        "identified_by": "",
+    }
+    assert client.post(f"{PAGE}add/", sent).status_code == 302
+    source = Source.objects.get(code="brevo")
+    assert not source.is_active
+    assert "being set up" in client.get(PAGE).content.decode()
+    change = f"{PAGE}{source.pk}/change/"
+    nameless = client.post(change, sent | {"identified_by": "own"})
+    assert list(nameless.context["adminform"].form.errors) == ["id_column"]
+    assert client.post(change, sent | {"identified_by": "own", "id_column": "CONTACT_ID"}).status_code == 302
+    assert "by «CONTACT_ID»" in client.get(PAGE).content.decode()
+    told(Source.objects.get(code="brevo"), 1)
+    again = client.post(change, sent)
+    assert list(again.context["adminform"].form.errors) == ["identified_by"]
+
+
+def test_a_connector_of_a_source_being_set_up_is_told_to_come_back(unset, client_of):
+    connection = Connection.objects.create(source=unset, kind="contest", name="Contest", is_on=True)
+    key = connection.issue_key()
+    answer = client_of().post(
+        "/api/v1/contest-entries",
+        {"entries": [{"entry_id": "E1", "contest_id": "c", "entered_at": timezone.now().isoformat(),
+                      "last_name": "Durand"}]},
+        content_type="application/json", headers={"authorization": f"Connection {key}"},
+    )  # fmt: skip
+    assert (answer.status_code, answer.json()["code"]) == (503, "source_not_active")
+    assert "New shop" in answer.json()["detail"]
+    assert not Delivery.objects.exists()
