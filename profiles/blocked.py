@@ -17,9 +17,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from profiles import blocklist, normalise, resolution, survivorship
-from profiles.matching import blocking_keys
-from profiles.matching.blocking import FREQUENT_IDENTIFIER
+from profiles import blocklist, neighbours, normalise, resolution, survivorship
+from profiles.matching.fields import MOST_RECORDS_PER_IDENTIFIER
 from profiles.models import BlockedValue, BlockingKey, Identifier, Merge, Profile, SourceRecord
 from tenants.network.models import Staff, audit
 from tenants.scoping import whole_network
@@ -27,7 +26,7 @@ from tenants.scoping import whole_network
 logger = logging.getLogger(__name__)
 
 # The limit of docs/identity.md: a value that more ids tell belongs to nobody in particular.
-MOST_IDS = FREQUENT_IDENTIFIER
+MOST_IDS = MOST_RECORDS_PER_IDENTIFIER
 TOO_MANY = gettext_noop("told for too many different customers to be one person's")
 CHUNK = 500
 MERGES_LISTED = 50
@@ -225,23 +224,19 @@ def _settle(ids: list[int]) -> int:
     blocked = blocklist.current()
     people = SourceRecord.objects.filter(pk__in=ids).values_list("profile", flat=True)
     living = Profile.hold(people)
-    records = (
-        SourceRecord.objects.filter(pk__in=ids)
-        .select_related("source", "store")
-        .prefetch_related("identifiers", "blocking_keys")
-    )
-    gone, gone_keys, back, back_keys, changed = [], [], [], [], set()
+    records = SourceRecord.objects.filter(pk__in=ids).prefetch_related("identifiers")
+    gone, back, changed = [], [], set()
     for record in records:
-        told = resolution.told_by(record)
-        without = blocked.without(told)
         held = {(i.kind, i.key): i for i in record.identifiers.all()}
         for kind in sorted(blocklist.KINDS):
-            key = getattr(told, kind)
-            if key and not getattr(without, kind):
+            key = blocklist.key_of(kind, getattr(record, kind))
+            if not key:
+                continue
+            if blocked.blocks(kind, key):
                 if (kind, key) in held:
                     gone.append(held[kind, key].pk)
                     changed.add(record.pk)
-            elif key and (kind, key) not in held:
+            elif (kind, key) not in held:
                 back.append(
                     Identifier(
                         record=record, profile_id=record.profile_id, kind=kind, value=getattr(record, kind), key=key,
@@ -249,17 +244,13 @@ def _settle(ids: list[int]) -> int:
                     )
                 )  # fmt: skip
                 changed.add(record.pk)
-        stored = {stored.key: stored.pk for stored in record.blocking_keys.all()}
-        if not stored:
-            continue  # matching has not come to it yet, and will write what is wanted then
-        wanted = {key[: resolution.LONGEST_KEY] for key in blocking_keys(without)}
-        unwanted = {key[: resolution.LONGEST_KEY] for key in blocking_keys(told)} - wanted
-        gone_keys += [stored[key] for key in unwanted & stored.keys()]
-        back_keys += [BlockingKey(record=record, key=key) for key in sorted(wanted - stored.keys())]
     Identifier.objects.filter(pk__in=gone).delete()
-    BlockingKey.objects.filter(pk__in=gone_keys).delete()
     Identifier.objects.bulk_create(back, batch_size=2000, ignore_conflicts=True)
-    BlockingKey.objects.bulk_create(back_keys, batch_size=5000)
+    # Those that matching has not come to yet it will index itself.
+    indexed = BlockingKey.objects.filter(record__in=changed)
+    again = list(indexed.order_by().values_list("record", flat=True).distinct())
+    indexed.delete()
+    neighbours.index(again)
     SourceRecord.objects.filter(pk__in={identifier.record_id for identifier in back}).update(matched_at=None)
     survivorship.refresh(profile.pk for profile in living.values())
     return len(changed)

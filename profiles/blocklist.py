@@ -7,13 +7,12 @@ patterns, so that a question costs less than a microsecond.
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from django.db import connection
 from django.utils.translation import gettext as _
 
 from profiles import normalise
-from profiles.matching import Comparable
 from profiles.models import BlockedValue
 
 # For this long a block set in another process may not be seen; re-applying it to what is stored mends the rest.
@@ -44,17 +43,6 @@ class Blocklist:
             or key.endswith(self.endings.get(kind, ()))
             or any(regex.fullmatch(key) for regex in self.regexes.get(kind, ()))
         )
-
-    def without(self, told: Comparable) -> Comparable:
-        """The record as matching may see it: its blocked values count as not said."""
-        gone: dict[str, object] = {}
-        if self.blocks("email", told.email):
-            gone["email"] = ""
-        if self.blocks("phone", told.phone):
-            gone |= {"phone": "", "phone_is_personal": False}
-        if self.blocks("card", told.card):
-            gone["card"] = ""
-        return replace(told, **gone) if gone else told  # type: ignore[arg-type]
 
     def blocks_of(self, record: object, field: str) -> bool:
         """Whether what the record says in this field (`email`, `phone`, `card`) is blocked."""

@@ -5,23 +5,18 @@ it moved. An unmerge hands back exactly that, and what came in meanwhile under t
 What people decide binds every later run; a person takes back what they decided for as long as `UNDO_WITHIN`.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from itertools import product
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import blocklist, facts, pins, survivorship
+from profiles import facts, pins, survivorship
 from profiles.intake import events
-from profiles.intake.writing import write
-from profiles.matching import MODEL, Comparable, Match, blocking, blocking_keys, compare, resolve, weights
+from profiles.matching.reasons import Match
 from profiles.models import (
-    BlockingKey,
     ConsentChange,
     Event,
     Identifier,
@@ -39,7 +34,6 @@ from profiles.signals import profiles_merged, profiles_unmerged
 from tenants.network.models import Job, Staff, audit
 from tenants.scoping import whole_network
 
-LONGEST_KEY = BlockingKey._meta.get_field("key").max_length
 HANGS_ON_A_PROFILE = (SourceRecord, Identifier, ConsentChange, Purchase, PurchaseLine, Event)
 
 
@@ -52,15 +46,6 @@ class CannotMerge(ValueError):
 
 class CannotSeparate(ValueError):
     """The merge cannot be undone now: undone already, or a later merge rests on it."""
-
-
-@dataclass(frozen=True)
-class Matched:
-    """What a run of matching did: how many profiles were merged, how many pairs wait for a person."""
-
-    records: int
-    merged: int
-    queued: int
 
 
 # --- Deeds ----------------------------------------------------------------------------------------------------------
@@ -122,7 +107,7 @@ def _join(
             weight=match.weight if match else None,
             probability=match.probability if match else None,
             evidence=list(match.evidence) if match else [],
-            model_version=MODEL.version if match else "",
+            model_version=match.model_version if match else "",
             moved=moved,
             by=by,
             job=job,
@@ -223,7 +208,7 @@ def _reopen(deed_id: int, wanted: set[int]) -> int:
 def _told_with(deed: Merge) -> Match | None:
     if deed.weight is None or deed.probability is None:
         return None
-    return Match(deed.weight, deed.probability, tuple(deed.evidence), "merge")
+    return Match(deed.weight, deed.probability, tuple(deed.evidence), model_version=deed.model_version)
 
 
 @transaction.atomic
@@ -241,7 +226,10 @@ def decide_same(
         candidate.left,
         candidate.right,
         ground=Merge.Ground.PERSON,
-        match=Match(candidate.weight, candidate.probability, tuple(candidate.evidence), "merge"),
+        match=Match(
+            candidate.weight, candidate.probability, tuple(candidate.evidence),
+            model_version=candidate.model_version,
+        ),
         by=by,
         job=job,
     )
@@ -295,143 +283,40 @@ def take_back(candidate: MatchCandidate, by: Staff) -> None:
     )
 
 
-# --- Matching -------------------------------------------------------------------------------------------------------
-
-
-def match_records(record_ids: Iterable[int]) -> Matched:
-    """Compare these records with all that share a blocking key: merge what is certain, queue what is not.
-
-    All merges into one profile are a transaction, so a killed run keeps what it did; the records count as matched at
-    the end.
-    """
-    ids = sorted(set(record_ids))
-    with whole_network():
-        _index(ids)
-        records = _neighbourhood(ids)
-        owner = {record.record_id: record.profile_id for record in records}
-        together = defaultdict(list)
-        for record in records:
-            together[record.profile_id].append(record.record_id)
-        model = MODEL.for_brand(SourceRecord.objects.count())
-        frequency = weights.frequencies(records)
-        resolution = resolve(
-            records, frequency, model, joined=together.values(), never=_never_pairs(together)
-        )
-        by_id = {record.record_id: record for record in records}
-        merged = queued = 0
-        for cluster in resolution.clusters:
-            winner, *losers = sorted({owner[record_id] for record_id in cluster})
-            # Of the whole cluster: what ties a profile in may be another one that is merged with it.
-            best = {}
-            for loser in losers:
-                others = [r for p in (winner, *losers) if p != loser for r in together[p]]
-                best[loser] = _best_match(others, together[loser], by_id, frequency, model)
-            for loser in _join_all(winner, best):
-                merged += 1
-                for record_id in together[loser]:
-                    owner[record_id] = winner
-        for left, right, match in resolution.review:
-            queued += _queue(owner[left], owner[right], match)
-        SourceRecord.objects.filter(pk__in=ids).update(matched_at=timezone.now())
-    return Matched(len(ids), merged, queued)
+# --- What matching found --------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
-def _join_all(winner: int, matches: dict[int, Match]) -> list[int]:
-    """Merge several profiles into one, and recompute it once; returns those that could be merged."""
-    joined, touched = [], {winner}
+def join_all(found: Mapping[int, Mapping[int, Match]]) -> list[tuple[int, int]]:
+    """Merge what matching found: survivor -> (who is merged into it -> why). All of them are one transaction, and each
+    survivor's values and facts are recomputed once. Returns (survivor, merged) for those that could be merged."""
+    joined, touched = [], set()
     with whole_network():
-        _living([winner, *matches])
-    for loser, match in matches.items():
-        by_identifier = match.rule.startswith("same_")
-        ground = Merge.Ground.IDENTIFIER if by_identifier else Merge.Ground.MATCH
-        try:
-            with transaction.atomic():
-                deed = _join(Profile(pk=winner), Profile(pk=loser), ground=ground, match=match)
-        except CannotMerge:
-            continue
-        joined.append(loser)
-        touched |= {deed.winner_id, deed.loser_id}
-    if joined:
-        _recompute(*touched)
+        _living({pk for winner, losers in found.items() for pk in (winner, *losers)})
+        for winner, losers in found.items():
+            for loser, match in losers.items():
+                by_identifier = match.rule.startswith("same_")
+                ground = Merge.Ground.IDENTIFIER if by_identifier else Merge.Ground.MATCH
+                try:
+                    with transaction.atomic():
+                        deed = _join(Profile(pk=winner), Profile(pk=loser), ground=ground, match=match)
+                except CannotMerge:
+                    continue
+                joined.append((winner, loser))
+                touched |= {deed.winner_id, deed.loser_id}
+        if touched:
+            _recompute(*touched)
     return joined
 
 
-def comparable(record: SourceRecord) -> Comparable:
-    """The record as matching sees it: without the values that are nobody's identifier."""
-    return blocklist.current().without(told_by(record))
-
-
-def told_by(record: SourceRecord) -> Comparable:
-    """Everything the record tells, blocked values included."""
-    fields = {
-        name: str(getattr(record, name) or "")
-        for name in ("first_name", "last_name", "birth_date", "email", "phone", "street", "postcode", "city", "card")
-    }  # fmt: skip
-    customers = [i.key for i in record.identifiers.all() if i.kind == Identifier.Kind.CUSTOMER]
-    fields["customer_id"] = customers[0].partition(":")[2] if customers else ""
-    return Comparable.from_fields(
-        fields,
-        record_id=record.pk,
-        profile_id=record.profile_id,
-        source=record.source.code,
-        region=record.store.phone_region if record.store else "FR",
-    )
-
-
-@transaction.atomic
-def _index(ids: Sequence[int]) -> None:
-    """Write the blocking keys of the records that have none yet."""
-    bare = SourceRecord.objects.filter(pk__in=ids).exclude(pk__in=BlockingKey.objects.values("record"))
-    records = bare.order_by("pk").select_for_update(of=("self",)).select_related("source", "store")
-    write(
-        BlockingKey,
-        ["record_id", "key"],
-        (
-            (record.pk, key[:LONGEST_KEY])
-            for record in records.prefetch_related("identifiers")
-            for key in blocking_keys(comparable(record))
-        ),
-    )
-
-
-def _neighbourhood(ids: Sequence[int]) -> list[Comparable]:
-    """The records, all that share a usable blocking key with them, and the other records of the same profiles."""
-    keys = BlockingKey.objects.filter(record__in=ids).order_by().values("key")
-    held = BlockingKey.objects.filter(key__in=keys).order_by().values("key").annotate(holders=Count("record"))
-    usable = [row["key"] for row in held if row["holders"] <= blocking.limit(row["key"])]
-    near = BlockingKey.objects.filter(key__in=usable).order_by().values("record")
-    profiles = SourceRecord.objects.filter(Q(pk__in=near) | Q(pk__in=ids)).order_by().values("profile")
-    records = SourceRecord.objects.filter(profile__in=profiles).order_by("pk")
-    return [
-        comparable(record)
-        for record in records.select_related("source", "store").prefetch_related("identifiers")
-    ]
-
-
-def _never_pairs(together: dict[int, list[int]]) -> list[tuple[int, int]]:
-    """One pair of records for each pair of profiles that a person keeps apart."""
-    decided = MatchCandidate.objects.filter(
-        status=MatchCandidate.Status.NEVER, left__in=together, right__in=together
-    )
-    return [(together[c.left_id][0], together[c.right_id][0]) for c in decided]
-
-
-def _best_match(left, right, by_id, frequency, model) -> Match:
-    return max(
-        (compare(by_id[a], by_id[b], frequency, model) for a, b in product(left, right)),
-        key=lambda match: (match.verdict == "merge", match.weight),
-    )
-
-
-def _queue(left_id: int, right_id: int, match: Match) -> int:
+def queue(left_id: int, right_id: int, match: Match) -> int:
     """Put a pair of profiles in the queue unless a person decided it; returns 1 if it was not there yet."""
     left_id, right_id = sorted((left_id, right_id))
     if left_id == right_id:
         return 0
     told = {
         "weight": match.weight, "probability": match.probability, "evidence": list(match.evidence),
-        "model_version": MODEL.version,
+        "model_version": match.model_version,
     }  # fmt: skip
     candidate, new = MatchCandidate.objects.get_or_create(left_id=left_id, right_id=right_id, defaults=told)
     if not new and candidate.status == MatchCandidate.Status.OPEN and match.weight > candidate.weight:

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.db import transaction
 
-from profiles import blocked, resolution, survivorship
+from profiles import blocked, recognition, survivorship
 from profiles.connectors import polling
 from profiles.imports import files, run, undo
 from profiles.intake import event_retention, events
@@ -105,8 +105,12 @@ def match_new_records(chunk: int = 2000) -> dict:
             with alone("match") as is_alone:
                 if not is_alone:
                     break
+                if recognition.wants_batch():
+                    found = recognition.unify_brand()
+                    for name in done:
+                        done[name] += getattr(found, name)
                 while ids := list(waiting.values_list("pk", flat=True)[:chunk]):
-                    matched = resolution.match_records(ids)
+                    matched = recognition.match_records(ids)
                     for name in done:
                         done[name] += getattr(matched, name)
     return done

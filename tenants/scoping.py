@@ -81,6 +81,8 @@ class InScope(Expression):
     """
 
     conditional = True
+    # The key's alias is all that is asked of it, and a key of several columns has one too.
+    allows_composite_expressions = True
     output_field = models.BooleanField()
 
     def __init__(self, model: type["StoreScoped"], key: Expression | F | None = None):

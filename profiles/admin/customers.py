@@ -31,7 +31,7 @@ from unfold.decorators import display
 from profiles import consent, normalise, pins, resolution, search
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
-from profiles.matching import sentence
+from profiles.matching.reasons import sentence
 from profiles.models import (
     Channel,
     Identifier,

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from unfold.decorators import display
 
 from profiles import consent, resolution
-from profiles.matching import sentence
+from profiles.matching.reasons import sentence
 from profiles.models import Channel, Identifier, MatchCandidate, Merge, Profile, Purchase
 from profiles.models.profile import FIELDS_OF_A_PERSON
 from tenants.network.admin import ScopedModelAdmin

@@ -30,7 +30,7 @@ from profiles.intake.cleaning import (
     encode,
 )
 from profiles.intake.writing import draw_ids, write
-from profiles.matching.comparisons import first_name as compare_first_names
+from profiles.matching.levels import first_names_contradict
 from profiles.models import (
     Channel,
     ConsentChange,
@@ -47,7 +47,6 @@ from tenants.network.models import Store
 from tenants.scoping import whole_network
 
 CREATED, CORRECTED, UNCHANGED, REJECTED = "created", "corrected", "unchanged", "rejected"
-DIFFERENT_FIRST_NAME = "other"
 CHANNELS = frozenset(Channel.values)
 # Channels on which nobody is written to without a proven agreement; letters may be sent until somebody objects.
 PROVEN = frozenset({Channel.EMAIL.value, Channel.SMS.value})
@@ -256,7 +255,7 @@ def _holder(told: Told, holders: Mapping[str, list[tuple[str, int]]]) -> int | N
     if not same_card:
         return None
     name = normalise.name_key(told.first_name)
-    if any(compare_first_names(other, name) == DIFFERENT_FIRST_NAME for other, _profile in same_card):
+    if any(first_names_contradict(other, name) for other, _profile in same_card):
         return None
     return same_card[0][1]
 

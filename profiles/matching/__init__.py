@@ -1,28 +1,13 @@
-"""Which records are about one person: blocking rules, comparisons, match weights, verdicts and clusters.
+"""Which records are about one person. Pure: no Django, no database.
 
-Pure: no Django, no database. Callers hand over :class:`~profiles.matching.records.Comparable` values and get verdicts
-with their reasons; ``profiles/resolution.py`` decides what to do about them.
+    table       records as columns: normalised unique values, and a code per record
+    keys        blocking rules: which pairs are worth comparing; `blocks` finds them, `pruning` says which rules do
+    levels      comparisons: how alike two values are, as a named level; `fields` names them
+    model       match weights: what each level is worth; `learning` learns them, `starting` stands in for that
+    scoring     from levels to bits
+    rules       what no score may override
+    clustering  from pairs to persons; `tiers` says which of them need somebody's word
+    reasons     why, as data and as a sentence
+
+`unifying` does all of it for a whole brand, `recognising` for a few new records among their neighbours.
 """
-
-from profiles.matching.blocking import FREQUENT, blocking_keys
-from profiles.matching.clusters import Resolution, agree, resolve
-from profiles.matching.decision import Match, Verdict, compare
-from profiles.matching.explanation import Evidence, sentence
-from profiles.matching.records import Comparable
-from profiles.matching.weights import MODEL, Model
-
-__all__ = [
-    "FREQUENT",
-    "MODEL",
-    "Comparable",
-    "Evidence",
-    "Match",
-    "Model",
-    "Resolution",
-    "Verdict",
-    "agree",
-    "blocking_keys",
-    "compare",
-    "resolve",
-    "sentence",
-]

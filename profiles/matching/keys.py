@@ -5,7 +5,7 @@ values. Rules overlap on purpose: a typing error defeats some of them, seldom al
 which columns exist.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -226,6 +226,11 @@ class Atoms:
         return key
 
 
+def stable_atoms(table: Table) -> Atoms:
+    """Atoms whose keys may be stored: the same in every process."""
+    return Atoms(table, _stable)
+
+
 _MASK = (1 << 64) - 1
 
 
@@ -243,14 +248,17 @@ class Key:
     identifier: bool
 
 
-def keys_of(table: Table) -> list[list[Key]]:
+def keys_of(table: Table, only: Collection[str] | None = None) -> list[list[Key]]:
     """For each record of a small table the keys under which its neighbours are found, those of the batch.
 
-    Which of them a brand uses follows from how many records hold each: see `blocks.LARGEST_BLOCK`.
+    ``only`` names the rules that are asked. Which keys a brand uses follows from how many records hold each: see
+    `blocks.LARGEST_BLOCK`.
     """
-    atoms = Atoms(table, _stable)
+    atoms = stable_atoms(table)
     found: list[list[Key]] = [[] for _ in range(table.size)]
     for rule in rules(table):
+        if only is not None and rule.name not in only:
+            continue
         for record, number in enumerate(atoms.keys(rule).view(np.int64).tolist()):
             if number:
                 found[record].append(Key(rule.name, number, rule.identifier))

@@ -232,3 +232,11 @@ _OF_KIND: dict[str, Callable[[Column, Ints, Ints], Levels]] = {
     "house": _houses,
     "text": _texts,
 }
+
+
+def first_names_contradict(one: str, other: str) -> bool:
+    """Whether two first names are those of two persons; a name that is missing contradicts none."""
+    table = Table.of({"first_name": [one, other]})
+    return "first_name" in table and bool(
+        compare(table, np.asarray([0]), np.asarray([1]), ["first_name"])["first_name"][0] == OTHER
+    )

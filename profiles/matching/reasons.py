@@ -9,9 +9,10 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
+from profiles.matching.arrays import Ints
 from profiles.matching.fields import LEVELS, kind_of, missing_level
 from profiles.matching.model import Comparison, Model
-from profiles.matching.rules import RULES, judge
+from profiles.matching.rules import CERTAIN, RULES, judge
 from profiles.matching.scoring import Scores, score
 from profiles.matching.table import Counts, Table
 
@@ -25,6 +26,34 @@ class Evidence(TypedDict):
     weight: float
     a: str
     b: str
+
+
+class Match(NamedTuple):
+    """What was thought of a pair. ``weight`` in bits is the sum of the evidence's weights; ``probability`` is that of
+    one person. ``rule`` names the rule that decided, empty where the weight did."""
+
+    weight: float
+    probability: float
+    evidence: tuple[Evidence, ...]
+    rule: str = ""
+    model_version: str = ""
+
+
+def matches(
+    table: Table, left: Ints, right: Ints, model: Model, counts: Counts | None = None, version: str = ""
+) -> list[Match]:
+    """What is thought of each pair, in words and numbers."""
+    scores = score(table, left, right, model, counts)
+    ruling = judge(table, left, right, scores)
+    chances = np.where(ruling.weight >= CERTAIN, 1.0, scores.probability).tolist()
+    return [
+        Match(
+            float(scores.weight[place]), chances[place],
+            tuple(evidence(table, int(left[place]), int(right[place]), model, scores, place)),
+            RULES[ruling.rule[place]], version,
+        )
+        for place in range(len(left))
+    ]  # fmt: skip
 
 
 def explain(

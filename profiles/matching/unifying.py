@@ -58,7 +58,8 @@ class Resolution:
     """``labels`` of the default clusters: one per record, the position of the cluster's first one. ``automatic`` are those
     of the automatic tier, each inside a default cluster. ``review`` are positions in ``pairs`` of what waits for
     somebody, heaviest first. ``households`` labels records that share a household, default clusters united.
-    ``expected_error`` is that of the automatic tier, a share of its pairs. ``seconds`` by stage; ``skipped`` tells how
+    ``expected_error`` is that of the automatic tier, a share of its pairs, ``threshold`` the weight in bits
+    that made it. ``seconds`` by stage; ``skipped`` tells how
     many blocks of each rule were too large to be used."""
 
     labels: Ints
@@ -68,6 +69,7 @@ class Resolution:
     pairs: Pairs
     model: Model
     expected_error: float
+    threshold: float
     candidates: int
     skipped: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -141,7 +143,7 @@ def unify(
         review = tiers.review_pairs(labels, tier.labels, left, right, ruling.weight)
     return Resolution(
         labels, tier.labels, review, _households(labels, *at_home), pairs, model, tier.error,
-        len(found.left), found.skipped, watch.seconds,
+        tier.threshold, len(found.left), found.skipped, watch.seconds,
     )  # fmt: skip
 
 

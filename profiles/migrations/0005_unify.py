@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('network', '0002_append_only'),
-        ('profiles', '0003_delivered'),
+        ('profiles', '0004_sources_active'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

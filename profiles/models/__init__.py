@@ -16,9 +16,10 @@ from profiles.models.events import (
     Site,
     UnknownProperty,
 )
+from profiles.models.matching import BlockingKey, MatchingModel
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
-from profiles.models.records import BlockingKey, Identifier, ImportRun, RejectedRow, Source, SourceRecord
+from profiles.models.records import Identifier, ImportRun, RejectedRow, Source, SourceRecord
 
 __all__ = [
     "BlockedValue",
@@ -37,6 +38,7 @@ __all__ = [
     "Identifier",
     "ImportRun",
     "MatchCandidate",
+    "MatchingModel",
     "Merge",
     "Pin",
     "Profile",

@@ -309,22 +309,3 @@ class Identifier(StoreScoped):
         from profiles.models.profile import ProfileStore
 
         return models.Q(profile__in=ProfileStore.known_to(stores))
-
-
-class BlockingKey(StoreScoped):
-    """A value that candidates for the same person share: the index that matching looks candidates up in."""
-
-    record = models.ForeignKey(SourceRecord, models.CASCADE, related_name="blocking_keys")
-    key = models.CharField(max_length=120)
-
-    class Meta:
-        verbose_name = _("blocking key")
-        verbose_name_plural = _("blocking keys")
-        indexes = [models.Index(fields=["key", "record"], name="blocking_key_lookup")]
-
-    def __str__(self) -> str:
-        return self.key
-
-    @classmethod
-    def visible_from(cls, stores):
-        return models.Q(pk__in=[])

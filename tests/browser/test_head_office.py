@@ -9,7 +9,7 @@ from campaigns.models import Segment
 from campaigns.segments.saving import save
 from profiles.intake import ConsentStatement, Statement, take_in_records
 from profiles.models import MatchCandidate, Profile, Source
-from profiles.resolution import match_records
+from profiles.recognition import match_records
 from tests.campaigns.factories import ticket
 from tests.conftest import PASSWORD
 

@@ -1,6 +1,5 @@
 """Values that are nobody's identifier: blocked, found at night, lifted, and carried out on what is stored."""
 
-from dataclasses import replace
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -9,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loyalty import till
-from profiles import blocked, blocklist, resolution
+from profiles import blocked, blocklist, neighbours, recognition
 from profiles.intake import Problem, Shown, Statement, record_purchases, take_in_records
-from profiles.matching import Comparable
 from profiles.models import (
     BlockedValue,
     BlockingKey,
@@ -47,7 +45,7 @@ def crm(brand):
 def tell(source, external_id="1", **fields) -> SourceRecord:
     told = Statement(external_id, FIELDS | fields, raw={"n": external_id, **FIELDS, **fields})
     record = SourceRecord.objects.get(pk=take_in_records(source, [told])[0].record_id)
-    resolution._index([record.pk])  # as matching does before it compares
+    neighbours.index([record.pk])  # as matching does before it compares
     return record
 
 
@@ -73,10 +71,11 @@ class TestAnIncomingRecord:
         record = tell(crm)
         assert (record.phone, record.raw["phone"]) == (PHONE, FIELDS["phone"])
         assert kinds(record) == {"email", "card"}
-        assert not any(key.startswith("phone") for key in stored(record)[1])
         assert (record.profile.phone, record.profile.email) == ("", "marie@orange.fr")
         assert "671849320" not in record.profile.search_text
-        assert resolution.comparable(record).phone == ""
+        seen = neighbours.read("r.id = %s", [record.pk])
+        assert "phone" not in seen.table
+        assert seen.table["first_name"].value(0) == "marie"
 
     def test_falls_back_on_the_value_that_is_not_blocked(self, crm, alice):
         blocked.block("email", "shop@orange.fr", reason="the shop's own", by=alice)
@@ -308,7 +307,7 @@ class TestThePage:
         two = tell(
             crm, "2", card="", email="", street="3 rue Pasteur", postcode="59000", birth_date="1980-03-03"
         )
-        resolution.match_records([one.pk, two.pk])
+        recognition.match_records([one.pk, two.pk])
         merge = Merge.objects.get()
         row = blocked.block("phone", PHONE, reason="x", by=alice)
         other = blocked.block("phone", "0320123456", reason="x", by=alice)
@@ -365,10 +364,3 @@ class TestPatterns:
     def test_a_hard_pattern_costs_no_more_than_the_value_is_long(self):
         hard = blocklist.read([("email", "", "a*a*a*ab")])
         assert not hard.blocks("email", "a" * 250 + "c")
-
-    def test_a_record_without_blocked_values_is_the_same_one(self):
-        told = Comparable(record_id=1, email="a@b.fr", phone=PHONE, phone_is_personal=True, card="X1234")
-        assert blocklist.read([("email", "z@b.fr", "")]).without(told) is told
-        assert blocklist.read([("phone", PHONE, "")]).without(told) == replace(
-            told, phone="", phone_is_personal=False
-        )

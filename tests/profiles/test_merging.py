@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loyalty import proof, till
 from loyalty.models import Account, Lot, Transaction
-from profiles import blocked, consent, pins, resolution
+from profiles import recognition, blocked, consent, pins, resolution
 from profiles.intake import (
     ConsentStatement,
     EventStatement,
@@ -286,14 +286,14 @@ def test_a_value_blocked_late_opens_the_merges_again_that_rested_on_it(crm, dian
         {"first_name": "Marie", "last_name": "Durand", "email": "m.durand@mail.example", **home},
     ]
     take_in_records(crm, [Statement(str(n), f, raw=f) for n, f in enumerate(told)])
-    resolution.match_records(SourceRecord.objects.values_list("pk", flat=True))
+    recognition.match_records(SourceRecord.objects.values_list("pk", flat=True))
     assert Merge.objects.filter(undone_at=None).count() == 3
     row = blocked.block("phone", "0671849320", reason="the reception", by=diane)
     blocked.reapply(row)
     rested = Merge.objects.exclude(undone_at=None)
     assert rested.count() == 3
     assert not SourceRecord.objects.exclude(matched_at=None).exists()
-    resolution.match_records(SourceRecord.objects.values_list("pk", flat=True))
+    recognition.match_records(SourceRecord.objects.values_list("pk", flat=True))
     standing = Merge.objects.filter(undone_at=None)
     assert not any(part["field"] == "phone" for deed in standing for part in deed.evidence)
     assert blocked.merges_resting_on(row) == []
