@@ -32,8 +32,8 @@ MERGED_AT_ONCE = 50
 SHOWN_AS = {"loyalty_number": "card"}
 
 
-# A batch is asked for when so many records are new, and at least this share of all.
-BATCH_FROM, SHARE_OF_NEW = 5000, 0.2
+# A batch is asked for when this share of all records is new, or the brand has grown so much since it was last learnt.
+SHARE_OF_NEW, GROWN_BY = 0.2, 1.25
 # Values on fewer records are rare whatever their count; more different ones than this no column keeps.
 FEWEST_TO_KEEP, MOST_KEPT = 3, 50_000
 
@@ -205,9 +205,10 @@ def wants_batch() -> bool:
     about = neighbours.records_about()
     if about < FEWEST_TO_LEARN:
         return False
-    if neighbours.known().model is None:
+    model = neighbours.known().model
+    if model is None or about > GROWN_BY * model.records:
         return True
-    enough = max(BATCH_FROM, int(SHARE_OF_NEW * about))
+    enough = int(SHARE_OF_NEW * about)
     return SourceRecord.objects.filter(matched_at=None).order_by()[:enough].count() >= enough
 
 
