@@ -8,6 +8,7 @@ exactly on values that together are rare enough for the two to be one person amo
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from profiles.matching.arrays import Floats, Hashes, Ints, distinct, places_within, starts_of_runs
 from profiles.matching.keys import Atoms, Rule, identifier_groups, rules
@@ -97,47 +98,56 @@ class Information:
     )
 
     def __init__(self, atoms: Atoms) -> None:
-        codes, bits, self.starts = [], [], []
-        for group in (*self.GROUPS, *identifier_groups(atoms.table)):
-            usable = [atom for atom in group if atoms.exists(atom)]
-            if usable:
-                self.starts.append(len(codes))
-            for atom in usable:
-                one, weight = _codes_and_bits(atoms, atom)
-                codes.append(one)
-                bits.append(weight)
-        self.codes = np.stack(codes, axis=1) if codes else np.empty((atoms.table.size, 0), dtype=np.int32)
-        self.bits = np.stack(bits, axis=1) if bits else np.empty((atoms.table.size, 0), dtype=np.float32)
+        groups = [
+            [atom for atom in group if atoms.exists(atom)]
+            for group in (*self.GROUPS, *identifier_groups(atoms.table))
+        ]
+        self.sizes = [len(group) for group in groups if group]
+        told = [_marks_and_bits(atoms, atom) for group in groups for atom in group]
+        # Row by row, so that what is asked of one record lies together.
+        self.marks = np.stack([marks for marks, _bits in told], axis=1)
+        self.bits = np.stack([bits for _marks, bits in told], axis=1)
 
     def of(self, left: Ints, right: Ints) -> Floats:
         """Bits of each pair."""
-        if not self.starts:
-            return np.zeros(len(left), dtype=np.float32)
         found = np.empty(len(left), dtype=np.float32)
         for start in range(0, len(left), _CHUNK):
-            a, b = left[start : start + _CHUNK], right[start : start + _CHUNK]
-            equal = self.codes[a] == self.codes[b]
-            bits = self.bits[a] * equal  # 0 bits where the atom is missing
-            found[start : start + _CHUNK] = np.maximum.reduceat(bits, self.starts, axis=1).sum(axis=1)
-        return found
+            chunk = slice(start, start + _CHUNK)
+            found[chunk] = self._of(left[chunk], right[chunk])
+        return found / _PARTS
+
+    def _of(self, left: Ints, right: Ints) -> npt.NDArray[np.uint16]:
+        bits = self.bits[left] * (self.marks[left] == self.marks[right])
+        total, column = np.zeros(len(left), dtype=np.uint16), 0
+        for size in self.sizes:
+            best = bits[:, column]
+            for other in range(column + 1, column + size):
+                best = np.maximum(best, bits[:, other])
+            total += best
+            column += size
+        return total
 
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
+# Bits are counted in eighths, in one byte, and values told apart by 16 bits of their hashes: a filter may be coarse.
+_PARTS = 8
 
 
-def _codes_and_bits(atoms: Atoms, atom: str) -> tuple[Ints, Floats]:
+def _marks_and_bits(atoms: Atoms, atom: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    """For each record a mark that equal values share, and the bits that an agreement on it tells; 0 bits if missing."""
     if atom == "address":
         rows = atoms.keys(Rule("address", ("street", "street_number")))
-        values, codes = np.unique(rows, return_inverse=True)
-        filled = rows != 0
+        codes, filled = np.unique(rows, return_inverse=True)[1], rows != 0
+        mark = rows
     else:
         column, hashes = atoms.values(atom)
-        values, of_value = np.unique(hashes, return_inverse=True)
-        codes = np.append(of_value, -1)[column.codes]
-        filled = (codes >= 0) & (values[codes] != 0)
-    counts = np.bincount(codes[filled], minlength=len(values))
-    bits = np.log2(max(int(filled.sum()), 1) / np.maximum(counts, 1)).astype(np.float32)
-    return codes.astype(np.int32), np.where(filled, bits[codes], np.float32(0))
+        of_value = np.unique(hashes, return_inverse=True)[1]
+        codes, mark = np.append(of_value, -1)[column.codes], np.append(hashes, np.uint64(0))[column.codes]
+        filled = mark != 0
+    counts = np.bincount(codes[filled])
+    bits = np.log2(max(int(filled.sum()), 1) / np.maximum(counts, 1))
+    told = np.append(np.minimum(bits * _PARTS, 255).astype(np.uint8), np.uint8(0))
+    return (mark >> np.uint64(48)).astype(np.uint16), told[np.where(filled, codes, -1)]
 
 
 def candidates(table: Table, *, share: float = 0.3) -> Candidates:
