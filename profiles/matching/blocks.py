@@ -117,7 +117,8 @@ class Information:
         return found / _PARTS
 
     def _of(self, left: Ints, right: Ints) -> npt.NDArray[np.uint16]:
-        bits = self.bits[left] * (self.marks[left] == self.marks[right])
+        bits = self.bits.take(left, axis=0)
+        bits *= self.marks.take(left, axis=0) == self.marks.take(right, axis=0)
         total, column = np.zeros(len(left), dtype=np.uint16), 0
         for size in self.sizes:
             best = bits[:, column]
@@ -178,5 +179,6 @@ def candidates(table: Table, *, share: float = 0.3) -> Candidates:
 def informed(pairs: Ints, records: int, information: Information) -> Ints:
     """Those of the packed pairs that agree on enough to be one person among ``records``."""
     needed = np.log2(records) - (LENIENCE_OF_MANY if records > MANY_RECORDS else LENIENCE)
+    pairs = np.sort(pairs)  # neighbours in memory are read together
     left, right = np.divmod(pairs, records)
     return pairs[information.of(left, right) >= needed]

@@ -6,20 +6,26 @@ over all scored pairs across them speaks for one person. Each round joins all pa
 best, so that the outcome does not depend on the order of anything.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from profiles.matching.arrays import Bools, Floats, Ints, places_within, starts_of_runs
 
 # Inside components up to this size every pair is scored before clusters are formed.
 LARGEST_COMPLETED = 150
 THRESHOLD, GUARD = 0.0, 0.5
+# The guard of a brand: half a bit for each factor of ten beyond so many records, since chance links more of them.
+UNGUARDED, GUARD_PER_DECADE = 10_000, 0.5
 # What a pair that must never be joined brings to the mean: more than any number of pairs can outweigh.
 _NEVER = -1e12
+
+
+def guard_for(records: int) -> float:
+    """The mean evidence, in bits, that two clusters of a brand with so many records need to be joined."""
+    return max(0.0, GUARD_PER_DECADE * math.log10(max(records, 1) / UNGUARDED))
 
 
 class Weighed(Protocol):
@@ -70,9 +76,20 @@ class Edges:
 
 
 def components(n: int, left: Ints, right: Ints) -> Ints:
-    """Connected components, as one label per record."""
-    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    """Connected components: for each of ``n`` records the first record it is linked to, through any number of pairs.
+
+    Every component hangs itself below the lowest one it is linked to, all at once, until nothing is left to link.
+    """
+    label = np.arange(n)
+    while True:
+        low, high = np.minimum(label[left], label[right]), np.maximum(label[left], label[right])
+        apart = np.flatnonzero(low != high)
+        if not apart.size:
+            return label
+        left, right = left[apart], right[apart]
+        np.minimum.at(label, high[apart], low[apart])
+        while (label[label] != label).any():
+            label = label[label]
 
 
 def cluster(

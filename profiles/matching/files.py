@@ -5,6 +5,7 @@ trouble with the file is told with its line, as a :class:`BadFile`, before anyth
 """
 
 import csv
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -103,6 +104,14 @@ def _check_ids(ids: list[str]) -> None:
 
 def unify_file(path: Path) -> Unified:
     """Read, normalise and resolve a file of records."""
+    gc.disable()  # millions of strings, and not one cycle among them
+    try:
+        return _unify_file(path)
+    finally:
+        gc.enable()
+
+
+def _unify_file(path: Path) -> Unified:
     watch = Stopwatch()
     with watch("read"):
         ids, columns = read_records(path)

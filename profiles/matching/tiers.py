@@ -20,8 +20,8 @@ from profiles.matching.scoring import probability
 TARGET_PRECISION: Final = 0.98
 # The model doubts itself more than it errs: on the sets it was tuned on 0.55 to 0.65 of the expected error came true.
 ERROR_THAT_COMES_TRUE: Final = 0.75
-# Groups are asked for a little more than by default, and the threshold is found between these, to within a step.
-GUARD: Final = 1.0
+# Groups are asked for so many bits more than by default, and the threshold is found between these, to within a step.
+GUARD: Final = 0.5
 HIGHEST_THRESHOLD, STEP = 16.0, 0.25
 
 
@@ -76,6 +76,7 @@ def automatic_tier(
     ruling: Ruling,
     q: Floats,
     *,
+    guard: float,
     target: float = TARGET_PRECISION,
     together: Ints | None = None,
     never: tuple[Ints, Ints] | None = None,
@@ -88,7 +89,7 @@ def automatic_tier(
 
     def tier(threshold: float) -> Tier:
         labels = cluster(
-            n, left, right, by_itself, threshold=threshold, guard=GUARD, together=together, never=never
+            n, left, right, by_itself, threshold=threshold, guard=guard, together=together, never=never
         )
         return Tier(labels, threshold, ERROR_THAT_COMES_TRUE * expected_error(labels, left, right, q))
 

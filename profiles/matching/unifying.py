@@ -15,7 +15,14 @@ import numpy as np
 from profiles.matching import rules, tiers
 from profiles.matching.arrays import Bools, Floats, Ints, Levels
 from profiles.matching.blocks import candidates
-from profiles.matching.clustering import LARGEST_COMPLETED, THRESHOLD, cluster, components, missing_pairs
+from profiles.matching.clustering import (
+    LARGEST_COMPLETED,
+    THRESHOLD,
+    cluster,
+    components,
+    guard_for,
+    missing_pairs,
+)
 from profiles.matching.learning import Patterns, columns_of, factors, learn_from_patterns, merged
 from profiles.matching.levels import compare
 from profiles.matching.model import Model
@@ -122,8 +129,8 @@ def unify(
     with watch("score"):
         pairs, component, at_home = _scored(table, chunks, model)
     with watch("cluster"):
-        left, right, ruling = pairs.left, pairs.right, pairs.ruling
-        labels = cluster(table.size, left, right, ruling, together=together, never=never)
+        left, right, ruling, guard = pairs.left, pairs.right, pairs.ruling, guard_for(model.records)
+        labels = cluster(table.size, left, right, ruling, guard=guard, together=together, never=never)
     with watch("tiers"):
         pairs.q = tiers.linked_probability(
             component, left, right, tiers.chances(ruling), ruling.evidence, LARGEST_COMPLETED
@@ -135,6 +142,7 @@ def unify(
             right[inside],
             ruling.only(inside),
             pairs.q[inside],
+            guard=guard + tiers.GUARD,
             together=together,
             never=never,
         )
