@@ -100,13 +100,14 @@ class Information:
     def __init__(self, atoms: Atoms) -> None:
         groups = [
             [atom for atom in group if atoms.exists(atom)]
-            for group in (*self.GROUPS, *identifier_groups(atoms.table))
+            for group in (*self.GROUPS, *identifier_groups(atoms.table.columns))
         ]
         self.sizes = [len(group) for group in groups if group]
-        told = [_marks_and_bits(atoms, atom) for group in groups for atom in group]
         # Row by row, so that what is asked of one record lies together.
-        self.marks = np.stack([marks for marks, _bits in told], axis=1)
-        self.bits = np.stack([bits for _marks, bits in told], axis=1)
+        self.marks = np.empty((atoms.table.size, sum(self.sizes)), dtype=np.uint16)
+        self.bits = np.empty(self.marks.shape, dtype=np.uint8)
+        for column, atom in enumerate(atom for group in groups for atom in group):
+            self.marks[:, column], self.bits[:, column] = _marks_and_bits(atoms, atom)
 
     def of(self, left: Ints, right: Ints) -> Floats:
         """Bits of each pair."""
@@ -137,9 +138,8 @@ _PARTS = 8
 def _marks_and_bits(atoms: Atoms, atom: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     """For each record a mark that equal values share, and the bits that an agreement on it tells; 0 bits if missing."""
     if atom == "address":
-        rows = atoms.keys(Rule("address", ("street", "street_number")))
-        codes, filled = np.unique(rows, return_inverse=True)[1], rows != 0
-        mark = rows
+        mark = atoms.keys(Rule("address", ("street", "street_number")))
+        codes, filled = np.unique(mark, return_inverse=True)[1], mark != 0
     else:
         column, hashes = atoms.values(atom)
         of_value = np.unique(hashes, return_inverse=True)[1]
@@ -158,7 +158,7 @@ def candidates(table: Table, *, share: float = 0.3) -> Candidates:
     found: list[Ints] = []
     waiting: list[int] = []  # positions in `found` of what has not been filtered
     skipped, total = {}, 0
-    for rule in rules(table):
+    for rule in rules(table.columns):
         pairs, cut = block(atoms.keys(rule), budget(table.size, identifier=rule.identifier, share=share))
         if cut:
             skipped[rule.name] = cut
