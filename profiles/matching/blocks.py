@@ -181,4 +181,5 @@ def informed(pairs: Ints, records: int, information: Information) -> Ints:
     needed = np.log2(records) - (LENIENCE_OF_MANY if records > MANY_RECORDS else LENIENCE)
     pairs = np.sort(pairs)  # neighbours in memory are read together
     left, right = np.divmod(pairs, records)
-    return pairs[information.of(left, right) >= needed]
+    kept: Ints = pairs[information.of(left, right) >= needed]
+    return kept

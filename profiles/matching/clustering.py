@@ -143,7 +143,8 @@ def _best_for_both(n: int, edges: Edges, allowed: Ints) -> Ints:
     best = np.full(n, -1)
     np.maximum.at(best, edges.a[allowed], rank)
     np.maximum.at(best, edges.b[allowed], rank)
-    return allowed[(best[edges.a[allowed]] == rank) & (best[edges.b[allowed]] == rank)]
+    best_twice: Ints = allowed[(best[edges.a[allowed]] == rank) & (best[edges.b[allowed]] == rank)]
+    return best_twice
 
 
 def _first_of_each(labels: Ints) -> Ints:

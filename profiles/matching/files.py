@@ -151,6 +151,6 @@ def _explained(unified: Unified, language: str) -> Iterator[tuple[int, int, floa
         scores = score(table, left, right, model)
         for number, place in enumerate(places.tolist()):
             i, j = int(left[number]), int(right[number])
-            lines = evidence(table, i, j, model, scores, number)
+            lines = evidence(table, (i, j), model, scores, number)
             rule = RULES[pairs.ruling.rule[place]]
             yield i, j, float(pairs.q[place]), sentence(lines, language, rule)

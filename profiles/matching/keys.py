@@ -134,7 +134,9 @@ _NAME_RULES = (
 
 
 def _place_rules(columns: Collection[str], called: Sequence[str]) -> list[Rule]:
-    places = [(place,) for place in ("postcode", "city", "street", "birth_place") if place in columns]
+    places: list[tuple[str, ...]] = [
+        (place,) for place in ("postcode", "city", "street", "birth_place") if place in columns
+    ]
     if {"street", "street_number"} <= set(columns):
         places.append(("street", "street_number"))
     days = _DAYS if "birth_date" in columns else ()

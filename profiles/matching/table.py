@@ -33,7 +33,7 @@ FEWEST_FILLED, SMALLEST_SHARE = 5, 0.005
 
 
 class Column:
-    """``values`` are different normalised strings; ``codes`` has shape (records,) and points into it, -1 for missing."""
+    """``values`` are different normalised strings; ``codes`` of shape (records,) point into it, -1 for missing."""
 
     def __init__(self, name: str, values: Sequence[str], codes: Codes) -> None:
         self.name, self.kind, self.values, self.codes = name, kind_of(name), values, codes
@@ -252,8 +252,8 @@ def _email(raw: str) -> str:
     return typed if len(typed) > 5 and "@" in typed[1:-1] and not _WELL_FORMED.fullmatch(typed) else ""
 
 
-# How numbers are written at home and from abroad. Which of them exist is the library's to know, and does not matter here:
-# one number must get one form.
+# How numbers are written at home and from abroad. Which of them exist does not matter here: one number must get one
+# form.
 _GAPS = str.maketrans("", "", " .-/")
 _FRENCH = re.compile(r"(?:0|(?:\+|00)?33(?:0|\(0\))?)?([1-9][0-9]{8})")
 _OVERSEAS = {

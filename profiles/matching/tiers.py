@@ -6,7 +6,6 @@ clustering, and of all clusterings tried the largest that keeps the promise beco
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,7 +28,7 @@ HIGHEST_THRESHOLD, STEP = 16.0, 0.25
 
 @dataclass
 class Tier:
-    """``labels`` of the clusters, the ``threshold`` that made them, and the ``error`` to expect, as a share of pairs."""
+    """``labels`` of the clusters, the ``threshold`` that made them, and the share of wrong pairs to expect."""
 
     labels: Ints
     threshold: float
@@ -37,7 +36,7 @@ class Tier:
 
 
 def linked_probability(
-    component: Ints, left: Ints, right: Ints, chance: Floats, evidence: Floats, largest: int
+    component: Ints, left: Ints, right: Ints, *, chance: Floats, evidence: Floats, largest: int
 ) -> Floats:
     """q of each pair inside a component: max(p_ij, max over k of p_ik p_kj) where the pair itself does not speak
     against it (evidence >= 0), else p_ij. Components of more than ``largest`` records keep their p."""
@@ -117,7 +116,7 @@ def expected_error(labels: Ints, left: Ints, right: Ints, q: Floats) -> float:
     return 1 - float(q[inside].sum()) / pairs if pairs else 0.0
 
 
-def review_pairs(default: Ints, automatic: Ints, left: Ints, right: Ints, weight: Floats) -> Sequence[int]:
+def review_pairs(default: Ints, automatic: Ints, left: Ints, right: Ints, weight: Floats) -> list[int]:
     """Positions of pairs that would join two automatic clusters into one default cluster: for each two of them the
     heaviest pair, heaviest first."""
     waiting = np.flatnonzero(
@@ -126,7 +125,8 @@ def review_pairs(default: Ints, automatic: Ints, left: Ints, right: Ints, weight
     order = waiting[np.lexsort((right[waiting], left[waiting], -weight[waiting]))]
     a, b = automatic[left[order]].astype(np.int64), automatic[right[order]].astype(np.int64)
     _keys, first = np.unique(np.minimum(a, b) * len(default) + np.maximum(a, b), return_index=True)
-    return order[np.sort(first)].tolist()
+    heaviest: list[int] = order[np.sort(first)].tolist()
+    return heaviest
 
 
 def chances(ruling: Ruling) -> Floats:

@@ -36,8 +36,8 @@ _CHUNK = 1 << 19
 
 @dataclass
 class Pairs:
-    """Scored pairs that may matter to a cluster, rules applied. ``q`` is the probability of one person, given what third
-    records say."""
+    """Scored pairs that may matter to a cluster, rules applied. ``q`` is the probability of one person, given what
+    third records say."""
 
     left: Ints
     right: Ints
@@ -62,11 +62,11 @@ class Pairs:
 
 @dataclass
 class Resolution:
-    """``labels`` of the default clusters: one per record, the position of the cluster's first one. ``automatic`` are those
-    of the automatic tier, each inside a default cluster. ``review`` are positions in ``pairs`` of what waits for
-    somebody, heaviest first. ``households`` labels records that share a household, default clusters united.
-    ``expected_error`` is that of the automatic tier, a share of its pairs. ``seconds`` by stage; ``skipped`` tells how
-    many blocks of each rule were too large to be used."""
+    """``labels`` of the default clusters: for each record the position of its cluster's first one. ``automatic`` are
+    those of the automatic tier. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
+    ``households`` labels records that share a household, default clusters united. ``expected_error`` is that of the
+    automatic tier, a share of its pairs. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too
+    large to be used."""
 
     labels: Ints
     automatic: Ints
@@ -133,7 +133,12 @@ def unify(
         labels = cluster(table.size, left, right, ruling, guard=guard, together=together, never=never)
     with watch("tiers"):
         pairs.q = tiers.linked_probability(
-            component, left, right, tiers.chances(ruling), ruling.evidence, LARGEST_COMPLETED
+            component,
+            left,
+            right,
+            chance=tiers.chances(ruling),
+            evidence=ruling.evidence,
+            largest=LARGEST_COMPLETED,
         )
         inside = np.flatnonzero(labels[left] == labels[right])
         tier = tiers.automatic_tier(
@@ -174,7 +179,7 @@ def _scored(table: Table, chunks: list[Chunk], model: Model) -> tuple[Pairs, Int
     """
     kept, at_home = [], []
     for one in chunks:
-        scores = score_levels(table, one.left, one.right, one.levels, model)
+        scores = score_levels(table, one.left, one.levels, model)
         ruling = rules.judge(table, one.left, one.right, scores)
         one.levels.clear()  # room for the next
         home = np.flatnonzero(ruling.rule == rules.HOUSEHOLD)
