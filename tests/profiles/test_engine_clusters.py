@@ -38,7 +38,7 @@ def test_what_people_joined_stays_and_what_they_parted_never_meets():
     assert groups(3, told, never=(np.array([2]), np.array([0]))) in ([[0, 1], [2]], [[0], [1, 2]])
     assert groups(4, told, together=np.array([0, 1, 2, 0])) == [[0, 1, 2, 3]]
     parted = {"together": np.array([0, 1, 2, 0]), "never": (np.array([3]), np.array([1]))}
-    assert [0, 3] in groups(4, told, **parted)
+    assert groups(4, told, **parted) in ([[0, 2, 3], [1]], [[0, 3], [1, 2]])
 
 
 scored = st.tuples(st.integers(0, 11), st.integers(0, 11), st.integers(-8, 9), st.integers(-9, 9))

@@ -145,11 +145,11 @@ def test_the_command_writes_profiles_and_pairs_to_review(tmp_path, made, capsys)
     out, review = tmp_path / "out.csv", tmp_path / "review.csv"
     call_command("unify_file", str(records), f"--out={out}", f"--review={review}", "--language=en")
     assert f"{len(ids)} records, " in capsys.readouterr().out
-    rows = list(csv.DictReader(out.open()))
+    rows = list(csv.DictReader(out.read_text().splitlines()))
     assert [row["record_id"] for row in rows] == ids
     profiles = [row["profile_id"] for row in rows]
     assert pairwise(profiles, made.persons)[0] > 0.97
-    asked = list(csv.reader(review.open()))
+    asked = list(csv.reader(review.read_text().splitlines()))
     assert asked[0] == ["record_id", "record_id", "probability", "sentence"]
     assert all(0 <= float(row[2]) <= 1 and row[3].endswith(".") for row in asked[1:])
 
