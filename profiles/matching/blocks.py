@@ -131,24 +131,25 @@ class Information:
 
 
 _CHUNK = 1 << 14
-# Bits are counted in eighths, in one byte, and values told apart by 16 bits of their hashes: a filter may be coarse.
+# Bits are counted in eighths, in one byte, and values told apart by the last 16 bits of their numbers: a filter may be coarse.
 _PARTS = 8
 
 
 def _marks_and_bits(atoms: Atoms, atom: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     """For each record a mark that equal values share, and the bits that an agreement on it tells; 0 bits if missing."""
     if atom == "address":
-        mark = atoms.keys(Rule("address", ("street", "street_number")))
-        codes, filled = np.unique(mark, return_inverse=True)[1], mark != 0
+        hashes = atoms.keys(Rule("address", ("street", "street_number")))
+        codes, filled = np.unique(hashes, return_inverse=True)[1], hashes != 0
     else:
         column, hashes = atoms.values(atom)
-        of_value = np.unique(hashes, return_inverse=True)[1]
-        codes, mark = np.append(of_value, -1)[column.codes], np.append(hashes, np.uint64(0))[column.codes]
-        filled = mark != 0
+        first, of_value = np.unique(hashes, return_index=True, return_inverse=True)[1:]
+        # Numbered by the value that is met first: the hashes themselves differ between processes.
+        codes = np.append(first[of_value], -1)[column.codes]
+        filled = np.append(hashes != 0, False)[column.codes]
     counts = np.bincount(codes[filled])
     bits = np.log2(max(int(filled.sum()), 1) / np.maximum(counts, 1))
     told = np.append(np.minimum(bits * _PARTS, 255).astype(np.uint8), np.uint8(0))
-    return (mark >> np.uint64(48)).astype(np.uint16), told[np.where(filled, codes, -1)]
+    return codes.astype(np.uint16), told[np.where(filled, codes, -1)]
 
 
 def candidates(table: Table, *, share: float = 0.3) -> Candidates:
