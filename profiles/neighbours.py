@@ -184,7 +184,7 @@ def reindex(records: Records, rules: Sequence[str]) -> None:
         cursor.execute(f"DELETE FROM {connection.ops.quote_name(BlockingKey._meta.db_table)}")
     atoms = stable_atoms(records.table)
     ids = np.asarray(records.ids, dtype=np.int64)
-    for rule in (rule for rule in all_rules(records.table) if rule.name in rules):
+    for rule in (rule for rule in all_rules(records.table.columns) if rule.name in rules):
         keys = atoms.keys(rule).view(np.int64)
         filled = np.flatnonzero(keys)
         # In the order of the index: pages are filled one after the other.

@@ -15,10 +15,17 @@ Hashes = npt.NDArray[np.uint64]
 Strings = npt.NDArray[np.object_]
 
 
+def totals(places: Ints, amounts: Floats, size: int) -> Floats:
+    """The sum of the amounts at each place; shape (size,)."""
+    summed: Floats = np.bincount(places, amounts, size).astype(np.float64)
+    return summed
+
+
 def distinct(numbers: Ints) -> Ints:
     """The different numbers, sorted. By sorting: that is several times quicker than hashing them, as numpy does."""
     ordered = np.sort(numbers)
-    return ordered[starts_of_runs(ordered)]
+    kept: Ints = ordered[starts_of_runs(ordered)]
+    return kept
 
 
 def starts_of_runs(ordered: npt.NDArray[Any]) -> Ints:

@@ -8,6 +8,7 @@ exactly on values that together are rare enough for the two to be one person amo
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from profiles.matching.arrays import Floats, Hashes, Ints, distinct, places_within, starts_of_runs
 from profiles.matching.keys import Atoms, Rule, identifier_groups, rules
@@ -97,47 +98,58 @@ class Information:
     )
 
     def __init__(self, atoms: Atoms) -> None:
-        codes, bits, self.starts = [], [], []
-        for group in (*self.GROUPS, *identifier_groups(atoms.table)):
-            usable = [atom for atom in group if atoms.exists(atom)]
-            if usable:
-                self.starts.append(len(codes))
-            for atom in usable:
-                one, weight = _codes_and_bits(atoms, atom)
-                codes.append(one)
-                bits.append(weight)
-        self.codes = np.stack(codes, axis=1) if codes else np.empty((atoms.table.size, 0), dtype=np.int32)
-        self.bits = np.stack(bits, axis=1) if bits else np.empty((atoms.table.size, 0), dtype=np.float32)
+        groups = [
+            [atom for atom in group if atoms.exists(atom)]
+            for group in (*self.GROUPS, *identifier_groups(atoms.table.columns))
+        ]
+        self.sizes = [len(group) for group in groups if group]
+        # Row by row, so that what is asked of one record lies together.
+        self.marks = np.empty((atoms.table.size, sum(self.sizes)), dtype=np.uint16)
+        self.bits = np.empty(self.marks.shape, dtype=np.uint8)
+        for column, atom in enumerate(atom for group in groups for atom in group):
+            self.marks[:, column], self.bits[:, column] = _marks_and_bits(atoms, atom)
 
     def of(self, left: Ints, right: Ints) -> Floats:
         """Bits of each pair."""
-        if not self.starts:
-            return np.zeros(len(left), dtype=np.float32)
         found = np.empty(len(left), dtype=np.float32)
         for start in range(0, len(left), _CHUNK):
-            a, b = left[start : start + _CHUNK], right[start : start + _CHUNK]
-            equal = self.codes[a] == self.codes[b]
-            bits = self.bits[a] * equal  # 0 bits where the atom is missing
-            found[start : start + _CHUNK] = np.maximum.reduceat(bits, self.starts, axis=1).sum(axis=1)
-        return found
+            chunk = slice(start, start + _CHUNK)
+            found[chunk] = self._of(left[chunk], right[chunk])
+        return found / _PARTS
+
+    def _of(self, left: Ints, right: Ints) -> npt.NDArray[np.uint16]:
+        bits = self.bits.take(left, axis=0)
+        bits *= self.marks.take(left, axis=0) == self.marks.take(right, axis=0)
+        total, column = np.zeros(len(left), dtype=np.uint16), 0
+        for size in self.sizes:
+            best = bits[:, column]
+            for other in range(column + 1, column + size):
+                best = np.maximum(best, bits[:, other])
+            total += best
+            column += size
+        return total
 
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
+# Bits are counted in eighths, in one byte, and values told apart by the last 16 bits of their numbers: a filter may be coarse.
+_PARTS = 8
 
 
-def _codes_and_bits(atoms: Atoms, atom: str) -> tuple[Ints, Floats]:
+def _marks_and_bits(atoms: Atoms, atom: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    """For each record a mark that equal values share, and the bits that an agreement on it tells; 0 bits if missing."""
     if atom == "address":
-        rows = atoms.keys(Rule("address", ("street", "street_number")))
-        values, codes = np.unique(rows, return_inverse=True)
-        filled = rows != 0
+        hashes = atoms.keys(Rule("address", ("street", "street_number")))
+        codes, filled = np.unique(hashes, return_inverse=True)[1], hashes != 0
     else:
         column, hashes = atoms.values(atom)
-        values, of_value = np.unique(hashes, return_inverse=True)
-        codes = np.append(of_value, -1)[column.codes]
-        filled = (codes >= 0) & (values[codes] != 0)
-    counts = np.bincount(codes[filled], minlength=len(values))
-    bits = np.log2(max(int(filled.sum()), 1) / np.maximum(counts, 1)).astype(np.float32)
-    return codes.astype(np.int32), np.where(filled, bits[codes], np.float32(0))
+        first, of_value = np.unique(hashes, return_index=True, return_inverse=True)[1:]
+        # Numbered by the value that is met first: the hashes themselves differ between processes.
+        codes = np.append(first[of_value], -1)[column.codes]
+        filled = np.append(hashes != 0, False)[column.codes]
+    counts = np.bincount(codes[filled])
+    bits = np.log2(max(int(filled.sum()), 1) / np.maximum(counts, 1))
+    told = np.append(np.minimum(bits * _PARTS, 255).astype(np.uint8), np.uint8(0))
+    return codes.astype(np.uint16), told[np.where(filled, codes, -1)]
 
 
 def candidates(table: Table, *, share: float = 0.3) -> Candidates:
@@ -147,7 +159,7 @@ def candidates(table: Table, *, share: float = 0.3) -> Candidates:
     found: list[Ints] = []
     waiting: list[int] = []  # positions in `found` of what has not been filtered
     skipped, total = {}, 0
-    for rule in rules(table):
+    for rule in rules(table.columns):
         pairs, cut = block(atoms.keys(rule), budget(table.size, identifier=rule.identifier, share=share))
         if cut:
             skipped[rule.name] = cut
@@ -168,5 +180,7 @@ def candidates(table: Table, *, share: float = 0.3) -> Candidates:
 def informed(pairs: Ints, records: int, information: Information) -> Ints:
     """Those of the packed pairs that agree on enough to be one person among ``records``."""
     needed = np.log2(records) - (LENIENCE_OF_MANY if records > MANY_RECORDS else LENIENCE)
+    pairs = np.sort(pairs)  # neighbours in memory are read together
     left, right = np.divmod(pairs, records)
-    return pairs[information.of(left, right) >= needed]
+    kept: Ints = pairs[information.of(left, right) >= needed]
+    return kept

@@ -6,20 +6,26 @@ over all scored pairs across them speaks for one person. Each round joins all pa
 best, so that the outcome does not depend on the order of anything.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from profiles.matching.arrays import Floats, Ints, places_within, starts_of_runs
+from profiles.matching.arrays import Bools, Floats, Ints, places_within, starts_of_runs
 
 # Inside components up to this size every pair is scored before clusters are formed.
 LARGEST_COMPLETED = 150
 THRESHOLD, GUARD = 0.0, 0.5
+# The guard of a brand: half a bit for each factor of ten beyond so many records, since chance links more of them.
+UNGUARDED, GUARD_PER_DECADE = 10_000, 0.5
 # What a pair that must never be joined brings to the mean: more than any number of pairs can outweigh.
 _NEVER = -1e12
+
+
+def guard_for(records: int) -> float:
+    """The mean evidence, in bits, that two clusters of a brand with so many records need to be joined."""
+    return max(0.0, GUARD_PER_DECADE * math.log10(max(records, 1) / UNGUARDED))
 
 
 class Weighed(Protocol):
@@ -45,27 +51,45 @@ class Edges:
     def between(self, label: Ints) -> "Edges":
         """The same edges between larger clusters: ``label`` gives the new one of each old one."""
         x, y = label[self.a], label[self.b]
-        apart = x != y
-        low, high = np.minimum(x, y)[apart], np.maximum(x, y)[apart]
-        if not low.size:
-            return Edges(low, high, self.best[:0], self.evidence[:0], self.pairs[:0])
-        order = np.lexsort((high, low))
-        low, high = low[order], high[order]
-        start = starts_of_runs(low * (int(high.max()) + 1) + high)
-        best, evidence, pairs = (column[apart][order] for column in (self.best, self.evidence, self.pairs))
+        apart = np.flatnonzero(x != y)
+        x, y = x[apart], y[apart]
+        if not x.size:
+            return self.only(apart)
+        room = int(label.max()) + 1
+        packed = np.minimum(x, y) * room + np.maximum(x, y)
+        order = np.argsort(packed)
+        packed = packed[order]
+        start = starts_of_runs(packed)
+        order = apart[order]
+        best, evidence, pairs = self.best[order], self.evidence[order], self.pairs[order]
         return Edges(
-            low[start],
-            high[start],
+            packed[start] // room,
+            packed[start] % room,
             np.maximum.reduceat(best, start),
             np.add.reduceat(evidence, start),
             np.add.reduceat(pairs, start),
         )
 
+    def only(self, where: Bools | Ints) -> "Edges":
+        """Some of them."""
+        return Edges(self.a[where], self.b[where], self.best[where], self.evidence[where], self.pairs[where])
+
 
 def components(n: int, left: Ints, right: Ints) -> Ints:
-    """Connected components, as one label per record."""
-    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    """Connected components: for each of ``n`` records the first record it is linked to, through any number of pairs.
+
+    Every component hangs itself below the lowest one it is linked to, all at once, until nothing is left to link.
+    """
+    label = np.arange(n)
+    while True:
+        low, high = np.minimum(label[left], label[right]), np.maximum(label[left], label[right])
+        apart = np.flatnonzero(low != high)
+        if not apart.size:
+            return label
+        left, right = left[apart], right[apart]
+        np.minimum.at(label, high[apart], low[apart])
+        while (label[label] != label).any():
+            label = label[label]
 
 
 def cluster(
@@ -95,33 +119,32 @@ def cluster(
         np.ones(len(left) + ruled_out),
     ).between(label)
     while True:
-        joined = _best_for_both(n, edges, threshold, guard)
+        allowed = (edges.best >= threshold) & (edges.evidence >= guard * edges.pairs)
+        joined = _best_for_both(n, edges, np.flatnonzero(allowed))
         if not joined.size:
             return label.astype(np.int32)
         step = np.arange(n)
         step[edges.b[joined]] = edges.a[joined]
         label = step[label]
-        edges = edges.between(step)
+        # What touches no edge that may be joined stays as it is for good.
+        alive = np.zeros(n, dtype=bool)
+        alive[edges.a[allowed]] = alive[edges.b[allowed]] = True
+        edges = edges.only(alive[edges.a] | alive[edges.b]).between(step)
 
 
-def _best_for_both(n: int, edges: Edges, threshold: float, guard: float) -> Ints:
-    """Edges that may be joined and are the best one of both their clusters, so that no cluster has two."""
-    allowed = np.flatnonzero((edges.best >= threshold) & (edges.evidence >= guard * edges.pairs))
-    # Best last: a later assignment to the same cluster takes the place of an earlier one.
-    order = allowed[
-        np.lexsort(
-            (
-                edges.b[allowed],
-                edges.a[allowed],
-                edges.evidence[allowed] / edges.pairs[allowed],
-                edges.best[allowed],
-            )
-        )
-    ]
-    favourite = np.full(n, -1)
-    ends = np.stack([edges.a[order], edges.b[order]], axis=1).ravel()
-    favourite[ends] = np.repeat(order, 2)
-    return allowed[(favourite[edges.a[allowed]] == allowed) & (favourite[edges.b[allowed]] == allowed)]
+def _best_for_both(n: int, edges: Edges, allowed: Ints) -> Ints:
+    """Those of the ``allowed`` edges that are the best one of both their clusters, so that no cluster has two.
+
+    Best is the heaviest; among equals the one with most evidence, and then the first.
+    """
+    mean = edges.evidence[allowed] / edges.pairs[allowed]
+    rank = np.empty(len(allowed), dtype=np.int64)
+    rank[np.lexsort((-edges.a[allowed], mean, edges.best[allowed]))] = np.arange(len(allowed))
+    best = np.full(n, -1)
+    np.maximum.at(best, edges.a[allowed], rank)
+    np.maximum.at(best, edges.b[allowed], rank)
+    best_twice: Ints = allowed[(best[edges.a[allowed]] == rank) & (best[edges.b[allowed]] == rank)]
+    return best_twice
 
 
 def _first_of_each(labels: Ints) -> Ints:

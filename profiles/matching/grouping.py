@@ -38,7 +38,8 @@ def _one_per_name(table: Table) -> Ints:
     if "first_name" not in table or "last_name" not in table:
         return np.arange(table.size)
     names, rows = np.unique(Atoms(table).rows("names"), return_index=True)
-    return rows[names != 0]
+    kept: Ints = rows[names != 0]
+    return kept
 
 
 def _go_together(a: Ints, b: Ints) -> bool:

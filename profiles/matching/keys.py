@@ -13,7 +13,7 @@ import jellyfish
 import numpy as np
 
 from profiles.matching.arrays import Hashes
-from profiles.matching.fields import IDENTIFIER_KINDS
+from profiles.matching.fields import IDENTIFIER_KINDS, KINDS, kind_of
 from profiles.matching.levels import email_user
 from profiles.matching.table import Column, Table
 
@@ -85,76 +85,65 @@ def _identifier_atom(atom: str) -> tuple[str, Callable[[str], str]]:
     return atom, str
 
 
-def identifier_groups(table: Table) -> list[tuple[str, ...]]:
+def identifier_groups(columns: Collection[str]) -> list[tuple[str, ...]]:
     """The atoms of each identifier but the e-mail, the whole value first."""
     return [
-        (name, f"{name}_start", f"{name}_end") if column.kind in ("phone", "number") else (name,)
-        for name, column in table.columns.items()
-        if column.kind in IDENTIFIER_KINDS and name != "email"
+        (name, f"{name}_start", f"{name}_end") if kind_of(name) in ("phone", "number") else (name,)
+        for name in columns
+        if kind_of(name) in IDENTIFIER_KINDS and name != "email"
     ]
 
 
-def rules(table: Table) -> list[Rule]:
-    """The rules that the columns of ``table`` allow, identifiers first."""
-    identifiers = [name for name, column in table.columns.items() if column.kind in IDENTIFIER_KINDS]
-    found = [Rule(name, (name,), identifier=True) for name in identifiers]
-    typed = [name for name in identifiers if table[name].kind in ("phone", "number")]
-    names = "first_name" in table and "last_name" in table
-    initials = ("initials",) if names else ()
-    for name in typed:
-        found += [Rule(f"{name}_{end}", (f"{name}_{end}", *initials)) for end in ("start", "end")]
-    if "email" in table:
-        found += [Rule("email_user", ("email_user",)), Rule("email_start", ("email_start", *initials))]
-    if names:
-        found += [Rule("+".join(atoms), atoms) for atoms in _NAME_RULES]
-    elif "full_name" in table:
-        found += [Rule(atom, (atom,)) for atom in ("full", "full_start", "full_end", "full_sound")]
-    called = [
-        atom
-        for atom in (
-            "first",
-            "last",
-            "first_start",
-            "last_start",
-            "last_sound",
-            "full",
-            "full_start",
-            "full_sound",
-        )
-        if _ATOMS[atom][0] in table and not (names and atom.startswith("full"))
-    ]
-    if "birth_date" in table:
-        whose = [
-            *[(atom,) for atom in called if not atom.endswith("start")],
-            ("first_sound", "last_sound"),
-            initials,
-        ]
-        found += [
-            Rule("+".join((*atoms, day)), (*atoms, day))
-            for atoms in whose
-            for day in ("year", "month_day", "year_month")
-            if atoms and (names or "first_sound" not in atoms)
-        ]
-        found += [Rule("birth", ("birth",))]
-    found += _place_rules(table, called)
-    return found
+def rules(columns: Collection[str]) -> list[Rule]:
+    """The rules that a schema of these columns allows, identifiers first."""
+    identifiers = [name for name in columns if kind_of(name) in IDENTIFIER_KINDS]
+    found = [_rule(name, identifier=True) for name in identifiers]
+    has_names = {"first_name", "last_name"} <= set(columns)
+    initials = ("initials",) if has_names else ()
+    for name in identifiers:
+        if kind_of(name) in ("phone", "number"):
+            found += [_rule(f"{name}_{end}", *initials) for end in ("start", "end")]
+    if "email" in columns:
+        found += [_rule("email_user"), _rule("email_start", *initials)]
+    if has_names:
+        found += [_rule(*atoms) for atoms in _NAME_RULES]
+    elif "full_name" in columns:
+        found += [_rule(atom) for atom in _FULL_NAME_ATOMS]
+    called = [atom for atom in _CALLED if _ATOMS[atom][0] in columns and not (has_names and "full" in atom)]
+    if "birth_date" in columns:
+        whose: list[tuple[str, ...]] = [(atom,) for atom in called if not atom.endswith("start")]
+        whose += [("first_sound", "last_sound"), initials] if has_names else []
+        found += [_rule(*atoms, day) for atoms in whose for day in _DAYS]
+        found.append(_rule("birth"))
+    return found + _place_rules(columns, called)
 
 
+def _rule(*atoms: str, identifier: bool = False) -> Rule:
+    return Rule("+".join(atoms), atoms, identifier)
+
+
+_CALLED = (
+    "first", "last", "first_start", "last_start", "last_sound", "full", "full_start", "full_sound",
+)  # fmt: skip
+_FULL_NAME_ATOMS = ("full", "full_start", "full_end", "full_sound")
+_DAYS = ("year", "month_day", "year_month")
 _NAME_RULES = (
     ("names",), ("last_sound", "first_start"), ("first_start", "last_start"), ("first_sound", "last_sound"),
     ("first",), ("last",), ("last_sound",),
 )  # fmt: skip
 
 
-def _place_rules(table: Table, called: Sequence[str]) -> list[Rule]:
-    places = [(place,) for place in ("postcode", "city", "street", "birth_place") if place in table]
-    if "street" in table and "street_number" in table:
+def _place_rules(columns: Collection[str], called: Sequence[str]) -> list[Rule]:
+    places: list[tuple[str, ...]] = [
+        (place,) for place in ("postcode", "city", "street", "birth_place") if place in columns
+    ]
+    if {"street", "street_number"} <= set(columns):
         places.append(("street", "street_number"))
-    days = ["year", "month_day", "year_month"] if "birth_date" in table else []
+    days = _DAYS if "birth_date" in columns else ()
     return [
-        Rule("+".join(atoms), atoms)
+        _rule(*atoms)
         for place in places
-        for atoms in [place, *[(*place, other) for other in [*called, *days]]]
+        for atoms in [place, *((*place, other) for other in (*called, *days))]
     ]
 
 
@@ -168,6 +157,7 @@ class Atoms:
     def __init__(self, table: Table, digest: Callable[[str], int] = hash) -> None:
         self.table, self.digest = table, digest
         self._rows: dict[str, Hashes] = {}
+        self._values: dict[str, Hashes] = {}
 
     def rows(self, atom: str) -> Hashes:
         """Shape (records,); 0 where the atom is missing."""
@@ -177,8 +167,8 @@ class Atoms:
 
     def exists(self, atom: str) -> bool:
         """Whether the table has the column or columns of an atom."""
-        if atom == "address":
-            return "street" in self.table and "street_number" in self.table
+        if atom in _OF_SEVERAL:
+            return all(column in self.table for column in _OF_SEVERAL[atom])
         return (_ATOMS[atom] if atom in _ATOMS else _identifier_atom(atom))[0] in self.table
 
     def _compute(self, atom: str) -> Hashes:
@@ -195,14 +185,14 @@ class Atoms:
         return _by_row(column, hashes)
 
     def values(self, atom: str) -> tuple[Column, Hashes]:
-        """The column of an atom and the hash of each of its values."""
+        """The column of an atom and the hash of each of its values, 0 where nothing is taken of it."""
         name, take = _ATOMS[atom] if atom in _ATOMS else _identifier_atom(atom)
         column = self.table[name]
-        parts = column.values if take is str else column.part(f"key:{atom}", take)
-        hashes = np.fromiter(map(self.digest, parts), dtype=np.int64, count=len(parts)).view(np.uint64)
-        if take is not str and "" in parts:
-            hashes[np.asarray([not part for part in parts])] = 0
-        return column, hashes
+        if atom not in self._values:
+            digest = self.digest
+            hashes = [digest(part) if (part := take(value)) else 0 for value in column.values]
+            self._values[atom] = np.asarray(hashes, dtype=np.int64).view(np.uint64)
+        return column, self._values[atom]
 
     def _together(self, one: str, other: str) -> Hashes:
         a, b = self.rows(one), self.rows(other)
@@ -232,6 +222,11 @@ def stable_atoms(table: Table) -> Atoms:
 
 
 _MASK = (1 << 64) - 1
+_OF_SEVERAL = {
+    "names": ("first_name", "last_name"),
+    "initials": ("first_name", "last_name"),
+    "address": ("street", "street_number"),
+}
 
 
 def _by_row(column: Column, hashes: Hashes) -> Hashes:
@@ -251,15 +246,17 @@ class Key:
 def keys_of(table: Table, only: Collection[str] | None = None) -> list[list[Key]]:
     """For each record of a small table the keys under which its neighbours are found, those of the batch.
 
-    ``only`` names the rules that are asked. Which keys a brand uses follows from how many records hold each: see
-    `blocks.LARGEST_BLOCK`.
+    They do not depend on which other records or columns the table happens to hold. ``only`` names the rules that are
+    asked; which of its keys a brand uses follows from how many records hold each: see `blocks.LARGEST_BLOCK`.
     """
     atoms = stable_atoms(table)
     found: list[list[Key]] = [[] for _ in range(table.size)]
-    for rule in rules(table):
-        if only is not None and rule.name not in only:
-            continue
-        for record, number in enumerate(atoms.keys(rule).view(np.int64).tolist()):
-            if number:
-                found[record].append(Key(rule.name, number, rule.identifier))
+    for rule in _ALL_RULES if "full_name" not in table else rules(table.columns):
+        if (only is None or rule.name in only) and all(map(atoms.exists, rule.atoms)):
+            for record, number in enumerate(atoms.keys(rule).view(np.int64).tolist()):
+                if number:
+                    found[record].append(Key(rule.name, number, rule.identifier))
     return found
+
+
+_ALL_RULES = rules([name for name in KINDS if name != "full_name"])

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from profiles.matching.arrays import Bools, Floats, Ints, Levels
+from profiles.matching.arrays import Bools, Floats, Ints, Levels, totals
 from profiles.matching.fields import (
     CONTACTS,
     IDENTIFIER_KINDS,
@@ -84,7 +84,7 @@ _MOST = 1 << 62
 def merged(several: Sequence[Patterns]) -> Patterns:
     """The patterns of several chunks of pairs, with their counts added up."""
     cells, where = np.unique(np.concatenate([one.cells for one in several]), axis=0, return_inverse=True)
-    return Patterns(cells, np.bincount(where.ravel(), np.concatenate([one.counts for one in several])))
+    return Patterns(cells, totals(where.ravel(), np.concatenate([one.counts for one in several]), len(cells)))
 
 
 def factors(table: Table) -> list[tuple[str, tuple[str, ...]]]:
@@ -152,7 +152,8 @@ class _Factor:
 
     def _graded(self) -> Floats:
         """Where m starts: the better the level, the likelier."""
-        return np.exp(-STEEPNESS * self.grid.sum(axis=0).astype(np.float64))
+        likelier: Floats = np.exp(-STEEPNESS * self.grid.sum(axis=0).astype(np.float64))
+        return likelier
 
     def _household(self) -> Floats:
         if self.name == "name":
@@ -250,17 +251,21 @@ class _Expectation:
 
     def step(self, iteration: int) -> None:
         match, unrelated, household, coincidence = self._responsibilities()
-        self.lambdas = tuple(float(one.sum()) / self.total for one in (match, household, coincidence))  # type: ignore[assignment]
+        self.lambdas = (
+            float(match.sum()) / self.total,
+            float(household.sum()) / self.total,
+            float(coincidence.sum()) / self.total,
+        )
         if iteration == JUDGED_AT and household.sum() < FEWEST_HOUSEHOLDS:
             self.lambdas = (self.lambdas[0], 0.0, self.lambdas[2])
         for place, factor in enumerate(self.factors):
             cells, size = self.patterns.cells[:, place], len(factor.masks)
-            factor.m = factor.smoothed(np.bincount(cells, match, size))
-            factor.h = factor.smoothed(np.bincount(cells, household, size))
+            factor.m = factor.smoothed(totals(cells, match, size))
+            factor.h = factor.smoothed(totals(cells, household, size))
             factor.constrain_household()
-            factor.constrain_coincidence(factor.smoothed(np.bincount(cells, coincidence, size)))
+            factor.constrain_coincidence(factor.smoothed(totals(cells, coincidence, size)))
             if iteration >= CLEANED_FROM:
-                strangers = np.bincount(cells, unrelated + coincidence, size)
+                strangers = totals(cells, unrelated + coincidence, size)
                 self._clean(factor, strangers)
 
     def _responsibilities(self) -> tuple[Floats, Floats, Floats, Floats]:

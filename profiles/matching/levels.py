@@ -113,7 +113,8 @@ def _may_be_short(one: tuple[Column, Ints], other: tuple[Column, Ints]) -> Bools
     begins = a.letters("begin", _begin)[x] == b.letters("begin", _begin)[y]
     ends = a.letters("end", _end)[x] == b.letters("end", _end)[y]
     several = (a.letters("several", _several)[x] | b.letters("several", _several)[y]) > 0
-    return begins | ends | several
+    likely: Bools = begins | ends | several
+    return likely
 
 
 def _begin(name: str) -> int:

@@ -49,7 +49,8 @@ class Comparison:
     @cached_property
     def bits(self) -> Floats:
         """log2 of the four tables, shape (4, cells), in the order of ``CLASSES``."""
-        return np.log2(np.stack([self.m, self.u, self.h, self.c]))
+        logs: Floats = np.log2(np.stack([self.m, self.u, self.h, self.c]))
+        return logs
 
     def cells(self, levels: Mapping[str, Levels]) -> Ints:
         """The cell of each pair."""

@@ -20,7 +20,7 @@ def yielding_rules(table: Table, left: Ints, right: Ints, largest: int) -> list[
     """Names of the rules under which the pairs (left[i], right[i]), believed to be one person each, meet in blocks of
     at most ``largest`` records: identifiers always, then by what each adds. All rules where there are too few pairs
     to tell."""
-    atoms, all_rules = Atoms(table), rules(table)
+    atoms, all_rules = Atoms(table), rules(table.columns)
     if len(left) < FEWEST_PAIRS:
         return [rule.name for rule in all_rules]
     meets = {rule.name: _meets(atoms, rule, left, right, largest) for rule in all_rules}

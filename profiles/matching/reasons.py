@@ -63,20 +63,21 @@ def explain(
     pair = np.asarray([left]), np.asarray([right])
     scores = score(table, *pair, model, counts)
     ruling = judge(table, *pair, scores)
-    return evidence(table, left, right, model, scores, 0), RULES[ruling.rule[0]]
+    return evidence(table, (left, right), model, scores, 0), RULES[ruling.rule[0]]
 
 
-def evidence(table: Table, left: int, right: int, model: Model, scores: Scores, place: int) -> list[Evidence]:
-    """The lines for the pair at ``place`` in ``scores``."""
+def evidence(table: Table, pair: tuple[int, int], model: Model, scores: Scores, place: int) -> list[Evidence]:
+    """The lines for a pair of records, the one at ``place`` in ``scores``."""
     lines = [_line("prior", "", scores.prior)]
     for comparison in model.comparisons:
-        lines += _lines_of(comparison, table, left, right, scores, place)
+        lines += _lines_of(comparison, table, pair, scores, place)
     return [*lines, _line("household", "", float(scores.household[place]))]
 
 
 def _lines_of(
-    comparison: Comparison, table: Table, left: int, right: int, scores: Scores, place: int
+    comparison: Comparison, table: Table, pair: tuple[int, int], scores: Scores, place: int
 ) -> list[Evidence]:
+    left, right = pair
     levels = {member: int(scores.levels[member][place]) for member in comparison.members}
     weight = float(scores.bits[comparison.name][place])
     compared = {member: level for member, level in levels.items() if level < missing_level(member)}
@@ -172,14 +173,16 @@ WORTH_SAYING = 1.0
 
 _FIELDS: dict[str, dict[str, str]] = {
     "en": {
-        "customer_id": "customer number", "card": "loyalty card", "loyalty_number": "loyalty card", "email": "e-mail", "phone": "phone",
+        "customer_id": "customer number", "card": "loyalty card",
+        "loyalty_number": "loyalty card", "email": "e-mail", "phone": "phone",
         "first_name": "first name", "last_name": "last name", "birth_date": "birth date", "address": "address",
         "device": "device", "device_id": "device", "full_name": "name", "gender": "gender", "occupation": "occupation",
         "street_number": "street number", "street": "street", "city": "town", "postcode": "postcode",
         "birth_place": "place of birth", "national_id": "national number",
     },
     "fr": {
-        "customer_id": "numéro client", "card": "carte de fidélité", "loyalty_number": "carte de fidélité", "email": "e-mail", "phone": "téléphone",
+        "customer_id": "numéro client", "card": "carte de fidélité",
+        "loyalty_number": "carte de fidélité", "email": "e-mail", "phone": "téléphone",
         "first_name": "prénom", "last_name": "nom", "birth_date": "date de naissance", "address": "adresse",
         "device": "appareil", "device_id": "appareil", "full_name": "nom complet", "gender": "sexe",
         "occupation": "profession", "street_number": "numéro de rue", "street": "rue", "city": "ville",

@@ -98,7 +98,8 @@ class _Said:
         return found if found is not None else np.full(self.size, missing_level(column), dtype=np.int8)
 
     def same(self, column: str) -> Bools:
-        return self.level(column) == EXACT
+        agrees: Bools = self.level(column) == EXACT
+        return agrees
 
     @property
     def shares_a_contact(self) -> Bools:
@@ -114,12 +115,14 @@ class _Said:
 
     @property
     def namesakes(self) -> Bools:
-        return (self.birth == _DIFFERENT_BIRTH) & (self.last <= SHORT) & (self.first <= SHORT)
+        torn: Bools = (self.birth == _DIFFERENT_BIRTH) & (self.last <= SHORT) & (self.first <= SHORT)
+        return torn
 
     @property
     def twin_or_nickname(self) -> Bools:
         """First names apart, and yet born on one day under one surname: somebody may want to look."""
-        return (self.birth == EXACT) & (self.last <= _TYPO)
+        alike: Bools = (self.birth == EXACT) & (self.last <= _TYPO)
+        return alike
 
     def personal(self, table: Table, left: Ints, right: Ints) -> Bools:
         """Whether something agrees that a whole family does not share."""

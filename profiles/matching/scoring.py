@@ -28,9 +28,11 @@ _MOST_BITS = 500.0
 
 @dataclass
 class Scores:
-    """Arrays of shape (pairs,). ``weight`` W in bits; ``evidence`` E in bits, without the prior, for the guard; ``levels`` by column;
-    ``bits`` by comparison, log2(m / u) with term frequency; ``household`` the bits taken back because a household or a
-    coincidence would look alike, never positive. W = ``prior`` + the sum of ``bits`` + ``household``.
+    """Arrays of shape (pairs,). ``weight`` W in bits; ``evidence`` E in bits, without the prior, for the guard;
+    ``levels`` by column; ``bits`` by comparison, log2(m / u) with term frequency; ``household`` the bits taken back
+    because a household or a coincidence would look alike, never positive.
+
+    W = ``prior`` + the sum of ``bits`` + ``household``.
     """
 
     weight: Floats
@@ -56,24 +58,23 @@ def score(table: Table, left: Ints, right: Ints, model: Model, counts: Counts | 
 
     ``counts`` tells how often a value occurs among all records of the brand where ``table`` holds only some of them.
     """
-    return score_levels(table, left, right, compare(table, left, right, model.columns), model, counts)
+    return score_levels(table, left, compare(table, left, right, model.columns), model, counts)
 
 
 def score_levels(
     table: Table,
     left: Ints,
-    right: Ints,
     levels: dict[str, Levels],
     model: Model,
     counts: Counts | None = None,
 ) -> Scores:
-    """As :func:`score` for pairs already compared."""
+    """As :func:`score` for pairs already compared; ``left`` are their first records."""
     pairs = len(left)
     sums = np.zeros((4, pairs))
     bits = {}
     for comparison in model.comparisons:
         logs = comparison.bits[:, comparison.cells(levels)]
-        rare = _rarity(comparison, table, left, levels, model, counts)
+        rare = _rarity(comparison, table, left, levels, model=model, counts=counts)
         if rare is not None:
             logs[0] += rare[0]
             logs[2] += rare[1]
@@ -106,6 +107,7 @@ def _rarity(
     table: Table,
     left: Ints,
     levels: Mapping[str, Levels],
+    *,
     model: Model,
     counts: Counts | None,
 ) -> tuple[Floats, Floats] | None:

@@ -15,7 +15,7 @@ from profiles.matching.model import Comparison, Model, masks_of, normalised, rar
 from profiles.matching.table import Table
 
 VERSION: Final = "start-1"
-FEWEST_TO_LEARN: Final = 500
+FEWEST_TO_LEARN: Final = 200
 # A share of a value is known from so many records on; below, every name looks common or rare by chance.
 FEWEST_TO_COUNT: Final = 500
 

@@ -5,10 +5,11 @@ normalised value is kept once, and everything after that works on codes: two rec
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
-from itertools import repeat
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ FEWEST_FILLED, SMALLEST_SHARE = 5, 0.005
 
 
 class Column:
-    """``values`` are different normalised strings; ``codes`` has shape (records,) and points into it, -1 for missing."""
+    """``values`` are different normalised strings; ``codes`` of shape (records,) point into it, -1 for missing."""
 
     def __init__(self, name: str, values: Sequence[str], codes: Codes) -> None:
         self.name, self.kind, self.values, self.codes = name, kind_of(name), values, codes
@@ -81,6 +82,42 @@ class Column:
         return self.values[code] if code >= 0 else ""
 
 
+class Raw:
+    """A column as it was read: ``values`` are the different strings, ``codes`` points into them, one per record."""
+
+    def __init__(self) -> None:
+        self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        self._chunks: list[Codes] = []
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> "Raw":
+        """From one string per record."""
+        raw = cls()
+        raw.extend(strings)
+        return raw
+
+    def extend(self, strings: Sequence[str]) -> None:
+        """Add records."""
+        self._chunks.append(
+            np.fromiter(map(self._numbers.__getitem__, strings), dtype=np.int32, count=len(strings))
+        )
+
+    @property
+    def values(self) -> list[str]:
+        return list(self._numbers)
+
+    @property
+    def codes(self) -> Codes:
+        return np.concatenate(self._chunks) if self._chunks else np.empty(0, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chunks))
+
+    def says_something(self) -> bool:
+        """Whether any record fills the column."""
+        return any(self._numbers)
+
+
 class Table:
     """Columns of equal length. ``size`` is the number of records."""
 
@@ -88,22 +125,21 @@ class Table:
         self.columns, self.size = dict(columns), size
 
     @classmethod
-    def of(cls, columns: Mapping[str, Sequence[str]], counts: Counts | None = None) -> "Table":
+    def of(cls, columns: Mapping[str, Sequence[str] | Raw], counts: Counts | None = None) -> "Table":
         """From raw strings by column name, one per record; what says nothing becomes missing.
 
         ``counts`` tells how often a value occurs in the whole brand where these records are only a part of it: an
         identifier on too many records is missing here too. ValueError where columns differ in length.
         """
-        sizes = {len(values) for values in columns.values()}
+        sizes = {len(raw) for raw in columns.values()}
         if len(sizes) > 1:
             raise ValueError(f"columns of different lengths: {sorted(sizes)}")
         table = cls({}, sizes.pop() if sizes else 0)
-        for name, raw in columns.items():
-            if name in IGNORED or not any(raw):
+        for name, told in columns.items():
+            if name in IGNORED:
                 continue
-            if name == "street":
-                table._add_street(raw, columns.get("street_number"))
-            elif name != "street_number" or not any(columns.get("street", ())):
+            raw = told if isinstance(told, Raw) else Raw.of(told)
+            if raw.says_something():
                 table._add(name, raw)
         if {"first_name", "last_name"} <= table.columns.keys():
             table.columns.pop("full_name", None)
@@ -127,31 +163,27 @@ class Table:
             if column.filled >= enough and (column.counts > 0).sum() > 1
         ]
 
-    def _add(self, name: str, raw: Sequence[str]) -> None:
-        different = dict.fromkeys(raw)
-        normalised = list(map(_NORMALISERS.get(name, normalise.words), different))
-        self._put(name, raw, different, normalised)
+    def _add(self, name: str, raw: Raw) -> None:
+        values = raw.values
+        if name == "street":
+            streets = [normalise.street(value) if value else None for value in values]
+            self._put("street", raw.codes, [street.name if street else "" for street in streets])
+            in_front = [(street.number or "") if street else "" for street in streets]
+            if any(in_front):
+                self._put("street_number", raw.codes, in_front)
+        else:
+            self._put(name, raw.codes, list(map(_NORMALISERS.get(name, normalise.words), values)))
 
-    def _add_street(self, raw: Sequence[str], numbers: Sequence[str] | None) -> None:
-        """Streets, and the street numbers of a column of their own or in front of the street."""
-        different = dict.fromkeys(raw)
-        read = [normalise.street(value) if value else None for value in different]
-        self._put("street", raw, different, [street.name if street else "" for street in read])
-        if numbers is None:
-            numbers = repeat("", self.size)  # type: ignore[assignment]
-        in_front = dict(
-            zip(different, [(street.number or "") if street else "" for street in read], strict=True)
-        )
-        if any(in_front.values()):
-            numbers = [number or in_front[street] for number, street in zip(numbers, raw, strict=True)]  # type: ignore[arg-type]
-        if numbers is not None and not isinstance(numbers, repeat) and any(numbers):
-            self._add("street_number", numbers)
-
-    def _put(self, name: str, raw: Sequence[str], different: dict[str, None], normalised: list[str]) -> None:
-        place = {value: code for code, value in enumerate(dict.fromkeys(filter(None, normalised)))}
-        place_of = place.get
-        code_of = dict(zip(different, [place_of(value, -1) for value in normalised], strict=True))
-        codes = np.fromiter(map(code_of.__getitem__, raw), dtype=np.int32, count=self.size)
+    def _put(self, name: str, raw: Codes, normalised: list[str]) -> None:
+        """Add a column; where there is one of its name already, fill what each of them misses (street numbers)."""
+        before = self.columns.get(name)
+        place: defaultdict[str, int] = defaultdict(count().__next__)
+        for value in before.values if before else ():
+            place.__getitem__(value)  # keeps its number
+        code_of = np.asarray([place[value] if value else -1 for value in normalised], dtype=np.int32)
+        codes = code_of[raw]
+        if before:
+            codes = np.where(before.codes >= 0, before.codes, codes)
         if place:
             self.columns[name] = Column(name, list(place), codes)
 
@@ -220,10 +252,10 @@ def _email(raw: str) -> str:
     return typed if len(typed) > 5 and "@" in typed[1:-1] and not _WELL_FORMED.fullmatch(typed) else ""
 
 
-# How numbers are written at home and from abroad. Which of them exist is the library's to know, and does not matter here:
-# one number must get one form.
+# How numbers are written at home and from abroad. Which of them exist does not matter here: one number must get one
+# form.
 _GAPS = str.maketrans("", "", " .-/")
-_FRENCH = re.compile(r"(?:0|(?:\+33|0033)(?:0|\(0\))?)([1-9][0-9]{8})")
+_FRENCH = re.compile(r"(?:0|(?:\+|00)?33(?:0|\(0\))?)?([1-9][0-9]{8})")
 _OVERSEAS = {
     prefix: country
     for country, prefixes in {

@@ -5,7 +5,7 @@ links well are likely one person although they share little themselves. From tha
 clustering, and of all clusterings tried the largest that keeps the promise becomes the automatic tier.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,16 +18,17 @@ from profiles.matching.scoring import probability
 
 # Promise .98 at most: twins and fathers and sons of one name bound what any model may claim.
 TARGET_PRECISION: Final = 0.98
-# The model doubts itself more than it errs: on the sets it was tuned on 0.55 to 0.65 of the expected error came true.
-ERROR_THAT_COMES_TRUE: Final = 0.75
-# Groups are asked for a little more than by default, and the threshold is found between these, to within a step.
-GUARD: Final = 1.0
+# How much of the error that the model expects comes true: less than it fears among few records, all among very many.
+# Measured on the sets it was tuned on, at ten thousand, a hundred thousand and a million records: 0.5, 0.7 and 1.0.
+COMES_TRUE_AT_100K, PER_DECADE, COMES_TRUE_AT_LEAST = 0.7, 0.3, 0.5
+# Groups are asked for so many bits more than by default, and the threshold is found between these, to within a step.
+GUARD: Final = 0.5
 HIGHEST_THRESHOLD, STEP = 16.0, 0.25
 
 
 @dataclass
 class Tier:
-    """``labels`` of the clusters, the ``threshold`` that made them, and the ``error`` to expect, as a share of pairs."""
+    """``labels`` of the clusters, the ``threshold`` that made them, and the share of wrong pairs to expect."""
 
     labels: Ints
     threshold: float
@@ -35,7 +36,7 @@ class Tier:
 
 
 def linked_probability(
-    component: Ints, left: Ints, right: Ints, chance: Floats, evidence: Floats, largest: int
+    component: Ints, left: Ints, right: Ints, *, chance: Floats, evidence: Floats, largest: int
 ) -> Floats:
     """q of each pair inside a component: max(p_ij, max over k of p_ik p_kj) where the pair itself does not speak
     against it (evidence >= 0), else p_ij. Components of more than ``largest`` records keep their p."""
@@ -76,6 +77,7 @@ def automatic_tier(
     ruling: Ruling,
     q: Floats,
     *,
+    guard: float,
     target: float = TARGET_PRECISION,
     together: Ints | None = None,
     never: tuple[Ints, Ints] | None = None,
@@ -86,11 +88,13 @@ def automatic_tier(
     """
     by_itself = replace(ruling, weight=np.where(ruling.automatic, ruling.weight, -np.inf))
 
+    comes_true = max(COMES_TRUE_AT_LEAST, COMES_TRUE_AT_100K + PER_DECADE * (math.log10(max(n, 1)) - 5))
+
     def tier(threshold: float) -> Tier:
         labels = cluster(
-            n, left, right, by_itself, threshold=threshold, guard=GUARD, together=together, never=never
+            n, left, right, by_itself, threshold=threshold, guard=guard, together=together, never=never
         )
-        return Tier(labels, threshold, ERROR_THAT_COMES_TRUE * expected_error(labels, left, right, q))
+        return Tier(labels, threshold, comes_true * expected_error(labels, left, right, q))
 
     low, high = -STEP, HIGHEST_THRESHOLD
     found = tier(high)
@@ -112,7 +116,7 @@ def expected_error(labels: Ints, left: Ints, right: Ints, q: Floats) -> float:
     return 1 - float(q[inside].sum()) / pairs if pairs else 0.0
 
 
-def review_pairs(default: Ints, automatic: Ints, left: Ints, right: Ints, weight: Floats) -> Sequence[int]:
+def review_pairs(default: Ints, automatic: Ints, left: Ints, right: Ints, weight: Floats) -> list[int]:
     """Positions of pairs that would join two automatic clusters into one default cluster: for each two of them the
     heaviest pair, heaviest first."""
     waiting = np.flatnonzero(
@@ -121,7 +125,8 @@ def review_pairs(default: Ints, automatic: Ints, left: Ints, right: Ints, weight
     order = waiting[np.lexsort((right[waiting], left[waiting], -weight[waiting]))]
     a, b = automatic[left[order]].astype(np.int64), automatic[right[order]].astype(np.int64)
     _keys, first = np.unique(np.minimum(a, b) * len(default) + np.maximum(a, b), return_index=True)
-    return order[np.sort(first)].tolist()
+    heaviest: list[int] = order[np.sort(first)].tolist()
+    return heaviest
 
 
 def chances(ruling: Ruling) -> Floats:

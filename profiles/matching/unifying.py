@@ -15,7 +15,14 @@ import numpy as np
 from profiles.matching import rules, tiers
 from profiles.matching.arrays import Bools, Floats, Ints, Levels
 from profiles.matching.blocks import candidates
-from profiles.matching.clustering import LARGEST_COMPLETED, THRESHOLD, cluster, components, missing_pairs
+from profiles.matching.clustering import (
+    LARGEST_COMPLETED,
+    THRESHOLD,
+    cluster,
+    components,
+    guard_for,
+    missing_pairs,
+)
 from profiles.matching.learning import Patterns, columns_of, factors, learn_from_patterns, merged
 from profiles.matching.levels import compare
 from profiles.matching.model import Model
@@ -29,8 +36,8 @@ _CHUNK = 1 << 19
 
 @dataclass
 class Pairs:
-    """Scored pairs that may matter to a cluster, rules applied. ``q`` is the probability of one person, given what third
-    records say."""
+    """Scored pairs that may matter to a cluster, rules applied. ``q`` is the probability of one person, given what
+    third records say."""
 
     left: Ints
     right: Ints
@@ -55,12 +62,11 @@ class Pairs:
 
 @dataclass
 class Resolution:
-    """``labels`` of the default clusters: one per record, the position of the cluster's first one. ``automatic`` are those
-    of the automatic tier, each inside a default cluster. ``review`` are positions in ``pairs`` of what waits for
-    somebody, heaviest first. ``households`` labels records that share a household, default clusters united.
-    ``expected_error`` is that of the automatic tier, a share of its pairs, ``threshold`` the weight in bits
-    that made it. ``seconds`` by stage; ``skipped`` tells how
-    many blocks of each rule were too large to be used."""
+    """``labels`` of the default clusters: for each record the position of its cluster's first one. ``automatic`` are
+    those of the automatic tier. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
+    ``households`` labels records that share a household, default clusters united. ``expected_error`` is that of the
+    automatic tier, a share of its pairs, ``threshold`` the weight in bits that made it. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too
+    large to be used."""
 
     labels: Ints
     automatic: Ints
@@ -124,11 +130,16 @@ def unify(
     with watch("score"):
         pairs, component, at_home = _scored(table, chunks, model)
     with watch("cluster"):
-        left, right, ruling = pairs.left, pairs.right, pairs.ruling
-        labels = cluster(table.size, left, right, ruling, together=together, never=never)
+        left, right, ruling, guard = pairs.left, pairs.right, pairs.ruling, guard_for(model.records)
+        labels = cluster(table.size, left, right, ruling, guard=guard, together=together, never=never)
     with watch("tiers"):
         pairs.q = tiers.linked_probability(
-            component, left, right, tiers.chances(ruling), ruling.evidence, LARGEST_COMPLETED
+            component,
+            left,
+            right,
+            chance=tiers.chances(ruling),
+            evidence=ruling.evidence,
+            largest=LARGEST_COMPLETED,
         )
         inside = np.flatnonzero(labels[left] == labels[right])
         tier = tiers.automatic_tier(
@@ -137,6 +148,7 @@ def unify(
             right[inside],
             ruling.only(inside),
             pairs.q[inside],
+            guard=guard + tiers.GUARD,
             together=together,
             never=never,
         )
@@ -168,7 +180,7 @@ def _scored(table: Table, chunks: list[Chunk], model: Model) -> tuple[Pairs, Int
     """
     kept, at_home = [], []
     for one in chunks:
-        scores = score_levels(table, one.left, one.right, one.levels, model)
+        scores = score_levels(table, one.left, one.levels, model)
         ruling = rules.judge(table, one.left, one.right, scores)
         one.levels.clear()  # room for the next
         home = np.flatnonzero(ruling.rule == rules.HOUSEHOLD)

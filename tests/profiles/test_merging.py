@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loyalty import proof, till
 from loyalty.models import Account, Lot, Transaction
-from profiles import recognition, blocked, consent, pins, resolution
+from profiles import blocked, consent, pins, recognition, resolution
 from profiles.intake import (
     ConsentStatement,
     EventStatement,
