@@ -29,5 +29,9 @@ app.conf.beat_schedule = {
     },
     "events-rolled-up": {"task": "profiles.tasks.roll_up_events", "schedule": crontab(hour=2, minute=30)},
     "events-released": {"task": "profiles.tasks.release_events", "schedule": crontab(minute=40)},
+    "brand-unified": {
+        "task": "profiles.tasks.unify_brand",
+        "schedule": crontab(day_of_week="sunday", hour=1, minute=30),
+    },
     "records-matched": {"task": "profiles.tasks.match_new_records", "schedule": crontab(minute="*/10")},
 }

@@ -60,7 +60,10 @@ class Known:
         for name in ("email", "phone", "device_id"):
             if name in table and name in self.model.filled:
                 column = table[name]
-                near[name] = dict(zip(column.values, column.counts.tolist(), strict=True)), self.model.filled[name]
+                near[name] = (
+                    dict(zip(column.values, column.counts.tolist(), strict=True)),
+                    self.model.filled[name],
+                )
         return {**self.counts, **near}
 
 
@@ -111,8 +114,10 @@ def records_about() -> int:
 # --- Read -------------------------------------------------------------------------------------------------------
 
 
-def read(where: str, parameters: Sequence) -> Records:
-    """The records for which the condition on `r` holds, in the order of their ids; blocked values count as not said."""
+def read(where: str, parameters: Sequence, *, many: bool = False) -> Records:
+    """The records for which the condition on `r` holds, in the order of their ids; blocked values count as not said.
+
+    `many`: more than need stand in memory as rows."""
     records = connection.ops.quote_name(SourceRecord._meta.db_table)
     identifiers = connection.ops.quote_name(Identifier._meta.db_table)
     ids: list[int] = []
@@ -120,7 +125,7 @@ def read(where: str, parameters: Sequence) -> Records:
     streams: list[tuple[int, str]] = []
     columns: list[list[str]] = [[] for _name in COLUMNS]
     cleaners = [_Unblocked(kind) for kind in COLUMNS.values()]
-    with connection.chunked_cursor() as cursor:
+    with connection.chunked_cursor() if many else connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT r.id, r.profile_id, r.source_id, r.external_id, r.first_name, r.last_name,
@@ -148,7 +153,9 @@ class _Unblocked(dict):
         super().__init__()
         blocked = blocklist.current() if kind else None
         self._is_blocked: Callable[[str], bool] = (
-            (lambda value: blocked.blocks(kind, blocklist.key_of(kind, value))) if blocked else lambda _value: False
+            (lambda value: blocked.blocks(kind, blocklist.key_of(kind, value)))
+            if blocked
+            else lambda _value: False
         )
 
     def __missing__(self, value: str) -> str:
@@ -163,8 +170,14 @@ class _Unblocked(dict):
 def index(ids: Collection[int]) -> None:
     """Write the blocking keys of those of the records that have none yet."""
     with whole_network():
-        bare = SourceRecord.objects.filter(pk__in=ids).exclude(pk__in=BlockingKey.objects.values("record"))
-        held = list(bare.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
+        indexed = BlockingKey.objects.filter(record__in=ids).order_by().values_list("record", flat=True)
+        bare = set(ids) - set(indexed.distinct())
+        held = list(
+            SourceRecord.objects.filter(pk__in=bare)
+            .order_by("pk")
+            .select_for_update()
+            .values_list("pk", flat=True)
+        )
         if not held:
             return
         records = read("r.id = ANY(%s)", [held])
@@ -191,7 +204,9 @@ def reindex(records: Records, rules: Sequence[str]) -> None:
         filled = filled[np.argsort(keys[filled], kind="stable")]
         for start in range(0, len(filled), WRITTEN_AT_ONCE):
             some = filled[start : start + WRITTEN_AT_ONCE]
-            write(BlockingKey, ["key", "record_id"], zip(keys[some].tolist(), ids[some].tolist(), strict=True))
+            write(
+                BlockingKey, ["key", "record_id"], zip(keys[some].tolist(), ids[some].tolist(), strict=True)
+            )
 
 
 def near(ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -213,7 +228,9 @@ def near(ids: Sequence[int]) -> list[tuple[int, int]]:
         mine = neighbours.setdefault(record_id, set())
         if len(found) <= LARGEST_BLOCK and len(mine) < ENOUGH_NEIGHBOURS:
             mine.update(found)
-    return [(record_id, other) for record_id, found in neighbours.items() for other in found if other != record_id]
+    return [
+        (record_id, other) for record_id, found in neighbours.items() for other in found if other != record_id
+    ]
 
 
 def pairs(found: Iterable[tuple[int, int]], records: Records) -> tuple[np.ndarray, np.ndarray]:
@@ -221,9 +238,10 @@ def pairs(found: Iterable[tuple[int, int]], records: Records) -> tuple[np.ndarra
     places = records.places
     packed = {
         (min(a, b), max(a, b))
-        for a, b in ((places[one], places[other]) for one, other in found if one in places and other in places)
+        for a, b in (
+            (places[one], places[other]) for one, other in found if one in places and other in places
+        )
         if records.profiles[a] != records.profiles[b]
     }
     both = np.asarray(sorted(packed), dtype=np.int64).reshape(-1, 2)
     return both[:, 0], both[:, 1]
-

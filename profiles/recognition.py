@@ -106,12 +106,13 @@ class Reasons:
         if not pairs:
             return []
         left, right = np.asarray(pairs, dtype=np.int64).T
-        found = matches(self.records.table, left, right, self.model, self.counts, self.known.version)
+        found = matches(self.records.table, left, right, self.model, self.counts)
         return [
             match._replace(
+                model_version=self.known.version,
                 evidence=tuple(
                     {**line, "field": SHOWN_AS.get(line["field"], line["field"])} for line in match.evidence
-                )
+                ),
             )
             for match in found
         ]
@@ -137,7 +138,9 @@ def _merge(records: Records, labels: Ints, weighed: Weighed, reasons: Reasons) -
     survivor: dict[int, int] = {}
     best = _best_pairs(records, labels, weighed)
     for clusters in _batches(_clusters(records, labels)):
-        pairs = [(winner, loser, best[loser]) for winner, losers in clusters for loser in losers if loser in best]
+        pairs = [
+            (winner, loser, best[loser]) for winner, losers in clusters for loser in losers if loser in best
+        ]
         why = reasons.of([pair for _winner, _loser, pair in pairs])
         found: dict[int, dict[int, Match]] = {}
         for (winner, loser, _pair), match in zip(pairs, why, strict=True):
@@ -182,10 +185,14 @@ def _best_pairs(records: Records, labels: Ints, weighed: Weighed) -> dict[int, t
     of_both = profiles[np.stack([left[heaviest_first], right[heaviest_first]], axis=1)].ravel()
     found, first = np.unique(of_both, return_index=True)
     place = heaviest_first[first // 2]
-    return dict(zip(found.tolist(), zip(left[place].tolist(), right[place].tolist(), strict=True), strict=True))
+    return dict(
+        zip(found.tolist(), zip(left[place].tolist(), right[place].tolist(), strict=True), strict=True)
+    )
 
 
-def _queue(records: Records, review: Sequence[int], weighed: Weighed, reasons: Reasons) -> set[tuple[int, int]]:
+def _queue(
+    records: Records, review: Sequence[int], weighed: Weighed, reasons: Reasons
+) -> set[tuple[int, int]]:
     """Have people decide about the pairs of profiles whose pairs of records are under review."""
     asked = set()
     pairs = [(int(weighed.left[place]), int(weighed.right[place])) for place in review]
@@ -221,7 +228,7 @@ def unify_brand(report: Callable[[str], None] | None = None) -> Unified:
     say = report or (lambda _stage: None)
     with whole_network():
         say(_("Reading the records"))
-        records = neighbours.read("true", [])
+        records = neighbours.read("true", [], many=True)
         if not records.ids:
             return Unified(0, 0, 0, 0)
         say(_("Comparing all records"))
@@ -237,7 +244,9 @@ def unify_brand(report: Callable[[str], None] | None = None) -> Unified:
         reasons = Reasons(records, known, found.model, None)
         merged = _merge(records, found.automatic, weighed, reasons)
         asked = _queue(records, found.review, weighed, reasons)
-        SourceRecord.objects.filter(pk__lte=records.ids[-1], matched_at=None).update(matched_at=timezone.now())
+        SourceRecord.objects.filter(pk__lte=records.ids[-1], matched_at=None).update(
+            matched_at=timezone.now()
+        )
     return Unified(len(records.ids), merged, len(asked), separated)
 
 

@@ -8,7 +8,7 @@ What people decide binds every later run; a person takes back what they decided 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -78,19 +78,18 @@ def _join(
     match: Match | None,
     by: Staff | None = None,
     job: Job | None = None,
+    held: list[Profile] | None = None,
 ) -> Merge:
-    """A merge but for the values and facts of the two, which the caller recomputes in the same transaction."""
+    """A merge but for the values and facts of the two, which the caller recomputes in the same transaction. `held`: the
+    two, where the caller has locked them and both live."""
     with whole_network():
-        living = _living([one.pk, other.pk])
+        living = held or _living([one.pk, other.pk])
         if len(living) < 2:
             raise CannotMerge(_("both are the same customer"))
         winner, loser = living
         if by is None and _separated(winner, loser):
             raise CannotMerge(_("somebody decided that these are two persons"))
-        moved: dict[str, list | dict] = {
-            model._meta.model_name: _hand_over(model.objects.filter(profile=loser), winner)
-            for model in HANGS_ON_A_PROFILE
-        }
+        moved: dict[str, list | dict] = _hand_over(loser, winner)
         moved["pin"] = _pass_on_pins(winner, loser)
         moved["candidates"] = _pass_on_candidates(winner, loser)
         moved["since"] = {str(p.pk): p.created_at.isoformat() for p in (winner, loser)}
@@ -227,7 +226,9 @@ def decide_same(
         candidate.right,
         ground=Merge.Ground.PERSON,
         match=Match(
-            candidate.weight, candidate.probability, tuple(candidate.evidence),
+            candidate.weight,
+            candidate.probability,
+            tuple(candidate.evidence),
             model_version=candidate.model_version,
         ),
         by=by,
@@ -292,14 +293,24 @@ def join_all(found: Mapping[int, Mapping[int, Match]]) -> list[tuple[int, int]]:
     survivor's values and facts are recomputed once. Returns (survivor, merged) for those that could be merged."""
     joined, touched = [], set()
     with whole_network():
-        _living({pk for winner, losers in found.items() for pk in (winner, *losers)})
+        held = {
+            row.pk: row
+            for row in _living({pk for winner, losers in found.items() for pk in (winner, *losers)})
+        }
         for winner, losers in found.items():
             for loser, match in losers.items():
                 by_identifier = match.rule.startswith("same_")
                 ground = Merge.Ground.IDENTIFIER if by_identifier else Merge.Ground.MATCH
                 try:
                     with transaction.atomic():
-                        deed = _join(Profile(pk=winner), Profile(pk=loser), ground=ground, match=match)
+                        both = (
+                            [held[pk] for pk in sorted((winner, loser))]
+                            if {winner, loser} <= held.keys()
+                            else None
+                        )
+                        deed = _join(
+                            Profile(pk=winner), Profile(pk=loser), ground=ground, match=match, held=both
+                        )
                 except CannotMerge:
                     continue
                 joined.append((winner, loser))
@@ -356,10 +367,20 @@ def _separated(one: Profile, other: Profile) -> bool:
     return MatchCandidate.objects.filter(left=left, right=right, status=MatchCandidate.Status.NEVER).exists()
 
 
-def _hand_over(rows, winner: Profile) -> list[int]:
-    ids = list(rows.order_by("pk").values_list("pk", flat=True))
-    rows.model.objects.filter(pk__in=ids).update(profile=winner)
-    return ids
+def _hand_over(loser: Profile, winner: Profile) -> dict[str, list | dict]:
+    """Give the survivor all that hangs on the other, in one statement; the ids of what was moved, by model."""
+    names = {
+        model._meta.model_name: connection.ops.quote_name(model._meta.db_table)
+        for model in HANGS_ON_A_PROFILE
+    }
+    moves = ", ".join(
+        f"{name} AS (UPDATE {table} SET profile_id = %s WHERE profile_id = %s RETURNING id)"
+        for name, table in names.items()
+    )
+    ids = ", ".join(f"(SELECT coalesce(array_agg(id ORDER BY id), '{{}}') FROM {name})" for name in names)
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH {moves} SELECT {ids}", [winner.pk, loser.pk] * len(names))
+        return dict(zip(names, cursor.fetchone(), strict=True))
 
 
 def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:

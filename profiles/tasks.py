@@ -1,5 +1,7 @@
 """What workers do for people's data."""
 
+from dataclasses import asdict
+
 from celery import shared_task
 from django.db import transaction
 
@@ -114,6 +116,13 @@ def match_new_records(chunk: int = 2000) -> dict:
                     for name in done:
                         done[name] += getattr(matched, name)
     return done
+
+
+@shared_task
+def unify_brand() -> dict:
+    """Compare the whole brand with itself, by what its records teach now; where matching is under way, another time."""
+    with whole_network(), alone("match") as is_alone:
+        return asdict(recognition.unify_brand()) if is_alone else {}
 
 
 @shared_task

@@ -39,9 +39,7 @@ class Match(NamedTuple):
     model_version: str = ""
 
 
-def matches(
-    table: Table, left: Ints, right: Ints, model: Model, counts: Counts | None = None, version: str = ""
-) -> list[Match]:
+def matches(table: Table, left: Ints, right: Ints, model: Model, counts: Counts | None = None) -> list[Match]:
     """What is thought of each pair, in words and numbers."""
     scores = score(table, left, right, model, counts)
     ruling = judge(table, left, right, scores)
@@ -49,8 +47,8 @@ def matches(
     return [
         Match(
             float(scores.weight[place]), chances[place],
-            tuple(evidence(table, int(left[place]), int(right[place]), model, scores, place)),
-            RULES[ruling.rule[place]], version,
+            tuple(evidence(table, (int(left[place]), int(right[place])), model, scores, place)),
+            RULES[ruling.rule[place]],
         )
         for place in range(len(left))
     ]  # fmt: skip
