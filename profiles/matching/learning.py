@@ -16,6 +16,7 @@ import numpy as np
 from profiles.matching.arrays import Bools, Floats, Ints, Levels, totals
 from profiles.matching.fields import (
     CONTACTS,
+    GEOGRAPHY,
     IDENTIFIER_KINDS,
     LEVELS,
     PERSONAL_NUMBERS,
@@ -46,6 +47,8 @@ STEEPNESS = 1.1
 # Smoothing: pseudo-pairs that look like strangers, and pseudo-pairs in every cell.
 LIKE_STRANGERS, IN_EVERY_CELL = 0.5, 0.02
 
+# What about half of a household shares, to start with. Where it lives, all do.
+SHARED_BY_HALF: Final = ("email", "phone", "device_id")
 # Two persons of one household: same first name, same or nearly the same birth date, same personal number.
 MOST_SAME_FIRST, MOST_SAME_BIRTH, MOST_SAME_NUMBER = 0.12, 0.03, 0.10
 
@@ -145,7 +148,6 @@ class _Factor:
         self.masks = masks_of(members)
         self.sizes = tuple(missing_level(member) + 1 for member in members)
         self.grid = np.indices(self.sizes).reshape(len(self.sizes), -1)
-        self.cells_per_mask = np.bincount(self.masks)[self.masks]
         self.u = normalised(histogram + 0.03, self.masks)
         self.m = normalised(self._graded(), self.masks)
         self.h, self.c = self._household(), self._coincidence()
@@ -156,24 +158,25 @@ class _Factor:
         return likelier
 
     def _household(self) -> Floats:
+        """Where h starts: one surname and two first names, a shared home, half of the contacts."""
         if self.name == "name":
             first, last = self.grid
-            likelier_last = np.select([last == 0, last == 1], [0.7, 0.1], 0.2 * self._marginal(1, last))
-            likelier_first = np.where(first <= 1, 0.02, self._marginal(0, first))
+            likelier_last = np.select([last == 0, last == 1], [0.7, 0.1], 0.2 * self._marginal(last))
+            likelier_first = np.where(first <= 1, 0.02, self._marginal(first))
             return normalised(likelier_last * likelier_first + 1e-12, self.masks)
-        kinds = {kind_of(member) for member in self.members if member != "swap"}
-        if kinds <= {"email", "phone"} or self.members == ("device_id",):
+        if self.members[0] in SHARED_BY_HALF:
             return (self.m + self.u) / 2
-        if self.name == "address" or self.members[0] in CONTACTS:
+        if self.members[0] in GEOGRAPHY:
             return self.m.copy()
         return self.u.copy()
 
-    def _marginal(self, axis: int, levels: Ints) -> Floats:
+    def _marginal(self, levels: Ints) -> Floats:
         """u of one member's level, over all levels of the other."""
         total = np.bincount(levels, self.u * (self.masks == 0))
         return total[levels] + 1e-6
 
     def _coincidence(self) -> Floats:
+        """Where c starts: names somewhere between those of one person and of two strangers."""
         if self.name in ("name", "full_name"):
             return normalised(np.sqrt(self.u * self.m) + self.u, self.masks)
         return self.u.copy()
@@ -183,6 +186,7 @@ class _Factor:
         return normalised(expected + LIKE_STRANGERS * self.u + IN_EVERY_CELL, self.masks)
 
     def constrain_household(self) -> None:
+        """Hold h to what two persons can have in common."""
         if self.name == "name":
             self.h = _limited(self.h, self.grid[0] <= 1, self.masks, MOST_SAME_FIRST)
         elif self.name == "swap":
@@ -200,6 +204,7 @@ class _Factor:
             self.h = _limited(self.h, agrees, self.masks, MOST_SAME_NUMBER)
 
     def constrain_coincidence(self, learnt: Floats) -> None:
+        """Take c as learnt for names, and for e-mails made of names; everything else is as among strangers."""
         if self.name in ("name", "full_name", "swap"):
             self.c = learnt
         elif self.members == ("email",):
