@@ -40,3 +40,16 @@ def places_within(sizes: Ints) -> Ints:
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total) - np.repeat(ends - sizes, sizes)
+
+
+def agreements(codes: Ints) -> float:
+    """The share of all pairs of these values that are equal."""
+    counts = (
+        np.bincount(codes) if len(codes) and codes.max() < 4 * len(codes) else _run_lengths(np.sort(codes))
+    )
+    pairs = len(codes) * (len(codes) - 1)
+    return float((counts.astype(np.float64) * (counts - 1)).sum()) / pairs if pairs else 0.0
+
+
+def _run_lengths(ordered: Ints) -> Ints:
+    return np.diff(np.append(starts_of_runs(ordered), len(ordered)))

@@ -131,7 +131,7 @@ class Information:
 
 
 _CHUNK = 1 << 14
-# Bits are counted in eighths, in one byte, and values told apart by the last 16 bits of their numbers: a filter may be coarse.
+# Bits are counted in eighths, in one byte, and values told apart by 16 bits of their numbers: a filter may be coarse.
 _PARTS = 8
 
 

@@ -53,7 +53,7 @@ MOST_RECORDS_PER_IDENTIFIER: Final = 25
 # Identifiers that two persons of one household seldom share.
 PERSONAL_NUMBERS: Final = ("loyalty_number", "customer_id", "national_id")
 
-# Columns that may tell one place in several words, finest last to be dropped. Tested for it by `grouping`.
+# Columns that may tell one place in several words; `grouping` finds out whether they do.
 GEOGRAPHY: Final = ("street_number", "street", "postcode", "city", "birth_place")
 
 # What makes a household recognisable: a contact or an address that its members share.

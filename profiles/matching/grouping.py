@@ -7,7 +7,7 @@ together than they would if neither knew of the other (the lift), and how often 
 
 import numpy as np
 
-from profiles.matching.arrays import Ints, starts_of_runs
+from profiles.matching.arrays import Ints, agreements
 from profiles.matching.fields import GEOGRAPHY
 from profiles.matching.keys import Atoms
 from profiles.matching.table import Table
@@ -49,15 +49,8 @@ def _go_together(a: Ints, b: Ints) -> bool:
     """
     filled = (a >= 0) & (b >= 0)
     a, b = a[filled].astype(np.int64), b[filled]
-    both = _agreeing(a * (int(b.max(initial=0)) + 1) + b)
-    if both < max(FEWEST_AGREEMENTS, FEWEST_PER_RECORD * len(a)):
+    both, one, other = agreements(a * (int(b.max(initial=0)) + 1) + b), agreements(a), agreements(b)
+    pairs = len(a) * (len(a) - 1) / 2
+    if both * pairs < max(FEWEST_AGREEMENTS, FEWEST_PER_RECORD * len(a)):
         return False
-    one, other, pairs = _agreeing(a), _agreeing(b), len(a) * (len(a) - 1) / 2
-    return both * pairs / (one * other) >= LEAST_LIFT and both / min(one, other) >= LEAST_IMPLIED
-
-
-def _agreeing(values: Ints) -> float:
-    """How many pairs of records have equal values."""
-    ordered = np.sort(values)
-    counts = np.diff(np.append(starts_of_runs(ordered), len(ordered))).astype(np.float64)
-    return float((counts * (counts - 1) / 2).sum())
+    return both / (one * other) >= LEAST_LIFT and both / min(one, other) >= LEAST_IMPLIED

@@ -161,9 +161,12 @@ class Atoms:
 
     def rows(self, atom: str) -> Hashes:
         """Shape (records,); 0 where the atom is missing."""
-        if atom not in self._rows:
-            self._rows[atom] = self._compute(atom)
-        return self._rows[atom]
+        if atom in self._rows:
+            return self._rows[atom]
+        rows = self._compute(atom)
+        if atom in _OF_SEVERAL or kind_of(_ATOMS.get(atom, ("email",))[0]) not in IDENTIFIER_KINDS:
+            self._rows[atom] = rows  # many rules ask for it; an identifier has one rule
+        return rows
 
     def exists(self, atom: str) -> bool:
         """Whether the table has the column or columns of an atom."""

@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from profiles.matching.arrays import Bools, Floats, Ints, Levels, totals
+from profiles.matching.arrays import Bools, Floats, Ints, Levels, agreements, totals
 from profiles.matching.fields import (
     CONTACTS,
+    GEOGRAPHY,
     IDENTIFIER_KINDS,
     LEVELS,
     PERSONAL_NUMBERS,
@@ -37,7 +38,7 @@ from profiles.matching.table import Table
 VERSION: Final = "em-1"
 ITERATIONS, CLEANED_FROM, JUDGED_AT = 25, 2, 12
 FEWEST_HOUSEHOLDS = 100
-RANDOM_PAIRS, SEED = 400_000, 1969
+RANDOM_PAIRS, SEED = 200_000, 1969
 
 # Starting shares of matches, as expected matches per record, and of the others beside it.
 MATCHES_PER_RECORD, HOUSEHOLDS_PER_MATCH, COINCIDENCES_PER_MATCH = 0.7, 0.7, 1.0
@@ -46,6 +47,8 @@ STEEPNESS = 1.1
 # Smoothing: pseudo-pairs that look like strangers, and pseudo-pairs in every cell.
 LIKE_STRANGERS, IN_EVERY_CELL = 0.5, 0.02
 
+# What about half of a household shares, to start with. Where it lives, all do.
+SHARED_BY_HALF: Final = ("email", "phone", "device_id")
 # Two persons of one household: same first name, same or nearly the same birth date, same personal number.
 MOST_SAME_FIRST, MOST_SAME_BIRTH, MOST_SAME_NUMBER = 0.12, 0.03, 0.10
 
@@ -129,12 +132,40 @@ def learn_from_patterns(table: Table, made_of: Factors, patterns: Patterns) -> M
         np.bincount(cells_of(members, strangers), minlength=len(masks_of(members))).astype(np.float64)
         for _name, members in made_of
     ]
+    for (_name, members), histogram in zip(made_of, histograms, strict=True):
+        _count_agreements(table, members, histogram)
     filled = {name: table[name].filled / table.size for name in compared}
     run = _Expectation(made_of, patterns, histograms, table.size, filled)
     for iteration in range(ITERATIONS):
         run.step(iteration)
     chance, on_records = rarities(table, columns=list(table.columns))
     return Model(VERSION, table.size, run.comparisons(), run.lambdas, chance, on_records)
+
+
+def _count_agreements(table: Table, members: Sequence[str], histogram: Floats) -> None:
+    """Put what exact agreement is among *all* pairs in place of what a sample of them happened to hold.
+
+    It is rare, and worth many bits: two hundred thousand pairs hold hardly one with the same birth date. In a joint
+    table of two, each agreement by itself is counted, and both together.
+    """
+    if "swap" in members or len(members) > 2:
+        return
+    shape = tuple(missing_level(member) for member in members)
+    compared = histogram.reshape([size + 1 for size in shape])[tuple(slice(0, size) for size in shape)]
+    total = compared.sum()
+    columns = [table[member].codes for member in members]
+    filled = np.all([codes >= 0 for codes in columns], axis=0)
+    columns = [codes[filled].astype(np.int64) for codes in columns]
+    if len(columns) == 1:
+        compared[0] = agreements(columns[0]) * total
+        return
+    first, last = columns
+    both = agreements(first * (int(last.max(initial=0)) + 1) + last) * total
+    for axis, codes in enumerate(columns):
+        others = compared[0, 1:] if axis == 0 else compared[1:, 0]
+        wanted = max(agreements(codes) * total - both, 0.0)
+        others *= wanted / others.sum() if others.sum() else 0.0
+    compared[0, 0] = both
 
 
 class _Factor:
@@ -145,7 +176,6 @@ class _Factor:
         self.masks = masks_of(members)
         self.sizes = tuple(missing_level(member) + 1 for member in members)
         self.grid = np.indices(self.sizes).reshape(len(self.sizes), -1)
-        self.cells_per_mask = np.bincount(self.masks)[self.masks]
         self.u = normalised(histogram + 0.03, self.masks)
         self.m = normalised(self._graded(), self.masks)
         self.h, self.c = self._household(), self._coincidence()
@@ -156,24 +186,25 @@ class _Factor:
         return likelier
 
     def _household(self) -> Floats:
+        """Where h starts: one surname and two first names, a shared home, half of the contacts."""
         if self.name == "name":
             first, last = self.grid
-            likelier_last = np.select([last == 0, last == 1], [0.7, 0.1], 0.2 * self._marginal(1, last))
-            likelier_first = np.where(first <= 1, 0.02, self._marginal(0, first))
+            likelier_last = np.select([last == 0, last == 1], [0.7, 0.1], 0.2 * self._marginal(last))
+            likelier_first = np.where(first <= 1, 0.02, self._marginal(first))
             return normalised(likelier_last * likelier_first + 1e-12, self.masks)
-        kinds = {kind_of(member) for member in self.members if member != "swap"}
-        if kinds <= {"email", "phone"} or self.members == ("device_id",):
+        if self.members[0] in SHARED_BY_HALF:
             return (self.m + self.u) / 2
-        if self.name == "address" or self.members[0] in CONTACTS:
+        if self.members[0] in GEOGRAPHY:
             return self.m.copy()
         return self.u.copy()
 
-    def _marginal(self, axis: int, levels: Ints) -> Floats:
+    def _marginal(self, levels: Ints) -> Floats:
         """u of one member's level, over all levels of the other."""
         total = np.bincount(levels, self.u * (self.masks == 0))
         return total[levels] + 1e-6
 
     def _coincidence(self) -> Floats:
+        """Where c starts: names somewhere between those of one person and of two strangers."""
         if self.name in ("name", "full_name"):
             return normalised(np.sqrt(self.u * self.m) + self.u, self.masks)
         return self.u.copy()
@@ -183,6 +214,7 @@ class _Factor:
         return normalised(expected + LIKE_STRANGERS * self.u + IN_EVERY_CELL, self.masks)
 
     def constrain_household(self) -> None:
+        """Hold h to what two persons can have in common."""
         if self.name == "name":
             self.h = _limited(self.h, self.grid[0] <= 1, self.masks, MOST_SAME_FIRST)
         elif self.name == "swap":
@@ -200,6 +232,7 @@ class _Factor:
             self.h = _limited(self.h, agrees, self.masks, MOST_SAME_NUMBER)
 
     def constrain_coincidence(self, learnt: Floats) -> None:
+        """Take c as learnt for names, and for e-mails made of names; everything else is as among strangers."""
         if self.name in ("name", "full_name", "swap"):
             self.c = learnt
         elif self.members == ("email",):

@@ -63,26 +63,22 @@ def judge(table: Table, left: Ints, right: Ints, scores: Scores) -> Ruling:
     say = _Said(scores)
     rule = np.zeros(len(left), dtype=np.int8)
     alike = scores.weight >= 0
-    _put(rule, alike & ~say.personal(table, left, right), _NAME_ALONE)
-    _put(rule, (rule == _NAME_ALONE) & say.shares_a_home, _NAME_AND_ADDRESS)
+    rule[alike & ~say.personal(table, left, right)] = _NAME_ALONE
+    rule[(rule == _NAME_ALONE) & say.shares_a_home] = _NAME_AND_ADDRESS
     nameless = (say.first == NO_NAME) & ~say.names_someone
-    _put(rule, alike & nameless & say.same("device_id"), _DEVICE_ALONE)
-    _put(rule, alike & say.namesakes, _NAMESAKES)
-    _put(rule, _torn(table, left, right, alike & (say.first <= SHORT) & (say.last <= SHORT)), _NAMESAKES)
+    rule[alike & nameless & say.same("device_id")] = _DEVICE_ALONE
+    rule[alike & say.namesakes] = _NAMESAKES
+    rule[_torn(table, left, right, alike & (say.first <= SHORT) & (say.last <= SHORT))] = _NAMESAKES
     contradicted = say.first == OTHER
-    _put(rule, contradicted & say.shares_a_contact, HOUSEHOLD)
+    rule[contradicted & say.shares_a_contact] = HOUSEHOLD
     same_card = say.same("loyalty_number") & (say.first != OTHER) & (say.birth != _DIFFERENT_BIRTH)
-    _put(rule, same_card, _SAME_CARD)
-    _put(rule, say.same("customer_id"), _SAME_CUSTOMER)
+    rule[same_card] = _SAME_CARD
+    rule[say.same("customer_id")] = _SAME_CUSTOMER
     certain = (rule == _SAME_CARD) | (rule == _SAME_CUSTOMER)
     household = (rule == HOUSEHOLD) & ~say.twin_or_nickname
     weight = np.where(household, np.minimum(scores.weight, HOUSEHOLD_WEIGHT), scores.weight)
     evidence = np.where(certain, CERTAIN, scores.evidence)
     return Ruling(rule, np.where(certain, CERTAIN, weight), evidence, (rule == 0) | certain)
-
-
-def _put(rule: Levels, where: Bools, number: int) -> None:
-    rule[where] = number
 
 
 class _Said:
