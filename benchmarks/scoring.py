@@ -34,8 +34,8 @@ def read(path: Path, value: str) -> dict[str, str]:
 
 
 def score(found: Mapping[str, str], truth: Mapping[str, str]) -> Score:
-    """The profiles that were found (record -> profile) against the people (record -> person). A record without a profile
-    stands alone. A record that the truth does not know is a ValueError."""
+    """The profiles that were found (record -> profile) against the people (record -> person). A record without a
+    profile stands alone. A record that the truth does not know is a ValueError."""
     strangers = found.keys() - truth.keys()
     if strangers:
         raise ValueError(f"{len(strangers)} records are not in the truth, {min(strangers)} for one")
@@ -54,8 +54,8 @@ def score(found: Mapping[str, str], truth: Mapping[str, str]) -> Score:
 
 
 def best_f1(links: Iterable[tuple[float, str, str]], truth: Mapping[str, str]) -> tuple[float, float]:
-    """The highest pairwise F1 that connected components over the links above one threshold reach, and the weight of that
-    threshold. `links` are (weight, record, record). Links of one weight go in together, as a threshold has them."""
+    """The highest pairwise F1 that connected components over the links above one threshold reach, and the weight of
+    that threshold. `links` are (weight, record, record); those of one weight go in together, as a threshold has it."""
     true = _pairs(Counter(truth.values()).values())
     clusters = _Clusters(truth)
     best = (_f1(1.0, 0.0 if true else 1.0), float("inf"))
@@ -86,7 +86,7 @@ def recall_with_review(
 
 
 class _Clusters:
-    """Records joined one link at a time, with the pairs inside clusters and the right ones among them kept up to date."""
+    """Records joined one link at a time, with the pairs inside clusters, and the right ones, counted on the way."""
 
     def __init__(self, truth: Mapping[str, str]) -> None:
         self.pairs = self.right = 0

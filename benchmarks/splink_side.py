@@ -1,4 +1,6 @@
-"""The same job done by Splink, as somebody who knows it well would set it up: `splink_side.py RECORDS OUT LINKS BESIDE`.
+"""The same job done by Splink, as somebody who knows it well would set it up.
+
+    splink_side.py RECORDS OUT LINKS BESIDE
 
 Runs in an environment of its own (`.venv-bench`), never in the product's. Writes `record_id,profile_id` to OUT, then
 every scored pair to LINKS, from which the threshold that would have been best is found, and to BESIDE the seconds that
