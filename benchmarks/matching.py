@@ -32,15 +32,12 @@ class Failed(Exception):
     """A side did not come to its end. The message says how."""
 
 
-def measure(name: str, limit: float, only: str | None) -> dict:
+def measure(folder: Path, limit: float, only: str | None) -> dict:
     """The figures of one set, as its line of JSON has them. A side that failed says so under `failed`."""
-    evaluation = Path(os.environ["EVAL"]) if os.environ.get("EVAL") else None
-    (site_packages,) = BENCH.glob("lib/python*/site-packages")
-    folder = matching_sets.made(name, SETS, site_packages, evaluation)
-    results = SETS / "results" / name
+    results = SETS / "results" / folder.name
     results.mkdir(parents=True, exist_ok=True)
     truth = scoring.read(folder / "truth.csv", "person_id")
-    told: dict = {"set": name, "rows": len(truth)}
+    told: dict = {"set": folder.name, "rows": len(truth)}
     sides: dict[str, Callable[[], dict]] = {
         "ours": lambda: ours(folder, results, truth, limit),
         "splink": lambda: splink(folder, results, truth, limit),
@@ -51,7 +48,8 @@ def measure(name: str, limit: float, only: str | None) -> dict:
                 told |= work()
             except Failed as problem:
                 told[side] = {"failed": str(problem)}
-    return told
+    order = ("set", "rows", "ours", "splink", "auto", "auto_plus_review_recall")
+    return {key: told[key] for key in order if key in told}
 
 
 def ours(folder: Path, results: Path, truth: dict[str, str], limit: float) -> dict:
@@ -120,14 +118,10 @@ def verdict(told: dict) -> str:
     """Whether the set was won, in one line: our F1 at the one default above the best that Splink's threshold can be
     chosen for, and, with rows enough to tell, in less time. Nobody is above 1."""
     mine, theirs = told.get("ours", {}), told.get("splink", {})
-    if not mine or not theirs:
-        return f"{'':8} {told['set']}: only one side was measured"
     if "failed" in mine:
         return f"MISSED   {told['set']}: ours {mine['failed']}"
-    if "failed" in theirs:
-        return (
-            f"reached  {told['set']}: F1 {mine['f1']:.4f} in {mine['seconds']} s; Splink {theirs['failed']}"
-        )
+    if not mine or not theirs or "failed" in theirs:
+        return f"{'':8} {told['set']}: nothing to compare with"
     better = mine["f1"] > theirs["best_f1"] or mine["f1"] == theirs["best_f1"] == 1
     line = f"F1 {mine['f1']:.4f} {'>' if mine['f1'] > theirs['best_f1'] else '<='} {theirs['best_f1']:.4f}"
     faster = True
@@ -166,14 +160,19 @@ def main() -> int:
         "--limit", type=float, default=SECONDS_AT_MOST, help="seconds for a side (default %(default)s)"
     )
     asked = parser.parse_args()
+    evaluation = Path(os.environ["EVAL"]) if os.environ.get("EVAL") else None
+    (site_packages,) = BENCH.glob("lib/python*/site-packages")
+    try:
+        folders = [
+            matching_sets.made(name, SETS, site_packages, evaluation)
+            for name in asked.sets or matching_sets.all_names(has_eval=evaluation is not None)
+        ]
+    except matching_sets.NoSet as problem:
+        parser.error(str(problem))
     print(ROW.format("set", "rows", "", "P", "R", "F1", "best F1", "B³ F1", "seconds", "MB"), flush=True)
     measured = []
-    for name in asked.sets or matching_sets.all_names(bool(os.environ.get("EVAL"))):
-        try:
-            measured.append(measure(name, asked.limit, asked.only))
-        except matching_sets.NoSet as problem:
-            print(problem, file=sys.stderr)
-            return 2
+    for folder in folders:
+        measured.append(measure(folder, asked.limit, asked.only))
         show(measured[-1])
     print()
     for told in measured:

@@ -26,8 +26,6 @@ LOWEST_WEIGHT = -10
 # Ten times as many give the same profiles and take ten times as long.
 RANDOM_PAIRS = 1_000_000
 SEED = 1
-# Up to so many rows a whole first name or last name is a block that can be afforded.
-FEW_ROWS = 20_000
 
 PLACEHOLDER_DAYS = "'1900-01-01', '1970-01-01'"
 # An e-mail or a phone under more last names than this is nobody's.
@@ -40,7 +38,6 @@ WORDS = (
 
 BLOCKS = (
     ("first_name", "last_name"),
-    ("first_name", "substr(last_name, 1, 3)"),
     ("last_name", "substr(first_name, 1, 3)"),
     ("birth_date", "first_name"),
     ("birth_date", "last_name"),
@@ -56,10 +53,13 @@ BLOCKS = (
     ("last_name", "postcode"),
     ("first_name", "postcode"),
     ("last_name", "city"),
-    ("first_name", "city"),
     ("street", "street_number"),
 )
-BLOCKS_OF_FEW_ROWS = (("first_name",), ("last_name",), ("birth_date",))
+# Blocks that can be afforded up to a number of rows: each of these two would be half of all pairs among a million.
+MORE_BLOCKS = {
+    20_000: (("first_name",), ("last_name",), ("birth_date",)),
+    200_000: (("first_name", "substr(last_name, 1, 3)"), ("first_name", "city")),
+}
 NAMES_SWAPPED = "l.first_name = r.last_name AND l.last_name = r.first_name"
 
 # Pairs that are one person nearly always: from their number Splink reckons how many true pairs there are in all.
@@ -202,7 +202,7 @@ def _address() -> cl.CustomComparison:
 
 def blocking_rules(filled: set[str], rows: int) -> list:
     """Which pairs are compared at all."""
-    rules = BLOCKS + (BLOCKS_OF_FEW_ROWS if rows <= FEW_ROWS else ())
+    rules = BLOCKS + sum((more for most, more in MORE_BLOCKS.items() if rows <= most), ())
     columns = {rule: {part.removeprefix("substr(").split(",")[0] for part in rule} for rule in rules}
     return [*(block_on(*rule) for rule in rules if columns[rule] <= filled), NAMES_SWAPPED]
 
