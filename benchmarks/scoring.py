@@ -7,6 +7,7 @@ many records and not as many pairs. Pure, standard library only.
 """
 
 import csv
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -92,7 +93,9 @@ class _Clusters:
         self.pairs = self.right = 0
         self._truth = truth
         self._parent: dict[str, str] = {}
+        # Of a cluster's root, once it has more than one record.
         self._people: dict[str, Counter] = {}
+        self._size: dict[str, int] = {}
 
     def join(self, one: str, other: str) -> None:
         large, small = self._root(one), self._root(other)
@@ -101,11 +104,13 @@ class _Clusters:
         of_large, of_small = self._of(large), self._of(small)
         if len(of_large) < len(of_small):
             large, small, of_large, of_small = small, large, of_small, of_large
-        self.pairs += of_large.total() * of_small.total()
+        of_one, of_other = self._size.pop(large, 1), self._size.pop(small, 1)
+        self.pairs += of_one * of_other
         self.right += sum(of_large[person] * n for person, n in of_small.items())
+        # Only what is new is touched: one cluster may come to hold half of all records.
         of_large.update(of_small)
         self._people.pop(small, None)
-        self._people[large] = of_large
+        self._people[large], self._size[large] = of_large, of_one + of_other
         self._parent[small] = large
 
     def _root(self, record: str) -> str:
@@ -127,7 +132,8 @@ def links_of(path: Path) -> Iterator[tuple[float, str, str]]:
         lines = csv.reader(stream)
         next(lines)
         for one, other, weight in lines:
-            yield float(weight), one, other
+            # A record is in many links: its name is kept once.
+            yield float(weight), sys.intern(one), sys.intern(other)
 
 
 def _pairs(sizes: Iterable[int]) -> int:
