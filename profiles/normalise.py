@@ -215,7 +215,7 @@ def phone(raw: str, region: str = "FR") -> Phone | None:
     """A number as dialled in ``region`` (ISO country code of the store); a lost leading zero is forgiven."""
     if region == "FR" and raw.isascii() and (common := _COMMON_NUMBER.fullmatch(raw.translate(_GAPS))):
         national: str = common[1] or common[2]
-        if not _is_dummy(national):
+        if not is_dummy_number(national):
             return Phone("+33" + national, national[0] in "67")
         return None
     return _phone(raw, region) if len(raw) <= 60 else None
@@ -255,7 +255,7 @@ def _phone(raw: str, region: str) -> Phone | None:
             number = phonenumbers.parse(dialled, candidate)
         except phonenumbers.NumberParseException:
             continue
-        if _is_dummy(str(number.national_number)):
+        if is_dummy_number(str(number.national_number)):
             return None
         if phonenumbers.is_valid_number(number):
             return _as_phone(number)
@@ -283,7 +283,8 @@ def _reads_back(number: phonenumbers.PhoneNumber) -> bool:
     return phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) == written
 
 
-def _is_dummy(national: str) -> bool:
+def is_dummy_number(national: str) -> bool:
+    """Whether national digits were typed to fill a field."""
     return national in _DUMMY_NUMBERS or len(set(national)) <= 2
 
 

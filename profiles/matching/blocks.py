@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from profiles.matching.arrays import Floats, Hashes, Ints, distinct, places_within, starts_of_runs
 from profiles.matching.keys import Atoms, Rule, identifier_groups, rules
 from profiles.matching.table import Table
-
-Pairs = npt.NDArray[np.int64]
 
 LARGEST_BLOCK = 250
 # Below so many pairs nothing is filtered: comparing them costs less than choosing.
@@ -27,8 +26,8 @@ class Candidates:
     """``left`` and ``right`` are positions of records, left < right, sorted and without repeats. ``skipped`` tells for
     each rule how many blocks were too large to be used."""
 
-    left: npt.NDArray[np.int32]
-    right: npt.NDArray[np.int32]
+    left: Ints
+    right: Ints
     raw: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
 
@@ -39,8 +38,8 @@ def budget(records: int, *, identifier: bool, share: float = 0.3) -> int:
     return int(pairs + (10 * records if identifier else 0))
 
 
-def block(keys: npt.NDArray[np.uint64], most_pairs: int) -> tuple[Pairs, int]:
-    """Pairs of records with equal keys, packed as ``left * records + right``, and the number of blocks left out.
+def block(keys: Hashes, most_pairs: int) -> tuple[Ints, int]:
+    """Ints of records with equal keys, packed as ``left * records + right``, and the number of blocks left out.
 
     0 is no key. The largest block size (up to ``LARGEST_BLOCK``) is used whose pairs are within ``most_pairs``.
     """
@@ -50,7 +49,7 @@ def block(keys: npt.NDArray[np.uint64], most_pairs: int) -> tuple[Pairs, int]:
     # Hash above, position below: one sort of plain integers orders both.
     ordered = np.sort((keys[rows] >> room << room) | rows)
     hashes = ordered >> room
-    starts = np.flatnonzero(np.concatenate(([True], hashes[1:] != hashes[:-1]))) if rows.size else rows
+    starts = starts_of_runs(hashes)
     sizes = np.diff(np.append(starts, rows.size)).astype(np.int64)
     cap = _cap(sizes, most_pairs)
     kept = (sizes > 1) & (sizes <= cap)
@@ -60,17 +59,17 @@ def block(keys: npt.NDArray[np.uint64], most_pairs: int) -> tuple[Pairs, int]:
     return _pairs_within(members, starts, sizes, records), skipped
 
 
-def _cap(sizes: Pairs, most_pairs: int) -> int:
+def _cap(sizes: Ints, most_pairs: int) -> int:
     histogram = np.bincount(np.minimum(sizes, LARGEST_BLOCK + 1), minlength=LARGEST_BLOCK + 2)
     of_size = np.arange(LARGEST_BLOCK + 1)
     pairs = np.cumsum(histogram[:-1] * of_size * (of_size - 1) // 2)
     return int(np.searchsorted(pairs, most_pairs, side="right")) - 1
 
 
-def _pairs_within(members: Pairs, starts: Pairs, sizes: Pairs, records: int) -> Pairs:
+def _pairs_within(members: Ints, starts: Ints, sizes: Ints, records: int) -> Ints:
     """All pairs within each block, by distance inside the block: one step pairs each with its d-th follower."""
     first = np.repeat(starts, sizes)
-    place = np.arange(len(first)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    place = places_within(sizes)
     position, followers = first + place, np.repeat(sizes, sizes) - place - 1
     found = []
     distance = 1
@@ -99,54 +98,63 @@ class Information:
     )
 
     def __init__(self, atoms: Atoms) -> None:
-        codes, bits, self.starts = [], [], []
-        for group in (*self.GROUPS, *identifier_groups(atoms.table)):
-            usable = [atom for atom in group if atoms.exists(atom)]
-            if usable:
-                self.starts.append(len(codes))
-            for atom in usable:
-                one, weight = _codes_and_bits(atoms, atom)
-                codes.append(one)
-                bits.append(weight)
-        self.codes = np.stack(codes, axis=1) if codes else np.empty((atoms.table.size, 0), dtype=np.int32)
-        self.bits = np.stack(bits, axis=1) if bits else np.empty((atoms.table.size, 0), dtype=np.float32)
+        groups = [
+            [atom for atom in group if atoms.exists(atom)]
+            for group in (*self.GROUPS, *identifier_groups(atoms.table))
+        ]
+        self.sizes = [len(group) for group in groups if group]
+        told = [_marks_and_bits(atoms, atom) for group in groups for atom in group]
+        # Row by row, so that what is asked of one record lies together.
+        self.marks = np.stack([marks for marks, _bits in told], axis=1)
+        self.bits = np.stack([bits for _marks, bits in told], axis=1)
 
-    def of(self, left: Pairs, right: Pairs) -> npt.NDArray[np.float32]:
+    def of(self, left: Ints, right: Ints) -> Floats:
         """Bits of each pair."""
-        if not self.starts:
-            return np.zeros(len(left), dtype=np.float32)
         found = np.empty(len(left), dtype=np.float32)
         for start in range(0, len(left), _CHUNK):
-            a, b = left[start : start + _CHUNK], right[start : start + _CHUNK]
-            equal = self.codes[a] == self.codes[b]
-            bits = self.bits[a] * equal  # 0 bits where the atom is missing
-            found[start : start + _CHUNK] = np.maximum.reduceat(bits, self.starts, axis=1).sum(axis=1)
-        return found
+            chunk = slice(start, start + _CHUNK)
+            found[chunk] = self._of(left[chunk], right[chunk])
+        return found / _PARTS
+
+    def _of(self, left: Ints, right: Ints) -> npt.NDArray[np.uint16]:
+        bits = self.bits[left] * (self.marks[left] == self.marks[right])
+        total, column = np.zeros(len(left), dtype=np.uint16), 0
+        for size in self.sizes:
+            best = bits[:, column]
+            for other in range(column + 1, column + size):
+                best = np.maximum(best, bits[:, other])
+            total += best
+            column += size
+        return total
 
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
+# Bits are counted in eighths, in one byte, and values told apart by 16 bits of their hashes: a filter may be coarse.
+_PARTS = 8
 
 
-def _codes_and_bits(atoms: Atoms, atom: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+def _marks_and_bits(atoms: Atoms, atom: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    """For each record a mark that equal values share, and the bits that an agreement on it tells; 0 bits if missing."""
     if atom == "address":
         rows = atoms.keys(Rule("address", ("street", "street_number")))
-        values, codes = np.unique(rows, return_inverse=True)
-        filled = rows != 0
+        codes, filled = np.unique(rows, return_inverse=True)[1], rows != 0
+        mark = rows
     else:
         column, hashes = atoms.values(atom)
-        values, of_value = np.unique(hashes, return_inverse=True)
-        codes = np.append(of_value, -1)[column.codes]
-        filled = (codes >= 0) & (values[codes] != 0)
-    counts = np.bincount(codes[filled], minlength=len(values))
-    bits = np.log2(max(int(filled.sum()), 1) / np.maximum(counts, 1)).astype(np.float32)
-    return codes.astype(np.int32), np.where(filled, bits[codes], np.float32(0))
+        of_value = np.unique(hashes, return_inverse=True)[1]
+        codes, mark = np.append(of_value, -1)[column.codes], np.append(hashes, np.uint64(0))[column.codes]
+        filled = mark != 0
+    counts = np.bincount(codes[filled])
+    bits = np.log2(max(int(filled.sum()), 1) / np.maximum(counts, 1))
+    told = np.append(np.minimum(bits * _PARTS, 255).astype(np.uint8), np.uint8(0))
+    return (mark >> np.uint64(48)).astype(np.uint16), told[np.where(filled, codes, -1)]
 
 
 def candidates(table: Table, *, share: float = 0.3) -> Candidates:
     """All candidate pairs of a table."""
     atoms = Atoms(table)
     information: Information | None = None
-    found: list[Pairs] = []
+    found: list[Ints] = []
     waiting: list[int] = []  # positions in `found` of what has not been filtered
     skipped, total = {}, 0
     for rule in rules(table):
@@ -162,12 +170,12 @@ def candidates(table: Table, *, share: float = 0.3) -> Candidates:
             for place in waiting:
                 found[place] = informed(found[place], table.size, information)
             waiting.clear()
-    pairs = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+    pairs = distinct(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
     left, right = np.divmod(pairs, max(table.size, 1))
     return Candidates(left.astype(np.int32), right.astype(np.int32), total, skipped)
 
 
-def informed(pairs: Pairs, records: int, information: Information) -> Pairs:
+def informed(pairs: Ints, records: int, information: Information) -> Ints:
     """Those of the packed pairs that agree on enough to be one person among ``records``."""
     needed = np.log2(records) - (LENIENCE_OF_MANY if records > MANY_RECORDS else LENIENCE)
     left, right = np.divmod(pairs, records)

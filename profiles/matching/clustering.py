@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-Labels = npt.NDArray[np.int32]
-Rows = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.float64]
+from profiles.matching.arrays import Bools, Floats, Ints, places_within, starts_of_runs
 
 # Inside components up to this size every pair is scored before clusters are formed.
 LARGEST_COMPLETED = 150
-THRESHOLD, GUARD = 0.0, 0.0
+THRESHOLD, GUARD = 0.0, 0.5
 # What a pair that must never be joined brings to the mean: more than any number of pairs can outweigh.
 _NEVER = -1e12
 
@@ -39,33 +36,40 @@ class Edges:
     """Between clusters, arrays of shape (edges,): ``a`` < ``b``, the best weight, the sum of guard evidence, and over
     how many pairs."""
 
-    a: npt.NDArray[np.int64]
-    b: npt.NDArray[np.int64]
+    a: Ints
+    b: Ints
     best: Floats
     evidence: Floats
     pairs: Floats
 
-    def between(self, label: npt.NDArray[np.int64]) -> "Edges":
+    def between(self, label: Ints) -> "Edges":
         """The same edges between larger clusters: ``label`` gives the new one of each old one."""
         x, y = label[self.a], label[self.b]
-        apart = x != y
-        low, high = np.minimum(x, y)[apart], np.maximum(x, y)[apart]
-        if not low.size:
-            return Edges(low, high, self.best[:0], self.evidence[:0], self.pairs[:0])
-        order = np.lexsort((high, low))
-        low, high = low[order], high[order]
-        start = np.flatnonzero(np.concatenate(([True], (low[1:] != low[:-1]) | (high[1:] != high[:-1]))))
-        best, evidence, pairs = (column[apart][order] for column in (self.best, self.evidence, self.pairs))
+        apart = np.flatnonzero(x != y)
+        x, y = x[apart], y[apart]
+        if not x.size:
+            return self.only(apart)
+        room = int(label.max()) + 1
+        packed = np.minimum(x, y) * room + np.maximum(x, y)
+        order = np.argsort(packed)
+        packed = packed[order]
+        start = starts_of_runs(packed)
+        order = apart[order]
+        best, evidence, pairs = self.best[order], self.evidence[order], self.pairs[order]
         return Edges(
-            low[start],
-            high[start],
+            packed[start] // room,
+            packed[start] % room,
             np.maximum.reduceat(best, start),
             np.add.reduceat(evidence, start),
             np.add.reduceat(pairs, start),
         )
 
+    def only(self, where: Bools | Ints) -> "Edges":
+        """Some of them."""
+        return Edges(self.a[where], self.b[where], self.best[where], self.evidence[where], self.pairs[where])
 
-def components(n: int, left: Rows, right: Rows) -> Labels:
+
+def components(n: int, left: Ints, right: Ints) -> Ints:
     """Connected components, as one label per record."""
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
@@ -73,15 +77,15 @@ def components(n: int, left: Rows, right: Rows) -> Labels:
 
 def cluster(
     n: int,
-    left: Rows,
-    right: Rows,
+    left: Ints,
+    right: Ints,
     scores: Weighed,
     *,
     threshold: float = THRESHOLD,
     guard: float = GUARD,
-    together: Labels | None = None,
-    never: tuple[Rows, Rows] | None = None,
-) -> Labels:
+    together: Ints | None = None,
+    never: tuple[Ints, Ints] | None = None,
+) -> Ints:
     """Cluster ``n`` records by the scored pairs (left[i], right[i]); of ``scores`` are asked weight and evidence.
 
     ``together`` labels records that are one person already, whatever the weights say; ``never`` are pairs that somebody
@@ -98,44 +102,42 @@ def cluster(
         np.ones(len(left) + ruled_out),
     ).between(label)
     while True:
-        joined = _best_for_both(n, edges, threshold, guard)
+        allowed = (edges.best >= threshold) & (edges.evidence >= guard * edges.pairs)
+        joined = _best_for_both(n, edges, np.flatnonzero(allowed))
         if not joined.size:
             return label.astype(np.int32)
         step = np.arange(n)
         step[edges.b[joined]] = edges.a[joined]
         label = step[label]
-        edges = edges.between(step)
+        # What touches no edge that may be joined stays as it is for good.
+        alive = np.zeros(n, dtype=bool)
+        alive[edges.a[allowed]] = alive[edges.b[allowed]] = True
+        edges = edges.only(alive[edges.a] | alive[edges.b]).between(step)
 
 
-def _best_for_both(n: int, edges: Edges, threshold: float, guard: float) -> npt.NDArray[np.int64]:
-    """Edges that may be joined and are the best one of both their clusters, so that no cluster has two."""
-    allowed = np.flatnonzero((edges.best >= threshold) & (edges.evidence >= guard * edges.pairs))
-    # Best last: a later assignment to the same cluster takes the place of an earlier one.
-    order = allowed[
-        np.lexsort(
-            (
-                edges.b[allowed],
-                edges.a[allowed],
-                edges.evidence[allowed] / edges.pairs[allowed],
-                edges.best[allowed],
-            )
-        )
-    ]
-    favourite = np.full(n, -1)
-    ends = np.stack([edges.a[order], edges.b[order]], axis=1).ravel()
-    favourite[ends] = np.repeat(order, 2)
-    return allowed[(favourite[edges.a[allowed]] == allowed) & (favourite[edges.b[allowed]] == allowed)]
+def _best_for_both(n: int, edges: Edges, allowed: Ints) -> Ints:
+    """Those of the ``allowed`` edges that are the best one of both their clusters, so that no cluster has two.
+
+    Best is the heaviest; among equals the one with most evidence, and then the first.
+    """
+    mean = edges.evidence[allowed] / edges.pairs[allowed]
+    rank = np.empty(len(allowed), dtype=np.int64)
+    rank[np.lexsort((-edges.a[allowed], mean, edges.best[allowed]))] = np.arange(len(allowed))
+    best = np.full(n, -1)
+    np.maximum.at(best, edges.a[allowed], rank)
+    np.maximum.at(best, edges.b[allowed], rank)
+    return allowed[(best[edges.a[allowed]] == rank) & (best[edges.b[allowed]] == rank)]
 
 
-def _first_of_each(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+def _first_of_each(labels: Ints) -> Ints:
     """Every label replaced by the position of its first record."""
     _labels, first, where = np.unique(labels, return_index=True, return_inverse=True)
     return first[where].astype(np.int64)
 
 
 def missing_pairs(
-    label: Labels, left: Rows, right: Rows, largest: int = LARGEST_COMPLETED
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    label: Ints, left: Ints, right: Ints, largest: int = LARGEST_COMPLETED
+) -> tuple[Ints, Ints]:
     """Pairs inside components of at most ``largest`` records that are not among (left[i], right[i])."""
     n = len(label)
     order = np.argsort(label, kind="stable")
@@ -143,19 +145,14 @@ def missing_pairs(
     starts = np.cumsum(sizes) - sizes
     wanted = (sizes > 2) & (sizes <= largest)
     sizes, starts = sizes[wanted], starts[wanted]
-    place = _within(sizes)
+    place = places_within(sizes)
     owner = np.repeat(np.arange(len(sizes)), sizes)
     position = starts[owner] + place
     followers = sizes[owner] - place - 1
     first = np.repeat(position, followers)
-    second = first + _within(followers) + 1
+    second = first + places_within(followers) + 1
     x, y = order[first], order[second]
     packed = np.minimum(x, y).astype(np.int64) * n + np.maximum(x, y)
     known = np.minimum(left, right).astype(np.int64) * n + np.maximum(left, right)
     new = np.setdiff1d(packed, known, assume_unique=True)
     return new // n, new % n
-
-
-def _within(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """0, 1, … inside each of consecutive groups of these sizes."""
-    return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)

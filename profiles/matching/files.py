@@ -7,6 +7,7 @@ trouble with the file is told with its line, as a :class:`BadFile`, before anyth
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from profiles.matching.fields import IGNORED
 from profiles.matching.reasons import evidence, sentence
 from profiles.matching.rules import RULES
 from profiles.matching.scoring import score
-from profiles.matching.table import Table
+from profiles.matching.table import Raw, Table
 from profiles.matching.unifying import Resolution, Stopwatch, unify
 
-_EXPLAINED_AT_ONCE = 4096
+_READ_AT_ONCE, _EXPLAINED_AT_ONCE = 1 << 15, 1 << 12
 
 
 class BadFile(ValueError):
@@ -40,49 +41,64 @@ class Unified:
         return len(np.unique(self.resolution.labels))
 
 
-def read_records(path: Path) -> tuple[list[str], dict[str, Sequence[str]]]:
+def read_records(path: Path) -> tuple[list[str], dict[str, Raw]]:
     """Record ids, and the other columns by name."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             try:
-                head = [name.strip() for name in next(reader, [])]
-                rows = list(reader)
+                return _read(reader)
             except csv.Error as trouble:
                 raise BadFile(f"line {reader.line_num}: not valid CSV ({trouble})") from None
     except OSError as trouble:
         raise BadFile(f"{path}: {trouble.strerror}") from None
     except UnicodeDecodeError as trouble:
         raise BadFile(f"{path}: not UTF-8 (byte {trouble.start})") from None
-    _check(head, rows)
-    columns = dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else {}
-    ids = list(columns.pop("record_id", ()))
-    return ids, dict(columns)
 
 
-def _check(head: list[str], rows: list[list[str]]) -> None:
+def _read(reader: Iterator[list[str]]) -> tuple[list[str], dict[str, Raw]]:
+    head = [name.strip() for name in next(reader, [])]
+    _check_head(head)
+    ids: list[str] = []
+    columns = {name: Raw() for name in head if name not in IGNORED}
+    while rows := list(islice(reader, _READ_AT_ONCE)):
+        rows = [row for row in rows if row]  # an empty line is no record
+        _check_widths(rows, len(head), len(ids))
+        for name, values in zip(head, zip(*rows, strict=True), strict=False):
+            if name == "record_id":
+                ids += values
+            elif name in columns:
+                columns[name].extend(values)
+    _check_ids(ids)
+    return ids, columns
+
+
+def _check_head(head: list[str]) -> None:
     if "record_id" not in head:
         raise BadFile("line 1: there is no column called record_id")
     if len(set(head)) < len(head):
         twice = sorted({name for name in head if head.count(name) > 1})
         raise BadFile(f"line 1: two columns are called {', '.join(map(repr, twice))}")
-    if not any(name not in IGNORED for name in head):
+    if IGNORED.issuperset(head):
         raise BadFile("line 1: no column that can be compared beside record_id")
-    width, place = len(head), head.index("record_id")
-    rows[:] = [row for row in rows if row]  # an empty line is no record
+
+
+def _check_widths(rows: list[list[str]], width: int, before: int) -> None:
     if set(map(len, rows)) - {width}:
-        line, row = next((line, row) for line, row in enumerate(rows, 2) if len(row) != width)
-        raise BadFile(f"record {line - 1}: {len(row)} values where the first line names {width} columns")
+        number, row = next((number, row) for number, row in enumerate(rows, before + 1) if len(row) != width)
+        raise BadFile(f"record {number}: {len(row)} values where the first line names {width} columns")
+
+
+def _check_ids(ids: list[str]) -> None:
+    if len(set(ids)) == len(ids) and all(ids):
+        return
     seen: dict[str, int] = {}
-    if len({row[place] for row in rows}) < len(rows) or any(not row[place] for row in rows):
-        for number, row in enumerate(rows, 1):
-            if not row[place]:
-                raise BadFile(f"record {number}: record_id is empty")
-            if row[place] in seen:
-                raise BadFile(
-                    f"record {number}: record_id {row[place]!r} was given to record {seen[row[place]]}"
-                )
-            seen[row[place]] = number
+    for number, record_id in enumerate(ids, 1):
+        if not record_id:
+            raise BadFile(f"record {number}: record_id is empty")
+        if record_id in seen:
+            raise BadFile(f"record {number}: record_id {record_id!r} was given to record {seen[record_id]}")
+        seen[record_id] = number
 
 
 def unify_file(path: Path) -> Unified:
@@ -95,7 +111,6 @@ def unify_file(path: Path) -> Unified:
         del columns
         if ids and not table.columns:
             raise BadFile("no column holds anything that can be compared")
-        table.size = len(ids)
     resolution = unify(table, watch=watch)
     return Unified(ids, table, resolution, watch.seconds)
 

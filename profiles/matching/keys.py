@@ -11,13 +11,11 @@ from hashlib import blake2b
 
 import jellyfish
 import numpy as np
-import numpy.typing as npt
 
+from profiles.matching.arrays import Hashes
 from profiles.matching.fields import IDENTIFIER_KINDS
 from profiles.matching.levels import email_user
 from profiles.matching.table import Column, Table
-
-Hashes = npt.NDArray[np.uint64]
 
 SHORTEST_EMAIL_USER = 5
 EMAIL_START = 5

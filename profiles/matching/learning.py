@@ -7,13 +7,13 @@ households they must contain. Households and coincidences are held by constraint
 matches for themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from profiles.matching.arrays import Bools, Floats, Ints, Levels
 from profiles.matching.fields import (
     CONTACTS,
     IDENTIFIER_KINDS,
@@ -25,9 +25,7 @@ from profiles.matching.fields import (
 from profiles.matching.grouping import geographical_groups
 from profiles.matching.levels import compare
 from profiles.matching.model import (
-    Cells,
     Comparison,
-    Floats,
     Model,
     cells_of,
     masks_of,
@@ -52,22 +50,35 @@ LIKE_STRANGERS, IN_EVERY_CELL = 0.5, 0.02
 MOST_SAME_FIRST, MOST_SAME_BIRTH, MOST_SAME_NUMBER = 0.12, 0.03, 0.10
 
 
+# Names and members of the comparisons of a model.
+Factors = Sequence[tuple[str, tuple[str, ...]]]
+
+
 @dataclass
 class Patterns:
     """Different combinations of cells, shape (patterns, comparisons), and on how many pairs each was seen. Those of
     several chunks of pairs are added up by `merged`."""
 
-    cells: Cells
+    cells: Ints
     counts: Floats
 
     @classmethod
-    def of(cls, cells: Sequence[Cells], sizes: Sequence[int]) -> "Patterns":
-        """From the cell of each pair in each comparison; ``sizes`` are the cells that each comparison has."""
-        number = np.zeros(len(cells[0]), dtype=np.int64)
-        for one, size in zip(cells, sizes, strict=True):
+    def of(cls, made_of: Factors, levels: Mapping[str, Levels]) -> "Patterns":
+        """From the levels of pairs, see `levels.compare`."""
+        cells = [cells_of(members, levels) for _name, members in made_of]
+        number, room = np.zeros(len(cells[0]), dtype=np.int64), 1
+        for one, (_name, members) in zip(cells, made_of, strict=True):
+            size = len(masks_of(members))
+            if room * size >= _MOST:  # as many numbers as there are patterns so far, and no more
+                seen, number = np.unique(number, return_inverse=True)
+                room = len(seen)
             number = number * size + one
+            room *= size
         _numbers, first, counts = np.unique(number, return_index=True, return_counts=True)
         return cls(np.stack([one[first] for one in cells], axis=1), counts.astype(np.float64))
+
+
+_MOST = 1 << 62
 
 
 def merged(several: Sequence[Patterns]) -> Patterns:
@@ -76,24 +87,26 @@ def merged(several: Sequence[Patterns]) -> Patterns:
     return Patterns(cells, np.bincount(where.ravel(), np.concatenate([one.counts for one in several])))
 
 
-def factors(table: Table, columns: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+def factors(table: Table) -> list[tuple[str, tuple[str, ...]]]:
     """Names and members of the comparisons that a table allows."""
-    columns = list(columns)
+    columns = table.usable()
     found: list[tuple[str, tuple[str, ...]]] = []
     if {"first_name", "last_name"} <= set(columns):
         found += [("name", ("first_name", "last_name")), ("swap", ("swap",))]
     places = geographical_groups(table, columns)
     found += [("address" if len(group) > 1 else group[0], group) for group in places]
     taken = {member for _name, members in found for member in members}
-    # A town that the postcode makes superfluous is nobody's.
     if {"street", "postcode", "city"} <= set(columns):
-        taken.add("city")
+        taken.add("city")  # the postcode makes it superfluous
     return found + [(name, (name,)) for name in columns if name not in taken]
 
 
-def random_pairs(
-    records: int, wanted: int = RANDOM_PAIRS
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def columns_of(made_of: Factors) -> list[str]:
+    """The columns that comparisons need."""
+    return [member for _name, members in made_of for member in members if member != "swap"]
+
+
+def random_pairs(records: int, wanted: int = RANDOM_PAIRS) -> tuple[Ints, Ints]:
     """Positions of pairs of different records, drawn with a fixed seed."""
     draw = np.random.default_rng(SEED)
     left = draw.integers(0, records, wanted)
@@ -101,22 +114,16 @@ def random_pairs(
     return left, right
 
 
-def learn(table: Table, left: npt.NDArray[np.int32], right: npt.NDArray[np.int32]) -> Model:
+def learn(table: Table, left: Ints, right: Ints) -> Model:
     """The model that explains best what the candidate pairs of ``table`` look like."""
-    columns = table.usable()
-    made_of = factors(table, columns)
-    compared = [member for _name, members in made_of for member in members if member != "swap"]
-    levels = compare(table, left, right, compared)
-    cells = [cells_of(members, levels) for _name, members in made_of]
-    patterns = Patterns.of(cells, [len(masks_of(members)) for _name, members in made_of])
+    made_of = factors(table)
+    patterns = Patterns.of(made_of, compare(table, left, right, columns_of(made_of)))
     return learn_from_patterns(table, made_of, patterns)
 
 
-def learn_from_patterns(
-    table: Table, made_of: Sequence[tuple[str, tuple[str, ...]]], patterns: Patterns
-) -> Model:
+def learn_from_patterns(table: Table, made_of: Factors, patterns: Patterns) -> Model:
     """As :func:`learn`, from patterns already counted, perhaps by several workers."""
-    compared = [member for _name, members in made_of for member in members if member != "swap"]
+    compared = columns_of(made_of)
     strangers = compare(table, *random_pairs(table.size), compared)
     histograms = [
         np.bincount(cells_of(members, strangers), minlength=len(masks_of(members))).astype(np.float64)
@@ -160,7 +167,7 @@ class _Factor:
             return self.m.copy()
         return self.u.copy()
 
-    def _marginal(self, axis: int, levels: npt.NDArray[np.int64]) -> Floats:
+    def _marginal(self, axis: int, levels: Ints) -> Floats:
         """u of one member's level, over all levels of the other."""
         total = np.bincount(levels, self.u * (self.masks == 0))
         return total[levels] + 1e-6
@@ -202,9 +209,7 @@ class _Factor:
             self.c = self.u.copy()
 
 
-def _limited(
-    table: Floats, cells: npt.NDArray[np.bool_], masks: npt.NDArray[np.int64], most: float
-) -> Floats:
+def _limited(table: Floats, cells: Bools, masks: Ints, most: float) -> Floats:
     """``table`` with at most ``most`` of each mask in ``cells``, what is taken away given to its other cells."""
     limited = table.copy()
     for mask in np.unique(masks):
@@ -222,7 +227,7 @@ class _Expectation:
 
     def __init__(
         self,
-        made_of: Sequence[tuple[str, tuple[str, ...]]],
+        made_of: Factors,
         patterns: Patterns,
         histograms: Sequence[Floats],
         records: int,

@@ -7,19 +7,14 @@ int8: 0 is exact, the index of `fields.LEVELS` otherwise, and one more than the 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from rapidfuzz.distance import OSA, JaroWinkler
 from rapidfuzz.fuzz import token_set_ratio
 from rapidfuzz.process import cpdist
 
+from profiles.matching.arrays import Bools, Floats, Ints, Levels, Strings
 from profiles.matching.fields import LEVELS, missing_level
 from profiles.matching.gendered import differ_by_gender
 from profiles.matching.table import Column, Table
-
-Levels = npt.NDArray[np.int8]
-Rows = npt.NDArray[np.integer]
-Strings = npt.NDArray[np.object_]
-Bools = npt.NDArray[np.bool_]
 
 # Indices of name levels that more than one module asks for.
 EXACT, CLOSE, SIMILAR, SHORT, WEAK, OTHER, NO_NAME = range(7)
@@ -27,7 +22,7 @@ EXACT, CLOSE, SIMILAR, SHORT, WEAK, OTHER, NO_NAME = range(7)
 UNLIKE = WEAK
 
 
-def compare(table: Table, left: Rows, right: Rows, columns: Sequence[str]) -> dict[str, Levels]:
+def compare(table: Table, left: Ints, right: Ints, columns: Sequence[str]) -> dict[str, Levels]:
     """The level of each of ``columns`` for the pairs (left[i], right[i]) of record positions; symmetric.
 
     With both names a column ``swap`` is added: 1 where the names agree better crosswise than straight, in which case
@@ -47,7 +42,7 @@ def compare(table: Table, left: Rows, right: Rows, columns: Sequence[str]) -> di
     return found
 
 
-def column_levels(column: Column, a: Rows, b: Rows) -> Levels:
+def column_levels(column: Column, a: Ints, b: Ints) -> Levels:
     """Levels of one column for pairs of codes."""
     missing = len(LEVELS[column.kind])
     levels = np.full(len(a), missing, dtype=np.int8)
@@ -66,25 +61,25 @@ def column_levels(column: Column, a: Rows, b: Rows) -> Levels:
     return levels
 
 
-def _once_per_pair(low: Rows, high: Rows, values: int, level_of: Callable[[Rows, Rows], Levels]) -> Levels:
+def _once_per_pair(low: Ints, high: Ints, values: int, level_of: Callable[[Ints, Ints], Levels]) -> Levels:
     if len(low) < 2048 or values > len(low) // 3:
         return level_of(low, high)  # hardly any pair of values comes twice
     keys, where = np.unique(low.astype(np.int64) * values + high, return_inverse=True)
     return level_of(keys // values, keys % values)[where]
 
 
-def _cut(scores: npt.NDArray[np.float32], thresholds: Sequence[float]) -> Levels:
+def _cut(scores: Floats, thresholds: Sequence[float]) -> Levels:
     """Level 1 for a likeness of at least the first threshold, 2 for the second and so on."""
     return (len(thresholds) + 1 - np.searchsorted(np.asarray(thresholds)[::-1], scores, side="right")).astype(
         np.int8
     )
 
 
-def _likeness(a: Strings, b: Strings) -> npt.NDArray[np.float32]:
+def _likeness(a: Strings, b: Strings) -> Floats:
     return cpdist(a, b, scorer=JaroWinkler.similarity, dtype=np.float32)
 
 
-def _edits(a: Strings, b: Strings, most: int) -> npt.NDArray[np.uint8]:
+def _edits(a: Strings, b: Strings, most: int) -> Ints:
     """Damerau–Levenshtein distance in its restricted form, ``most + 1`` for anything beyond ``most``."""
     return cpdist(a, b, scorer=OSA.distance, score_cutoff=most, dtype=np.uint8)
 
@@ -92,16 +87,17 @@ def _edits(a: Strings, b: Strings, most: int) -> npt.NDArray[np.uint8]:
 # Names ------------------------------------------------------------------------------------------------------------
 
 
-def _names(column: Column, x: Rows, y: Rows) -> Levels:
-    return _name_levels(column.strings[x], column.strings[y], given=column.name == "first_name")
+def _names(column: Column, x: Ints, y: Ints) -> Levels:
+    return _name_levels((column, x), (column, y), given=column.name == "first_name")
 
 
-def _name_levels(a: Strings, b: Strings, *, given: bool) -> Levels:
-    """Levels of different names. Of ``given`` names a masculine and a feminine form are two names."""
-    likeness = _likeness(a, b)
-    levels = _cut(likeness, (0.92, 0.85, 0.7))
+def _name_levels(one: tuple[Column, Ints], other: tuple[Column, Ints], *, given: bool) -> Levels:
+    """Levels of different names, each side a column and codes. Of ``given`` names a masculine and a feminine form are
+    two names."""
+    a, b = one[0].strings[one[1]], other[0].strings[other[1]]
+    levels = _cut(_likeness(a, b), (0.92, 0.85, 0.7))
     levels[levels >= SHORT] += 1  # 0.7 opens the level behind the short forms
-    for i in np.flatnonzero(levels >= SHORT).tolist():
+    for i in np.flatnonzero((levels >= SHORT) & _may_be_short(one, other)).tolist():
         if _is_short_form(a[i], b[i]):
             levels[i] = SHORT
     if given:
@@ -109,6 +105,27 @@ def _name_levels(a: Strings, b: Strings, *, given: bool) -> Levels:
             if differ_by_gender(a[i], b[i]):
                 levels[i] = OTHER
     return levels
+
+
+def _may_be_short(one: tuple[Column, Ints], other: tuple[Column, Ints]) -> Bools:
+    """Whether two names begin or end alike, or one has several words: where a short form is worth looking for."""
+    (a, x), (b, y) = one, other
+    begins = a.letters("begin", _begin)[x] == b.letters("begin", _begin)[y]
+    ends = a.letters("end", _end)[x] == b.letters("end", _end)[y]
+    several = (a.letters("several", _several)[x] | b.letters("several", _several)[y]) > 0
+    return begins | ends | several
+
+
+def _begin(name: str) -> int:
+    return ord(name[0])
+
+
+def _end(name: str) -> int:
+    return ord(name[-1])
+
+
+def _several(name: str) -> int:
+    return int(" " in name)
 
 
 def _is_short_form(a: str, b: str) -> bool:
@@ -124,7 +141,7 @@ def _is_short_form(a: str, b: str) -> bool:
     return set(a.split()) <= set(b.split()) or a.replace(" ", "") == b.replace(" ", "")
 
 
-def _turn_where_swapped(table: Table, left: Rows, right: Rows, found: dict[str, Levels]) -> Levels:
+def _turn_where_swapped(table: Table, left: Ints, right: Ints, found: dict[str, Levels]) -> Levels:
     """Compare first with last names where both say nothing straight; take the crossed levels where they are better."""
     first, last = found["first_name"], found["last_name"]
     swap = np.where((first == NO_NAME) | (last == NO_NAME), missing_level("swap"), 0).astype(np.int8)
@@ -142,27 +159,25 @@ def _turn_where_swapped(table: Table, left: Rows, right: Rows, found: dict[str, 
     return swap
 
 
-def _crossed(given: Column, family: Column, a: Rows, b: Rows) -> Levels:
+def _crossed(given: Column, family: Column, a: Ints, b: Ints) -> Levels:
     """Levels of the first names of ``a`` against the last names of ``b``."""
     x, y = given.codes[a], family.codes[b]
     keys, where = np.unique(x.astype(np.int64) * len(family.values) + y, return_inverse=True)
-    one, other = given.strings[keys // len(family.values)], family.strings[keys % len(family.values)]
-    levels = _name_levels(one, other, given=False)
-    levels[one == other] = EXACT
+    x, y = keys // len(family.values), keys % len(family.values)
+    levels = _name_levels((given, x), (family, y), given=False)
+    levels[given.strings[x] == family.strings[y]] = EXACT
     return levels[where]
 
 
 # Everything else --------------------------------------------------------------------------------------------------
 
 
-def _digits(column: Column, name: str, start: int, end: int) -> npt.NDArray[np.int32]:
-    """A part of each ISO day as a number."""
-    return np.asarray(column.part(name, lambda day: day[start:end]), dtype="U4").astype(np.int32)
-
-
-def _dates(column: Column, x: Rows, y: Rows) -> Levels:
-    year = _digits(column, "year", 0, 4)
-    month, day = _digits(column, "month", 5, 7), _digits(column, "day", 8, 10)
+def _dates(column: Column, x: Ints, y: Ints) -> Levels:
+    year = column.letters("year", lambda day: int(day[:4]))
+    month, day = (
+        column.letters("month", lambda day: int(day[5:7])),
+        column.letters("day", lambda day: int(day[8:10])),
+    )
     edits = _edits(column.strings[x], column.strings[y], 2)
     same_year, same_month, same_day = year[x] == year[y], month[x] == month[y], day[x] == day[y]
     turned = same_year & (month[x] == day[y]) & (day[x] == month[y])
@@ -175,39 +190,38 @@ def email_user(address: str) -> str:
     return address.partition("@")[0]
 
 
-def _emails(column: Column, x: Rows, y: Rows) -> Levels:
-    users = np.asarray(column.part("user", email_user), dtype=object)
+def _emails(column: Column, x: Ints, y: Ints) -> Levels:
+    users = column.parts("user", email_user)
     a, b = users[x], users[y]
     typo = _edits(column.strings[x], column.strings[y], 1) <= 1
     return np.select([typo, a == b, _likeness(a, b) >= 0.88], [1, 2, 3], 4).astype(np.int8)
 
 
-def _numbers(column: Column, x: Rows, y: Rows) -> Levels:
+def _numbers(column: Column, x: Ints, y: Ints) -> Levels:
     return _edits(column.strings[x], column.strings[y], 2).astype(np.int8)
 
 
-def _postcodes(column: Column, x: Rows, y: Rows) -> Levels:
+def _postcodes(column: Column, x: Ints, y: Ints) -> Levels:
     edits = _edits(column.strings[x], column.strings[y], 2)
-    three = np.asarray(column.part("three", lambda code: code[:3]), dtype="U3")
-    two = three.astype("U2")
+    three, two = column.parts("three", lambda code: code[:3]), column.parts("two", lambda code: code[:2])
     near = (edits <= 2) | (three[x] == three[y])
     return np.select([edits <= 1, near, two[x] == two[y]], [1, 2, 3], 4).astype(np.int8)
 
 
-def _streets(column: Column, x: Rows, y: Rows) -> Levels:
+def _streets(column: Column, x: Ints, y: Ints) -> Levels:
     alike = cpdist(column.strings[x], column.strings[y], scorer=token_set_ratio, dtype=np.float32)
     return _cut(alike, (92, 75))
 
 
-def _houses(column: Column, x: Rows, y: Rows) -> Levels:
+def _houses(column: Column, x: Ints, y: Ints) -> Levels:
     return _edits(column.strings[x], column.strings[y], 1).astype(np.int8)
 
 
-def _texts(column: Column, x: Rows, y: Rows) -> Levels:
+def _texts(column: Column, x: Ints, y: Ints) -> Levels:
     return _cut(_likeness(column.strings[x], column.strings[y]), (0.9, 0.75))
 
 
-_OF_KIND: dict[str, Callable[[Column, Rows, Rows], Levels]] = {
+_OF_KIND: dict[str, Callable[[Column, Ints, Ints], Levels]] = {
     "name": _names,
     "date": _dates,
     "email": _emails,

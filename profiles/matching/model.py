@@ -21,13 +21,11 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from profiles.matching.arrays import Floats, Ints, Levels
 from profiles.matching.fields import RARITY_COUNTS, missing_level
 from profiles.matching.table import Table
 
-Floats = npt.NDArray[np.float64]
-Cells = npt.NDArray[np.int32]
 
 CLASSES: Final = ("m", "u", "h", "c")
 
@@ -54,17 +52,17 @@ class Comparison:
         """log2 of the four tables, shape (4, cells), in the order of ``CLASSES``."""
         return np.log2(np.stack([self.m, self.u, self.h, self.c]))
 
-    def cells(self, levels: Mapping[str, npt.NDArray[np.int8]]) -> Cells:
+    def cells(self, levels: Mapping[str, Levels]) -> Ints:
         """The cell of each pair."""
         return cells_of(self.members, levels)
 
     @cached_property
-    def masks(self) -> npt.NDArray[np.int64]:
+    def masks(self) -> Ints:
         """For each cell a number that tells which members are missing."""
         return masks_of(self.members)
 
 
-def cells_of(members: Sequence[str], levels: Mapping[str, npt.NDArray[np.int8]]) -> Cells:
+def cells_of(members: Sequence[str], levels: Mapping[str, Levels]) -> Ints:
     """The cell of each pair in the joint table of ``members``."""
     cells = np.zeros(len(levels[members[0]]), dtype=np.int32)
     for member in members:
@@ -73,7 +71,7 @@ def cells_of(members: Sequence[str], levels: Mapping[str, npt.NDArray[np.int8]])
     return cells
 
 
-def masks_of(members: Sequence[str]) -> npt.NDArray[np.int64]:
+def masks_of(members: Sequence[str]) -> Ints:
     """Which members are missing in each cell, as a number: all bits set where nothing can be compared."""
     sizes = [missing_level(member) + 1 for member in members]
     grid = np.indices(sizes).reshape(len(sizes), -1)
@@ -83,7 +81,7 @@ def masks_of(members: Sequence[str]) -> npt.NDArray[np.int64]:
     return mask
 
 
-def normalised(weights: Floats, masks: npt.NDArray[np.int64]) -> Floats:
+def normalised(weights: Floats, masks: Ints) -> Floats:
     """Scaled so that the cells of each mask add up to one."""
     totals = np.bincount(masks, weights)
     return weights / np.where(totals > 0, totals, 1.0)[masks]

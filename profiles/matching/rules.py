@@ -13,22 +13,20 @@ device_alone       a device and nothing else that names a person: never automati
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from profiles.matching.arrays import Bools, Floats, Ints, Levels
 from profiles.matching.fields import missing_level
-from profiles.matching.levels import EXACT, NO_NAME, OTHER, SHORT, Rows
+from profiles.matching.levels import EXACT, NO_NAME, OTHER, SHORT
 from profiles.matching.scoring import Scores
 from profiles.matching.table import Table
 
 RULES: Final = (
     "", "same_customer", "same_card", "household", "namesakes", "name_and_address", "name_alone", "device_alone",
 )  # fmt: skip
-_SAME_CUSTOMER, _SAME_CARD, _HOUSEHOLD, _NAMESAKES, _NAME_AND_ADDRESS, _NAME_ALONE, _DEVICE_ALONE = range(
-    1, 8
-)
+_SAME_CUSTOMER, _SAME_CARD, HOUSEHOLD, _NAMESAKES, _NAME_AND_ADDRESS, _NAME_ALONE, _DEVICE_ALONE = range(1, 8)
 
 # What a rule that makes one person brings, in bits: more than all contradictions together, less than a person's no.
 CERTAIN = 1e6
@@ -42,21 +40,25 @@ _TYPO = 1
 _DIFFERENT_BIRTH = 4
 _SAME_EMAIL_USER = 2
 
-Bools = npt.NDArray[np.bool_]
-
 
 @dataclass
 class Ruling:
     """``rule`` by pair, a number into ``RULES``. ``weight`` and ``evidence`` are those of the scores with the rules
     applied, for `clustering.cluster`; ``automatic`` is False where a merge would need somebody's word."""
 
-    rule: npt.NDArray[np.int8]
-    weight: npt.NDArray[np.float64]
-    evidence: npt.NDArray[np.float64]
+    rule: Levels
+    weight: Floats
+    evidence: Floats
     automatic: Bools
 
+    COLUMNS: ClassVar = ("rule", "weight", "evidence", "automatic")
 
-def judge(table: Table, left: Rows, right: Rows, scores: Scores) -> Ruling:
+    def only(self, where: Bools | Ints) -> "Ruling":
+        """Of some of the pairs."""
+        return Ruling(*(getattr(self, name)[where] for name in self.COLUMNS))
+
+
+def judge(table: Table, left: Ints, right: Ints, scores: Scores) -> Ruling:
     """Apply the rules to scored pairs of ``table``."""
     say = _Said(scores)
     rule = np.zeros(len(left), dtype=np.int8)
@@ -68,18 +70,18 @@ def judge(table: Table, left: Rows, right: Rows, scores: Scores) -> Ruling:
     _put(rule, alike & say.namesakes, _NAMESAKES)
     _put(rule, _torn(table, left, right, alike & (say.first <= SHORT) & (say.last <= SHORT)), _NAMESAKES)
     contradicted = say.first == OTHER
-    _put(rule, contradicted & say.shares_a_contact, _HOUSEHOLD)
+    _put(rule, contradicted & say.shares_a_contact, HOUSEHOLD)
     same_card = say.same("loyalty_number") & (say.first != OTHER) & (say.birth != _DIFFERENT_BIRTH)
     _put(rule, same_card, _SAME_CARD)
     _put(rule, say.same("customer_id"), _SAME_CUSTOMER)
     certain = (rule == _SAME_CARD) | (rule == _SAME_CUSTOMER)
-    household = (rule == _HOUSEHOLD) & ~say.twin_or_nickname
+    household = (rule == HOUSEHOLD) & ~say.twin_or_nickname
     weight = np.where(household, np.minimum(scores.weight, HOUSEHOLD_WEIGHT), scores.weight)
     evidence = np.where(certain, CERTAIN, scores.evidence)
     return Ruling(rule, np.where(certain, CERTAIN, weight), evidence, (rule == 0) | certain)
 
 
-def _put(rule: npt.NDArray[np.int8], where: Bools, number: int) -> None:
+def _put(rule: Levels, where: Bools, number: int) -> None:
     rule[where] = number
 
 
@@ -91,7 +93,7 @@ class _Said:
         self.first, self.last = self.level("first_name"), self.level("last_name")
         self.birth = self.level("birth_date")
 
-    def level(self, column: str) -> npt.NDArray[np.int8]:
+    def level(self, column: str) -> Levels:
         found = self.levels.get(column)
         return found if found is not None else np.full(self.size, missing_level(column), dtype=np.int8)
 
@@ -119,7 +121,7 @@ class _Said:
         """First names apart, and yet born on one day under one surname: somebody may want to look."""
         return (self.birth == EXACT) & (self.last <= _TYPO)
 
-    def personal(self, table: Table, left: Rows, right: Rows) -> Bools:
+    def personal(self, table: Table, left: Ints, right: Ints) -> Bools:
         """Whether something agrees that a whole family does not share."""
         found: Bools = self.birth <= _TYPO
         for column in ("loyalty_number", "national_id"):
@@ -138,7 +140,7 @@ def _is_mobile(number: str) -> bool:
     return not number.startswith("+33") or number[3:4] in ("6", "7")
 
 
-def _torn(table: Table, left: Rows, right: Rows, alike: Bools) -> Bools:
+def _torn(table: Table, left: Ints, right: Ints, alike: Bools) -> Bools:
     """Pairs of a record without a birth date that fits namesakes born a generation apart: which of them it is,
     somebody must say."""
     torn = np.zeros(len(left), dtype=bool)

@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from profiles.matching.arrays import Floats, Ints, Levels
 from profiles.matching.fields import RARITY_COUNTS, RARITY_COUNTS_FOR_HOUSEHOLDS
-from profiles.matching.levels import Levels, Rows, compare
+from profiles.matching.levels import compare
 from profiles.matching.model import Comparison, Model
 from profiles.matching.table import Counts, Table, looked_up
-
-Floats32 = npt.NDArray[np.float32]
 
 # Bits that the rarity of one value may add or take.
 MOST_RARITY = 6.0
@@ -35,25 +33,25 @@ class Scores:
     coincidence would look alike, never positive. W = ``prior`` + the sum of ``bits`` + ``household``.
     """
 
-    weight: npt.NDArray[np.float64]
-    evidence: npt.NDArray[np.float64]
+    weight: Floats
+    evidence: Floats
     levels: dict[str, Levels]
-    bits: dict[str, npt.NDArray[np.float64]]
-    household: npt.NDArray[np.float64]
+    bits: dict[str, Floats]
+    household: Floats
     prior: float
 
     @property
-    def probability(self) -> npt.NDArray[np.float64]:
+    def probability(self) -> Floats:
         """Of one person, between 0 and 1."""
         return probability(self.weight)
 
 
-def probability(weight: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def probability(weight: Floats) -> Floats:
     """From bits to a probability."""
     return 1 / (1 + np.exp2(-np.clip(weight, -_MOST_BITS, _MOST_BITS)))
 
 
-def score(table: Table, left: Rows, right: Rows, model: Model, counts: Counts | None = None) -> Scores:
+def score(table: Table, left: Ints, right: Ints, model: Model, counts: Counts | None = None) -> Scores:
     """Score the pairs (left[i], right[i]) of record positions.
 
     ``counts`` tells how often a value occurs among all records of the brand where ``table`` holds only some of them.
@@ -63,8 +61,8 @@ def score(table: Table, left: Rows, right: Rows, model: Model, counts: Counts | 
 
 def score_levels(
     table: Table,
-    left: Rows,
-    right: Rows,
+    left: Ints,
+    right: Ints,
     levels: dict[str, Levels],
     model: Model,
     counts: Counts | None = None,
@@ -106,11 +104,11 @@ def score_levels(
 def _rarity(
     comparison: Comparison,
     table: Table,
-    left: Rows,
+    left: Ints,
     levels: Mapping[str, Levels],
     model: Model,
     counts: Counts | None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+) -> tuple[Floats, Floats] | None:
     """Bits of term frequency for one person and for one household, or None where the comparison has none.
 
     t = clip(log2(chance / f), -6, 6), where chance is the probability that two records agree on any value and f the
@@ -141,9 +139,7 @@ def _rarity(
     return person, household
 
 
-def _rarity_of(
-    codes: npt.NDArray[np.int32], name: str, table: Table, model: Model, counts: Counts | None
-) -> npt.NDArray[np.float64]:
+def _rarity_of(codes: Ints, name: str, table: Table, model: Model, counts: Counts | None) -> Floats:
     column = table[name]
     if counts is not None:
         if name not in counts:

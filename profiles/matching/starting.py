@@ -8,10 +8,10 @@ many different values a field can have; h and c from what households share and c
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from profiles.matching.arrays import Floats, Ints
 from profiles.matching.fields import LEVELS, kind_of, missing_level
-from profiles.matching.model import Comparison, Floats, Model, masks_of, normalised, rarities
+from profiles.matching.model import Comparison, Model, masks_of, normalised, rarities
 from profiles.matching.table import Table
 
 VERSION: Final = "start-1"
@@ -110,7 +110,7 @@ def _at_home(member: str) -> tuple[float, ...]:
     return _M[kind] if member in _SHARED_AT_HOME else _H.get(kind, _U[kind])
 
 
-def _grid(members: tuple[str, ...]) -> npt.NDArray[np.int64]:
+def _grid(members: tuple[str, ...]) -> Ints:
     sizes = [missing_level(member) + 1 for member in members]
     return np.indices(sizes).reshape(len(sizes), -1)
 

@@ -5,10 +5,12 @@ normalised value is kept once, and everything after that works on codes: two rec
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
-from itertools import repeat
+from itertools import count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,6 @@ from profiles.matching.fields import (
 )
 
 Codes = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float64]
 
 # How often a value occurs among all records of a brand, and on how many records the column is filled.
 Counts = Mapping[str, "tuple[Callable[[str], int] | Mapping[str, int], int]"]
@@ -37,6 +38,7 @@ class Column:
     def __init__(self, name: str, values: Sequence[str], codes: Codes) -> None:
         self.name, self.kind, self.values, self.codes = name, kind_of(name), values, codes
         self._parts: dict[str, list[str]] = {}
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
 
     @cached_property
     def strings(self) -> npt.NDArray[np.object_]:
@@ -61,10 +63,59 @@ class Column:
             self._parts[name] = [take(value) for value in self.values]
         return self._parts[name]
 
+    def parts(self, name: str, take: Callable[[str], str]) -> npt.NDArray[np.object_]:
+        """As :meth:`part`, to pick many at once."""
+        if name not in self._arrays:
+            self._arrays[name] = np.empty(len(self.values), dtype=object)
+            self._arrays[name][:] = self.part(name, take)
+        return self._arrays[name]
+
+    def letters(self, name: str, take: Callable[[str], int]) -> npt.NDArray[np.int32]:
+        """A number told by each value, such as its first letter, remembered under ``name``."""
+        if name not in self._arrays:
+            self._arrays[name] = np.fromiter(map(take, self.values), dtype=np.int32, count=len(self.values))
+        return self._arrays[name]
+
     def value(self, record: int) -> str:
         """The normalised value of one record, empty where it is missing."""
         code = self.codes[record]
         return self.values[code] if code >= 0 else ""
+
+
+class Raw:
+    """A column as it was read: ``values`` are the different strings, ``codes`` points into them, one per record."""
+
+    def __init__(self) -> None:
+        self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        self._chunks: list[Codes] = []
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> "Raw":
+        """From one string per record."""
+        raw = cls()
+        raw.extend(strings)
+        return raw
+
+    def extend(self, strings: Sequence[str]) -> None:
+        """Add records."""
+        self._chunks.append(
+            np.fromiter(map(self._numbers.__getitem__, strings), dtype=np.int32, count=len(strings))
+        )
+
+    @property
+    def values(self) -> list[str]:
+        return list(self._numbers)
+
+    @property
+    def codes(self) -> Codes:
+        return np.concatenate(self._chunks) if self._chunks else np.empty(0, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chunks))
+
+    def says_something(self) -> bool:
+        """Whether any record fills the column."""
+        return any(self._numbers)
 
 
 class Table:
@@ -74,22 +125,21 @@ class Table:
         self.columns, self.size = dict(columns), size
 
     @classmethod
-    def of(cls, columns: Mapping[str, Sequence[str]], counts: Counts | None = None) -> "Table":
+    def of(cls, columns: Mapping[str, Sequence[str] | Raw], counts: Counts | None = None) -> "Table":
         """From raw strings by column name, one per record; what says nothing becomes missing.
 
         ``counts`` tells how often a value occurs in the whole brand where these records are only a part of it: an
         identifier on too many records is missing here too. ValueError where columns differ in length.
         """
-        sizes = {len(values) for values in columns.values()}
+        sizes = {len(raw) for raw in columns.values()}
         if len(sizes) > 1:
             raise ValueError(f"columns of different lengths: {sorted(sizes)}")
         table = cls({}, sizes.pop() if sizes else 0)
-        for name, raw in columns.items():
-            if name in IGNORED or not any(raw):
+        for name, told in columns.items():
+            if name in IGNORED:
                 continue
-            if name == "street":
-                table._add_street(raw, columns.get("street_number"))
-            elif name != "street_number" or not any(columns.get("street", ())):
+            raw = told if isinstance(told, Raw) else Raw.of(told)
+            if raw.says_something():
                 table._add(name, raw)
         if {"first_name", "last_name"} <= table.columns.keys():
             table.columns.pop("full_name", None)
@@ -113,31 +163,27 @@ class Table:
             if column.filled >= enough and (column.counts > 0).sum() > 1
         ]
 
-    def _add(self, name: str, raw: Sequence[str]) -> None:
-        different = dict.fromkeys(raw)
-        normalised = list(map(_NORMALISERS.get(name, normalise.words), different))
-        self._put(name, raw, different, normalised)
+    def _add(self, name: str, raw: Raw) -> None:
+        values = raw.values
+        if name == "street":
+            streets = [normalise.street(value) if value else None for value in values]
+            self._put("street", raw.codes, [street.name if street else "" for street in streets])
+            in_front = [(street.number or "") if street else "" for street in streets]
+            if any(in_front):
+                self._put("street_number", raw.codes, in_front)
+        else:
+            self._put(name, raw.codes, list(map(_NORMALISERS.get(name, normalise.words), values)))
 
-    def _add_street(self, raw: Sequence[str], numbers: Sequence[str] | None) -> None:
-        """Streets, and the street numbers of a column of their own or in front of the street."""
-        different = dict.fromkeys(raw)
-        read = [normalise.street(value) if value else None for value in different]
-        self._put("street", raw, different, [street.name if street else "" for street in read])
-        if numbers is None:
-            numbers = repeat("", self.size)  # type: ignore[assignment]
-        in_front = dict(
-            zip(different, [(street.number or "") if street else "" for street in read], strict=True)
-        )
-        if any(in_front.values()):
-            numbers = [number or in_front[street] for number, street in zip(numbers, raw, strict=True)]  # type: ignore[arg-type]
-        if numbers is not None and not isinstance(numbers, repeat) and any(numbers):
-            self._add("street_number", numbers)
-
-    def _put(self, name: str, raw: Sequence[str], different: dict[str, None], normalised: list[str]) -> None:
-        place = {value: code for code, value in enumerate(dict.fromkeys(filter(None, normalised)))}
-        place_of = place.get
-        code_of = dict(zip(different, [place_of(value, -1) for value in normalised], strict=True))
-        codes = np.fromiter(map(code_of.__getitem__, raw), dtype=np.int32, count=self.size)
+    def _put(self, name: str, raw: Codes, normalised: list[str]) -> None:
+        """Add a column; where there is one of its name already, fill what each of them misses (street numbers)."""
+        before = self.columns.get(name)
+        place: defaultdict[str, int] = defaultdict(count().__next__)
+        for value in before.values if before else ():
+            place.__getitem__(value)  # keeps its number
+        code_of = np.asarray([place[value] if value else -1 for value in normalised], dtype=np.int32)
+        codes = code_of[raw]
+        if before:
+            codes = np.where(before.codes >= 0, before.codes, codes)
         if place:
             self.columns[name] = Column(name, list(place), codes)
 
@@ -206,8 +252,26 @@ def _email(raw: str) -> str:
     return typed if len(typed) > 5 and "@" in typed[1:-1] and not _WELL_FORMED.fullmatch(typed) else ""
 
 
+# How numbers are written at home and from abroad. Which of them exist is the library's to know, and does not matter here:
+# one number must get one form.
+_GAPS = str.maketrans("", "", " .-/")
+_FRENCH = re.compile(r"(?:0|(?:\+|00)?33(?:0|\(0\))?)?([1-9][0-9]{8})")
+_OVERSEAS = {
+    prefix: country
+    for country, prefixes in {
+        "+262": "262 263 269 639 692 693", "+590": "590 690 691", "+594": "594 694", "+596": "596 696 697",
+    }.items()
+    for prefix in prefixes.split()
+}  # fmt: skip
+
+
 def _phone(raw: str) -> str:
-    line = normalise.phone(raw) if raw else None
+    if not raw:
+        return ""
+    if french := _FRENCH.fullmatch(raw.translate(_GAPS)):
+        national = french[1]
+        return "" if normalise.is_dummy_number(national) else _OVERSEAS.get(national[:3], "+33") + national
+    line = normalise.phone(raw)
     return line.e164 if line else ""
 
 

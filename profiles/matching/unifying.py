@@ -11,28 +11,19 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
-import numpy.typing as npt
 
 from profiles.matching import rules, tiers
-from profiles.matching.blocks import Candidates, candidates
-from profiles.matching.clustering import (
-    GUARD,
-    LARGEST_COMPLETED,
-    THRESHOLD,
-    Labels,
-    cluster,
-    components,
-    missing_pairs,
-)
-from profiles.matching.learning import learn
-from profiles.matching.levels import Rows
+from profiles.matching.arrays import Bools, Floats, Ints, Levels
+from profiles.matching.blocks import candidates
+from profiles.matching.clustering import LARGEST_COMPLETED, THRESHOLD, cluster, components, missing_pairs
+from profiles.matching.learning import Patterns, columns_of, factors, learn_from_patterns, merged
+from profiles.matching.levels import compare
 from profiles.matching.model import Model
 from profiles.matching.rules import Ruling
-from profiles.matching.scoring import score
+from profiles.matching.scoring import score, score_levels
 from profiles.matching.starting import FEWEST_TO_LEARN, prior_model
 from profiles.matching.table import Table
 
-Floats = npt.NDArray[np.float64]
 _CHUNK = 1 << 19
 
 
@@ -41,10 +32,25 @@ class Pairs:
     """Scored pairs that may matter to a cluster, rules applied. ``q`` is the probability of one person, given what third
     records say."""
 
-    left: Rows
-    right: Rows
+    left: Ints
+    right: Ints
     ruling: Ruling
     q: Floats
+
+    def only(self, where: Bools) -> "Pairs":
+        """Some of them."""
+        return Pairs(self.left[where], self.right[where], self.ruling.only(where), self.q[where])
+
+    @classmethod
+    def together(cls, several: "list[Pairs]") -> "Pairs":
+        """Several lots as one."""
+        ruling = Ruling(
+            *(np.concatenate([getattr(one.ruling, name) for one in several]) for name in Ruling.COLUMNS)
+        )
+        left, right, q = (
+            np.concatenate([getattr(one, name) for one in several]) for name in ("left", "right", "q")
+        )
+        return cls(left, right, ruling, q)
 
 
 @dataclass
@@ -55,10 +61,10 @@ class Resolution:
     ``expected_error`` is that of the automatic tier, a share of its pairs. ``seconds`` by stage; ``skipped`` tells how
     many blocks of each rule were too large to be used."""
 
-    labels: Labels
-    automatic: Labels
+    labels: Ints
+    automatic: Ints
     review: list[int]
-    households: Labels
+    households: Ints
     pairs: Pairs
     model: Model
     expected_error: float
@@ -84,8 +90,8 @@ def unify(
     table: Table,
     model: Model | None = None,
     *,
-    together: Labels | None = None,
-    never: tuple[Rows, Rows] | None = None,
+    together: Ints | None = None,
+    never: tuple[Ints, Ints] | None = None,
     watch: Stopwatch | None = None,
 ) -> Resolution:
     """Resolve a whole table; the model is learnt from it unless one is given.
@@ -96,92 +102,86 @@ def unify(
     watch = watch or Stopwatch()
     with watch("block"):
         found = candidates(table)
+    with watch("compare"):
+        made_of = factors(table) if model is None and table.size >= FEWEST_TO_LEARN else None
+        model = model or (None if made_of else prior_model(table))
+        chunks = [
+            Chunk(
+                left,
+                right,
+                compare(table, left, right, model.columns if model else columns_of(made_of or ())),
+            )
+            for left, right in _chunks(found.left, found.right)
+        ]
     with watch("learn"):
-        if model is None:
-            enough = table.size >= FEWEST_TO_LEARN
-            model = learn(table, found.left, found.right) if enough else prior_model(table)
+        if made_of and model is None:
+            model = learn_from_patterns(
+                table, made_of, merged([Patterns.of(made_of, one.levels) for one in chunks])
+            )
+        assert model is not None
     with watch("score"):
-        pairs, component, household_edges = _scored(table, found, model)
-    bound = {"together": together, "never": never}
+        pairs, component, at_home = _scored(table, chunks, model)
     with watch("cluster"):
         left, right, ruling = pairs.left, pairs.right, pairs.ruling
-        labels = cluster(table.size, left, right, ruling, threshold=THRESHOLD, guard=GUARD, **bound)
+        labels = cluster(table.size, left, right, ruling, together=together, never=never)
     with watch("tiers"):
         pairs.q = tiers.linked_probability(
             component, left, right, tiers.chances(ruling), ruling.evidence, LARGEST_COMPLETED
         )
-        inside = labels[left] == labels[right]
+        inside = np.flatnonzero(labels[left] == labels[right])
         tier = tiers.automatic_tier(
-            table.size, left[inside], right[inside], _only(ruling, inside), pairs.q[inside], **bound
+            table.size,
+            left[inside],
+            right[inside],
+            ruling.only(inside),
+            pairs.q[inside],
+            together=together,
+            never=never,
         )
-        review = list(tiers.review_pairs(labels, tier.labels, left, right, ruling.weight))
-        households = _households(labels, *household_edges)
+        review = tiers.review_pairs(labels, tier.labels, left, right, ruling.weight)
     return Resolution(
-        labels, tier.labels, review, households, pairs, model, tier.expected_error, len(found.left),
-        found.skipped, watch.seconds,
+        labels, tier.labels, review, _households(labels, *at_home), pairs, model, tier.error,
+        len(found.left), found.skipped, watch.seconds,
     )  # fmt: skip
 
 
-def _scored(table: Table, found: Candidates, model: Model) -> tuple[Pairs, Labels, tuple[Rows, Rows]]:
-    """Score all candidates and what is missing inside their components; keep the pairs inside components."""
-    lefts, rights, rulings, homes = [], [], [], []
-    for start in range(0, len(found.left), _CHUNK):
-        left, right = found.left[start : start + _CHUNK], found.right[start : start + _CHUNK]
-        ruling = judged(table, left, right, model)
-        home = ruling.rule == rules.RULES.index("household")
-        homes.append((left[home], right[home]))
-        # Far below every threshold a pair can only speak against a cluster, and does so when it is completed.
-        keep = ruling.weight >= 0
-        lefts.append(left[keep])
-        rights.append(right[keep])
-        rulings.append(_only(ruling, keep))
-    left, right, ruling = _joined(lefts, rights, rulings)
-    component = components(table.size, left, right)
-    more_left, more_right = missing_pairs(component, left, right)
-    lefts, rights, rulings = [left], [right], [ruling]
-    for start in range(0, len(more_left), _CHUNK):
-        x, y = more_left[start : start + _CHUNK], more_right[start : start + _CHUNK]
-        lefts.append(x)
-        rights.append(y)
-        rulings.append(judged(table, x, y, model))
-    left, right, ruling = _joined(lefts, rights, rulings)
-    home_edges = (
-        np.concatenate([one for one, _other in homes] or [left[:0]]),
-        np.concatenate([other for _one, other in homes] or [left[:0]]),
-    )
-    return Pairs(left, right, ruling, ruling.weight), component, home_edges
+@dataclass
+class Chunk:
+    """Some candidate pairs with their levels."""
+
+    left: Ints
+    right: Ints
+    levels: dict[str, Levels]
 
 
-def judged(table: Table, left: Rows, right: Rows, model: Model) -> Ruling:
-    """Score a chunk of pairs and apply the rules."""
-    return rules.judge(table, left, right, score(table, left, right, model))
+def _chunks(left: Ints, right: Ints) -> Iterator[tuple[Ints, Ints]]:
+    for start in range(0, max(len(left), 1), _CHUNK):
+        yield left[start : start + _CHUNK], right[start : start + _CHUNK]
 
 
-def _only(ruling: Ruling, where: npt.NDArray[np.bool_]) -> Ruling:
-    return Ruling(ruling.rule[where], ruling.weight[where], ruling.evidence[where], ruling.automatic[where])
+def _scored(table: Table, chunks: list[Chunk], model: Model) -> tuple[Pairs, Ints, tuple[Ints, Ints]]:
+    """Score all candidates, and what is missing inside their components; keep the pairs that may matter to a cluster.
+
+    With them the component of each record, and the pairs that share a home.
+    """
+    kept, at_home = [], []
+    for one in chunks:
+        scores = score_levels(table, one.left, one.right, one.levels, model)
+        ruling = rules.judge(table, one.left, one.right, scores)
+        one.levels.clear()  # room for the next
+        home = np.flatnonzero(ruling.rule == rules.HOUSEHOLD)
+        at_home.append((one.left[home], one.right[home]))
+        kept.append(Pairs(one.left, one.right, ruling, ruling.weight).only(ruling.weight >= THRESHOLD))
+    linked = Pairs.together(kept)
+    component = components(table.size, linked.left, linked.right)
+    inside = [linked]
+    for left, right in _chunks(*missing_pairs(component, linked.left, linked.right)):
+        ruling = rules.judge(table, left, right, score(table, left, right, model))
+        inside.append(Pairs(left, right, ruling, ruling.weight))
+    left, right = (np.concatenate(side) for side in zip(*at_home, strict=True))
+    return Pairs.together(inside), component, (left, right)
 
 
-def _joined(
-    lefts: list[Rows], rights: list[Rows], rulings: list[Ruling]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Ruling]:
-    if not lefts:
-        none = np.empty(0, dtype=np.int64)
-        return (
-            none,
-            none,
-            Ruling(none.astype(np.int8), none.astype(float), none.astype(float), none.astype(bool)),
-        )
-    columns = (
-        np.concatenate([getattr(one, name) for one in rulings])
-        for name in ("rule", "weight", "evidence", "automatic")
-    )
-    return (
-        np.concatenate(lefts).astype(np.int64),
-        np.concatenate(rights).astype(np.int64),
-        Ruling(*columns),
-    )
-
-
-def _households(labels: Labels, left: Rows, right: Rows) -> Labels:
+def _households(labels: Ints, left: Ints, right: Ints) -> Ints:
     """Profiles that share a contact although their first names differ, as one label per record."""
     return components(len(labels), labels[left], labels[right])[labels]
