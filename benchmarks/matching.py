@@ -122,8 +122,9 @@ def verdict(told: dict) -> str:
         return f"MISSED   {told['set']}: ours {mine['failed']}"
     if not mine or not theirs or "failed" in theirs:
         return f"{'':8} {told['set']}: nothing to compare with"
-    better = mine["f1"] > theirs["best_f1"] or mine["f1"] == theirs["best_f1"] == 1
-    line = f"F1 {mine['f1']:.4f} {'>' if mine['f1'] > theirs['best_f1'] else '<='} {theirs['best_f1']:.4f}"
+    ahead = mine["f1"] - theirs["best_f1"]
+    better = ahead > 0 or mine["f1"] == theirs["best_f1"] == 1
+    line = f"F1 {mine['f1']:.5f} {'>' if ahead > 0 else '<' if ahead else '='} {theirs['best_f1']:.5f}"
     faster = True
     if told["rows"] >= FASTER_FROM_ROWS:
         faster = mine["seconds"] < theirs["seconds"]
