@@ -18,11 +18,11 @@ WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
 # The same with a second pair, fast and careless about power cuts: what tests and checks need.
 WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
 
-.PHONY: help setup demo run stop test test-slow bench-intake bench-resolve check format messages browser lock clean
+.PHONY: help setup demo run stop test test-slow bench-intake bench-matching bench-resolve check format messages browser lock clean
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
-		do printf '  make %-12s %s\n' "$$name" "$$what"; done
+		do printf '  make %-14s %s\n' "$$name" "$$what"; done
 
 setup: .venv/stamp $(CATALOGUES:.po=.mo)  ## Install what the locks name into .venv and compile the translations.
 
@@ -58,6 +58,15 @@ bench-intake: setup  ## Measure taking in: files, events, tickets, search (ARGS=
 bench-resolve: setup  ## Measure recognising people on PostgreSQL (ARGS=1000000 for more records than 100,000).
 	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.resolve $(ARGS)
 
+bench-matching: setup .venv-bench/stamp  ## Measure identity resolution against Splink's (ARGS="febrl4", EVAL=… for more sets).
+	@$(BIN)/python -m benchmarks.matching $(ARGS)
+
+# What is compared with has an environment of its own: the product never sees it.
+.venv-bench/stamp: requirements/bench.txt | .venv/stamp
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-bench
+	@$(BIN)/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes $<
+	@touch $@
+
 check: setup  ## Everything that needs no test: lint, format, import order, types, missing migrations.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo 'not formatted: make format' >&2; exit 1; }
@@ -84,4 +93,4 @@ lock: .venv/stamp  ## Compile requirements/*.in into locks with hashes (ARGS=--u
 	done
 
 clean: stop  ## Remove what was installed and cached. The data in var/ stay.
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
