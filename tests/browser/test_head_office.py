@@ -85,7 +85,7 @@ def test_pairs_are_decided_with_a_key_and_a_merge_is_undone(visitor, alice, pair
     assert Profile.objects.filter(merged_into=None).count() == 3
 
     page.keyboard.press("u")
-    expect(page.get_by_text("two persons again")).to_be_visible()
+    expect(page.get_by_text("this pair is open again")).to_be_visible()
     assert Profile.objects.filter(merged_into=None).count() == 4
 
 
