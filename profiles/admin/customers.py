@@ -8,7 +8,7 @@ whoever looks, and the scope leaves out what happened in other people's stores. 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 from django.contrib import admin, messages
@@ -28,7 +28,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import consent, pins, resolution, search
+from profiles import as_at, consent, pins, resolution, search
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
 from profiles.matching import sentence
@@ -45,6 +45,7 @@ from profiles.models import (
 )
 from profiles.models.profile import FIELDS_OF_A_PERSON
 from profiles.survivorship import current_statements, verified
+from tenants.calendar import brand_today
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import audit
 from tenants.scoping import current_scope
@@ -71,6 +72,8 @@ class Panel:
 
 
 PANELS: list[Panel] = []
+# What apps above knew of somebody at an instant: (permission, people's ids, instant -> [(what, value)]).
+PAST: list[tuple[str, Callable[[set[int], datetime], list[tuple[str, str]]]]] = []
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,8 @@ class ProfileAdmin(ScopedModelAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if str(profile.pk) != object_id:
             return redirect("admin:profiles_profile_change", profile.pk)
+        if "as_at" in request.GET:
+            return self._past_view(request, profile, request.GET["as_at"])
         profile = self.get_object(request, object_id)
         audit(request.user, "viewed", profile, store_id=_own_store())
         context = {
@@ -214,6 +219,39 @@ class ProfileAdmin(ScopedModelAdmin):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "profiles/customer.html", context)
+
+    def _past_view(self, request, profile: Profile, typed: str):
+        """The customer as known on a day of the past. Looking back is looking, and is written down too."""
+        day = as_at.day_of(typed)
+        if day is None:
+            messages.error(request, _("«%s» is no day of the past") % typed[:20])
+            return redirect("admin:profiles_profile_change", profile.pk)
+        audit(request.user, "viewed", profile, store_id=_own_store(), as_at=day.isoformat())
+        past, may = as_at.as_at(profile, day), request.user.has_perm
+        shows_sources = may("profiles.view_sourcerecord")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("%(customer)s as at %(day)s") % {"customer": profile, "day": date_format(day)},
+            "opts": self.opts,
+            "original": profile,
+            "profile": profile,
+            "past": past,
+            "fields": _past_fields(past.profile, shows_sources=shows_sources),
+            "identifiers": past.identifiers if may("profiles.view_identifier") else [],
+            "records": len(past.records) if shows_sources else None,
+            "consents": [
+                {"label": channel.label, "icon": CHANNEL_ICONS[channel], "now": past.consents.get(channel.value)}
+                for channel in Channel
+            ]
+            if may("profiles.view_consentchange")
+            else [],
+            "apart": past.apart if may("profiles.view_merge") else [],
+            "shows_tickets": may("profiles.view_purchase"),
+            "of_own_stores": not current_scope().is_whole_network,
+            "figures": [line for permission, tell in PAST if may(permission) for line in tell(past.people, past.end)],
+        }  # fmt: skip
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "profiles/customer_past.html", context)
 
     def consent_view(self, request, pk):
         """Note that the person allowed or refused a channel, as told to head office."""
@@ -285,6 +323,7 @@ def _page(request, profile: Profile) -> dict:
     merges = _merges(profile) if may("profiles.view_merge") else []
     return {
         "profile": profile,
+        "yesterday": brand_today() - timedelta(days=1),
         "facts": ProfileFacts.objects.select_related("home_store").filter(pk=profile.pk).first(),
         "fields": _fields(profile, records, shows_sources=may("profiles.view_sourcerecord")),
         "records": records,
@@ -330,6 +369,17 @@ def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: boo
                 pinned.get(origin.get("pin")),
             )
         )  # fmt: skip
+    return rows
+
+
+def _past_fields(profile: Profile, *, shows_sources: bool) -> list[Row]:
+    rows = []
+    for name in FIELDS_OF_A_PERSON:
+        origin = profile.provenance.get(name, {}) if shows_sources else {}
+        at = parse_datetime(origin["at"]) if origin.get("at") else None
+        why = translation.gettext(origin["why"]) if origin.get("why") else ""
+        label = Profile._meta.get_field(name).verbose_name
+        rows.append(Row(str(label), name, getattr(profile, name), origin.get("source", ""), at, why))
     return rows
 
 
