@@ -16,7 +16,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import blocklist, facts, pins, survivorship
+from profiles import blocklist, facts, households, pins, survivorship
 from profiles.intake import events
 from profiles.intake.writing import write
 from profiles.matching import MODEL, Comparable, Match, blocking, blocking_keys, compare, resolve, weights
@@ -24,6 +24,7 @@ from profiles.models import (
     BlockingKey,
     ConsentChange,
     Event,
+    HouseholdWord,
     Identifier,
     MatchCandidate,
     Merge,
@@ -107,6 +108,7 @@ def _join(
             for model in HANGS_ON_A_PROFILE
         }
         moved["pin"] = _pass_on_pins(winner, loser)
+        moved["household"] = households.pass_on(winner, loser)
         moved["candidates"] = _pass_on_candidates(winner, loser)
         moved["since"] = {str(p.pk): p.created_at.isoformat() for p in (winner, loser)}
         moved["stores"] = [
@@ -152,6 +154,7 @@ def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> No
             ids = deed.moved.get(model._meta.model_name, [])
             model.objects.filter(pk__in=ids, profile=winner).update(profile=loser)
         Pin.objects.filter(pk__in=deed.moved.get("pin", []), profile=winner).update(profile=loser)
+        households.hand_back(deed.moved.get("household", {}), winner, loser)
         _hand_back_newcomers(deed, winner, loser)
         _repeat_refusals(deed, winner, loser)
         deed.undone_at, deed.undone_by = timezone.now(), by
@@ -263,6 +266,13 @@ def decide_never(candidate: MatchCandidate, by: Staff) -> None:
     audit(by, "kept apart", candidate, left=candidate.left_id, right=candidate.right_id)
 
 
+@transaction.atomic
+def decide_household(candidate: MatchCandidate, by: Staff) -> None:
+    """A person says: two persons, who live together."""
+    decide_never(candidate, by)
+    households.decide(candidate.left, candidate.right, together=True, by=by)
+
+
 def last_decision(by: Staff) -> MatchCandidate | None:
     """The newest decision of this person that stands and can still be taken back."""
     decided = MatchCandidate.objects.filter(
@@ -289,6 +299,11 @@ def take_back(candidate: MatchCandidate, by: Staff) -> None:
             for pinned in Pin.objects.filter(pk__in=deed.moved.get("chosen", []), ended_at=None):
                 pins.unpin(pinned, by)
             unmerge(deed, by, binding=False)
+    said = HouseholdWord.objects.filter(
+        left=candidate.left_id, right=candidate.right_id, together=True, by=by, at__gte=candidate.decided_at
+    )
+    for word in said:
+        households.forget(word)
     audit(by, "took back", candidate, left=candidate.left_id, right=candidate.right_id)
     MatchCandidate.objects.filter(pk=candidate.pk).update(
         status=MatchCandidate.Status.OPEN, decided_by=None, decided_at=None

@@ -234,6 +234,8 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
         ("move a ticket back", reverse("admin:profiles_purchase_move_back", args=[ticket.pk, 1]), {},
          "profiles.move_purchase"),
         ("unpin", reverse("admin:profiles_profile_unpin", args=[rows[Profile].pk, 1]), {}, "profiles.change_profile"),
+        ("household", reverse("admin:profiles_profile_household", args=[rows[Profile].pk]),
+         {"other": rows[MatchCandidate].right_id}, "profiles.change_profile"),
         ("pin", reverse("admin:profiles_profile_pin", args=[rows[Profile].pk]), {"field": "city", "value": "Lille"},
          "profiles.change_profile"),
         ("decide", reverse("admin:profiles_matchcandidate_decide", args=[rows[MatchCandidate].pk]),

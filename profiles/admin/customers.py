@@ -28,12 +28,13 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import as_at, consent, pins, resolution, search
+from profiles import as_at, consent, households, pins, resolution, search
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
 from profiles.matching import sentence
 from profiles.models import (
     Channel,
+    HouseholdMember,
     Identifier,
     MatchCandidate,
     Merge,
@@ -190,6 +191,7 @@ class ProfileAdmin(ScopedModelAdmin):
 
         return [
             named("<int:pk>/consent/", self.consent_view, "consent"),
+            named("<int:pk>/household/", self.household_view, "household"),
             named("<int:pk>/pin/", self.pin_view, "pin"),
             named("<int:pk>/unpin/<int:pin_pk>/", self.unpin_view, "unpin"),
             named("<int:pk>/separate/<int:merge_pk>/", self.separate_view, "separate"),
@@ -267,6 +269,22 @@ class ProfileAdmin(ScopedModelAdmin):
         messages.success(request, done % {"channel": word})
         return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#consents")
 
+    def household_view(self, request, pk):
+        """Note that another customer is no member of this one's household."""
+        profile = _posted_about(request, pk, "profiles.change_profile")
+        chosen = request.POST.get("other", "")
+        other = Profile.reached_by(pk=chosen) if chosen.isdecimal() else None
+        if other is None:
+            raise Http404
+        try:
+            households.decide(profile, other, together=False, by=request.user)
+        except households.CannotDecide as refused:
+            messages.error(request, str(refused))
+        else:
+            said = _("Noted: %(other)s is not of this household. No later run will say otherwise.")
+            messages.success(request, said % {"other": other})
+        return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#household")
+
     def pin_view(self, request, pk):
         """Keep the value that a person says is right, whatever sources say."""
         profile = _posted_about(request, pk, "profiles.change_profile")
@@ -337,6 +355,7 @@ def _page(request, profile: Profile) -> dict:
         "may_move_tickets": may("profiles.move_purchase"),
         "merges": merges,
         "may_separate": may("profiles.merge_profile"),
+        "household": _household(profile),
         "duplicates": _duplicates(profile) if may("profiles.view_matchcandidate") else [],
         "panels": [(p, p.context(request, profile)) for p in PANELS if may(p.permission)],
     }
@@ -455,6 +474,27 @@ def _joined(merge: Merge) -> list[str]:
         for record in moved
     ]
     return told or [str(merge.loser)]
+
+
+def _household(profile: Profile) -> list[dict]:
+    """The other members of the person's household whom who asks may know, and why they are members."""
+    own = HouseholdMember.objects.filter(profile=profile).first()
+    if own is None:
+        return []
+    others = (
+        HouseholdMember.objects.filter(household=own.household_id)
+        .exclude(pk=own.pk)
+        .select_related("profile")
+    )
+    tells = current_scope().is_whole_network
+    language = get_language() or "en"
+    return [
+        {
+            "person": member.profile,
+            "why": sentence(member.evidence, language) if member.evidence and tells else "",
+        }
+        for member in others.order_by("profile")
+    ]
 
 
 def _duplicates(profile: Profile) -> list[dict]:

@@ -197,6 +197,8 @@ class MatchCandidateAdmin(ScopedModelAdmin):
                 return redirect("admin:profiles_matchcandidate_change", pk)
         elif decision == "never":
             resolution.decide_never(candidate, request.user)
+        elif decision == "household":
+            resolution.decide_household(candidate, request.user)
         else:
             return HttpResponse(status=400)
         request.session[REVIEWED] = request.session.get(REVIEWED, 0) + 1

@@ -16,6 +16,7 @@
     k: () => go(page.dataset.previous),
     m: () => press("merge"),
     n: () => press("never"),
+    h: () => press("household"),
     s: () => press("skip"),
     u: () => press("undo"),
     1: () => keep("left"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loyalty import proof, till
 from loyalty.models import Account, Lot, Transaction
-from profiles import blocked, consent, pins, resolution
+from profiles import blocked, consent, households, pins, resolution
 from profiles.intake import (
     ConsentStatement,
     EventStatement,
@@ -112,10 +112,14 @@ def merged(one, other, **more) -> Merge:
 # --- To the letter ----------------------------------------------------------------------------------------------
 
 
-def test_a_merge_undone_leaves_every_row_as_it_was(four, diane):
+@pytest.mark.parametrize("homes", [0, 1, 2])
+def test_a_merge_undone_leaves_every_row_as_it_was(four, diane, homes):
     pins.pin(four[1], "city", "Lyon", by=diane)
     pins.pin(four[1], "first_name", "Annabelle", by=diane)
     pins.pin(four[0], "first_name", "Anne-Marie", by=diane)
+    households.regroup(
+        [households.Pair(four[1].pk, four[3].pk), households.Pair(four[0].pk, four[2].pk)][:homes]
+    )
     ids = [p.pk for p in four]
     before = dump(*ids)
     deed = merged(four[0], four[1], by=diane)
