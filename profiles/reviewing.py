@@ -50,10 +50,10 @@ def valued(queryset: QuerySet[MatchCandidate]) -> QuerySet[MatchCandidate]:
 
 def _spent(side: str):
     if current_scope().is_whole_network:
-        sums = ProfileFacts.objects.filter(pk=OuterRef(side)).values("spend_cents")
-    else:
-        bought = Purchase.objects.filter(profile=OuterRef(side)).order_by().values("profile")
-        sums = bought.annotate(cents=Sum("total_cents")).values("cents")
+        facts = ProfileFacts.objects.filter(pk=OuterRef(side)).values("spend_cents")
+        return Coalesce(Subquery(facts[:1]), 0, output_field=FloatField())
+    bought = Purchase.objects.filter(profile=OuterRef(side)).order_by().values("profile")
+    sums = bought.annotate(cents=Sum("total_cents")).values("cents")
     return Coalesce(Subquery(sums[:1]), 0, output_field=FloatField())
 
 

@@ -385,7 +385,7 @@ def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: boo
         rows.append(
             Row(
                 str(label), name, getattr(profile, name), origin.get("source", ""), at, why, said, lost,
-                pinned.get(origin.get("pin")),
+                pinned.get(origin.get("pin") or 0),
             )
         )  # fmt: skip
     return rows
