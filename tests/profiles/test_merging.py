@@ -8,6 +8,8 @@ from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from campaigns.models import Segment
+from campaigns.segments.saving import save
 from loyalty import proof, till
 from loyalty.models import Account, Lot, Transaction
 from profiles import blocked, consent, households, pins, resolution
@@ -342,6 +344,12 @@ def test_a_merged_id_leads_to_the_survivor_for_whoever_may_see_that_one(
     assert ours.url == f"/store/ACM-001/customers/{four[0].public_id}/"
     told = till_client(lille_till[1]).get(f"/api/v1/members/{four[1].public_id}")
     assert told.json()["id"] == str(four[0].public_id)
+    segment = Segment(name="Buyers", shared=True)
+    save(segment, {"all": [{"field": "purchases", "op": ">=", "value": 1}]}, alice)
+    why = client_of(alice).get(
+        reverse("admin:campaigns_segment_explain", args=[segment.pk]), {"customer": four[1].pk}
+    )
+    assert why.context["people"] == [four[0]]
     noted = reverse("admin:profiles_profile_consent", args=[four[1].pk])
     assert survivor in client_of(alice).post(noted, {"channel": "sms", "verdict": "grant"}).url
 
