@@ -22,6 +22,7 @@ app.conf.beat_schedule = {
         "schedule": crontab(hour=3, minute=0),
     },
     "connections-polled": {"task": "profiles.tasks.poll_connections", "schedule": crontab(minute="*/5")},
+    "bulk-decisions-carried-on": {"task": "profiles.tasks.carry_on_bulk", "schedule": crontab(minute="*/5")},
     "imports-carried-on": {"task": "profiles.tasks.carry_on_imports", "schedule": crontab(minute="*/5")},
     "import-files-forgotten": {
         "task": "profiles.tasks.forget_import_files",

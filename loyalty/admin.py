@@ -18,7 +18,7 @@ from unfold.decorators import display
 from loyalty import rulebook, rules, statements
 from loyalty.models import Account, Lot, Posting, Programme, Rule, RuleVersion, Tier, Transaction
 from loyalty.version_form import VersionForm, said_by
-from profiles.admin.customers import PANELS, Panel
+from profiles.admin.customers import PANELS, PAST, Panel
 from profiles.admin.review import EFFECTS
 from tenants.network.admin import Audited, ReadOnly, ScopedModelAdmin, StaysOnPage
 from tenants.templatetags.money import money
@@ -266,3 +266,21 @@ PANELS.append(
     Panel("loyalty.view_account", "loyalty/points_panel.html", _points_of, "loyalty/points_headline.html")
 )
 EFFECTS.append(_points_together)
+
+
+def _points_at(people: set[int], end) -> list[tuple[str, str]]:
+    """What these people had when that instant came, for the page of a customer in the past."""
+    balance = statements.balance_at(people, end)
+    told = [
+        (_t("available"), balance.available),
+        (_t("pending"), balance.pending),
+        (_t("debt"), balance.debt),
+    ]
+    return [
+        (what.capitalize(), number_format(points, force_grouping=True))
+        for what, points in told
+        if points or what == told[0][0]
+    ]
+
+
+PAST.append(("loyalty.view_account", _points_at))

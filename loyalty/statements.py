@@ -1,7 +1,8 @@
 """What a member has: balances, what expires next, and how it came about."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from django.db.models import Sum
 
@@ -106,3 +107,20 @@ def history(profile: Profile, limit: int = 50) -> list[Movement]:
         .annotate(points=Sum("points"))
     )
     return [Movement(t, moved[t.pk]) for t in transactions]
+
+
+def balance_at(profile_ids: Iterable[int], end: datetime) -> Balance:
+    """What these people together had when that instant came, by what was posted until then; no tier, no expiry."""
+    sums = (
+        Posting.objects.filter(account__profile__in=list(profile_ids), transaction__posted_at__lt=end)
+        .order_by()
+        .values_list("account__kind")
+        .annotate(points=Sum("points"))
+    )
+    with whole_network():
+        points = dict(sums)
+    return Balance(
+        available=points.get(Account.Kind.AVAILABLE, 0),
+        pending=points.get(Account.Kind.PENDING, 0),
+        debt=-points.get(Account.Kind.DEBT, 0),
+    )

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import neighbours, resolution
+from profiles import households, neighbours, resolution
 from profiles.matching.arrays import Floats, Ints
 from profiles.matching.model import Model
 from profiles.matching.pruning import yielding_rules
@@ -244,6 +244,8 @@ def unify_brand(report: Callable[[str], None] | None = None) -> Unified:
         reasons = Reasons(records, known, found.model, None)
         merged = _merge(records, found.automatic, weighed, reasons)
         asked = _queue(records, found.review, weighed, reasons)
+        say(_("Finding households"))
+        households.regroup(_at_home(records, *found.at_home, reasons))
         SourceRecord.objects.filter(pk__lte=records.ids[-1], matched_at=None).update(
             matched_at=timezone.now()
         )
@@ -289,6 +291,19 @@ def _separate(records: Records, labels: Ints) -> int:
             records.profiles[place] = deed.loser_id
         separated += 1
     return separated
+
+
+def _at_home(records: Records, left: Ints, right: Ints, reasons: Reasons) -> list[households.Pair]:
+    """Pairs of profiles that share a home, one pair of records for each."""
+    profiles = np.asarray(records.profiles, dtype=np.int64)
+    both = np.sort(np.stack([profiles[left], profiles[right]], axis=1), axis=1)
+    people, first = np.unique(both[both[:, 0] != both[:, 1]], axis=0, return_index=True)
+    place = np.flatnonzero(both[:, 0] != both[:, 1])[first]
+    why = reasons.of(list(zip(left[place].tolist(), right[place].tolist(), strict=True)))
+    return [
+        households.Pair(one, other, match.weight, match.evidence)
+        for (one, other), match in zip(people.tolist(), why, strict=True)
+    ]
 
 
 @transaction.atomic

@@ -13,12 +13,13 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import facts, pins, survivorship
+from profiles import facts, households, pins, survivorship
 from profiles.intake import events
 from profiles.matching.reasons import Match
 from profiles.models import (
     ConsentChange,
     Event,
+    HouseholdWord,
     Identifier,
     MatchCandidate,
     Merge,
@@ -91,6 +92,7 @@ def _join(
             raise CannotMerge(_("somebody decided that these are two persons"))
         moved: dict[str, list | dict] = _hand_over(loser, winner)
         moved["pin"] = _pass_on_pins(winner, loser)
+        moved["household"] = households.pass_on(winner, loser)
         moved["candidates"] = _pass_on_candidates(winner, loser)
         moved["since"] = {str(p.pk): p.created_at.isoformat() for p in (winner, loser)}
         moved["stores"] = [
@@ -136,6 +138,7 @@ def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> No
             ids = deed.moved.get(model._meta.model_name, [])
             model.objects.filter(pk__in=ids, profile=winner).update(profile=loser)
         Pin.objects.filter(pk__in=deed.moved.get("pin", []), profile=winner).update(profile=loser)
+        households.hand_back(deed.moved.get("household", {}), winner, loser)
         _hand_back_newcomers(deed, winner, loser)
         _repeat_refusals(deed, winner, loser)
         deed.undone_at, deed.undone_by = timezone.now(), by
@@ -252,6 +255,13 @@ def decide_never(candidate: MatchCandidate, by: Staff) -> None:
     audit(by, "kept apart", candidate, left=candidate.left_id, right=candidate.right_id)
 
 
+@transaction.atomic
+def decide_household(candidate: MatchCandidate, by: Staff) -> None:
+    """A person says: two persons, who live together."""
+    decide_never(candidate, by)
+    households.decide(candidate.left, candidate.right, together=True, by=by)
+
+
 def last_decision(by: Staff) -> MatchCandidate | None:
     """The newest decision of this person that stands and can still be taken back."""
     decided = MatchCandidate.objects.filter(
@@ -278,6 +288,11 @@ def take_back(candidate: MatchCandidate, by: Staff) -> None:
             for pinned in Pin.objects.filter(pk__in=deed.moved.get("chosen", []), ended_at=None):
                 pins.unpin(pinned, by)
             unmerge(deed, by, binding=False)
+    said = HouseholdWord.objects.filter(
+        left=candidate.left_id, right=candidate.right_id, together=True, by=by, at__gte=candidate.decided_at
+    )
+    for word in said:
+        households.forget(word)
     audit(by, "took back", candidate, left=candidate.left_id, right=candidate.right_id)
     MatchCandidate.objects.filter(pk=candidate.pk).update(
         status=MatchCandidate.Status.OPEN, decided_by=None, decided_at=None

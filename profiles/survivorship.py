@@ -52,7 +52,7 @@ def refresh(profile_ids: Iterable[int]) -> None:
             said = current_statements(records[profile.pk])
             unify(profile, said, confirmed.get(profile.pk, ()))
             for pin in pinned[profile.pk]:
-                _stick(profile, pin, said)
+                stick(profile, pin, said)
             profile.search_text = search_text(profile, sorted(shown[profile.pk]))
         # An upsert by key: several times faster than an UPDATE with a CASE for each field and row.
         Profile.objects.bulk_create(
@@ -61,11 +61,16 @@ def refresh(profile_ids: Iterable[int]) -> None:
         )  # fmt: skip
 
 
-def verified(profile_ids: Iterable[int]) -> dict[int, set[tuple[str, str]]]:
-    """The identifiers, (kind, key), that these people confirmed by what they did: profile id -> identifiers."""
+def verified(profile_ids: Iterable[int], before: datetime | None = None) -> dict[int, set[tuple[str, str]]]:
+    """The identifiers, (kind, key), that these people confirmed by what they did: profile id -> identifiers.
+
+    `before`: as known when that instant came.
+    """
     shown = Event.objects.filter(profile__in=list(profile_ids), type__code__in=VERIFYING).exclude(
         identified_by=""
     )
+    if before:
+        shown = shown.filter(received_at__lt=before)
     found: dict[int, set[tuple[str, str]]] = defaultdict(set)
     for profile_id, identifier in shown.order_by().values_list("profile", "identified_by").distinct():
         kind, _colon, key = identifier.partition(":")
@@ -210,7 +215,7 @@ def _lost(field: str, kept: object, others: Sequence[Record]) -> list[dict]:
     return [{"source": source, "value": value, "at": at} for (source, value), at in sorted(said.items())]
 
 
-def _stick(profile: Profile, pin: Pin, records: Sequence[Record]) -> None:
+def stick(profile: Profile, pin: Pin, records: Sequence[Record]) -> None:
     """Let a pinned value win, and say against what."""
     value = date.fromisoformat(pin.value) if pin.field == "birth_date" else pin.value
     setattr(profile, pin.field, value)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from celery import shared_task
 from django.db import transaction
 
-from profiles import blocked, recognition, survivorship
+from profiles import blocked, recognition, reviewing, survivorship
 from profiles.connectors import polling
 from profiles.imports import files, run, undo
 from profiles.intake import event_retention, events
@@ -123,6 +123,26 @@ def unify_brand() -> dict:
     """Compare the whole brand with itself, by what its records teach now; where matching is under way, another time."""
     with whole_network(), alone("match") as is_alone:
         return asdict(recognition.unify_brand()) if is_alone else {}
+
+
+@shared_task
+def carry_out_bulk(job_id: int) -> None:
+    """Merge many pairs at once, or take such a decision back; delivered twice, the second delivery finds nothing."""
+    with whole_network():
+        reviewing.carry_out(Job.objects.select_related("asked_by").get(pk=job_id))
+
+
+@shared_task
+def carry_on_bulk() -> int:
+    """Ask again for bulk decisions whose worker died, or whose broker was away. Returns how many were asked for."""
+    with whole_network():
+        kinds = [reviewing.MERGE_KIND, reviewing.UNDO_KIND]
+        ids = list(
+            Job.objects.filter(kind__in=kinds).exclude(state__in=Job.OVER).values_list("pk", flat=True)
+        )
+        for pk in ids:
+            carry_out_bulk.delay(pk)
+    return len(ids)
 
 
 @shared_task

@@ -352,7 +352,7 @@ def _people_found(asked: str) -> list[Profile]:
         return []
     people = compiler.live_profiles()
     if asked.isdecimal() and len(asked) < 10:
-        by_id = people.filter(pk=int(asked))
-        if by_id:
-            return list(by_id)
+        named = Profile.reached_by(pk=int(asked))
+        if named and people.filter(pk=named.pk).exists():
+            return [named]
     return list(search.matching(people, asked).order_by("pk")[:FOUND_AT_ONCE])

@@ -8,7 +8,7 @@ whoever looks, and the scope leaves out what happened in other people's stores. 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 from django.contrib import admin, messages
@@ -28,12 +28,13 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import consent, normalise, pins, resolution, search
+from profiles import as_at, consent, households, normalise, pins, resolution, search
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
 from profiles.matching.reasons import sentence
 from profiles.models import (
     Channel,
+    HouseholdMember,
     Identifier,
     MatchCandidate,
     Merge,
@@ -45,6 +46,7 @@ from profiles.models import (
 )
 from profiles.models.profile import FIELDS_OF_A_PERSON
 from profiles.survivorship import current_statements, verified
+from tenants.calendar import brand_today
 from tenants.network.admin import ScopedModelAdmin
 from tenants.network.models import audit
 from tenants.scoping import current_scope
@@ -71,6 +73,8 @@ class Panel:
 
 
 PANELS: list[Panel] = []
+# What apps above knew of somebody at an instant: (permission, people's ids, instant -> [(what, value)]).
+PAST: list[tuple[str, Callable[[set[int], datetime], list[tuple[str, str]]]]] = []
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,7 @@ class ProfileAdmin(ScopedModelAdmin):
 
         return [
             named("<int:pk>/consent/", self.consent_view, "consent"),
+            named("<int:pk>/household/", self.household_view, "household"),
             named("<int:pk>/pin/", self.pin_view, "pin"),
             named("<int:pk>/unpin/<int:pin_pk>/", self.unpin_view, "unpin"),
             named("<int:pk>/separate/<int:merge_pk>/", self.separate_view, "separate"),
@@ -206,6 +211,8 @@ class ProfileAdmin(ScopedModelAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if str(profile.pk) != object_id:
             return redirect("admin:profiles_profile_change", profile.pk)
+        if "as_at" in request.GET:
+            return self._past_view(request, profile, request.GET["as_at"])
         profile = self.get_object(request, object_id)
         audit(request.user, "viewed", profile, store_id=_own_store())
         context = {
@@ -218,6 +225,39 @@ class ProfileAdmin(ScopedModelAdmin):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "profiles/customer.html", context)
+
+    def _past_view(self, request, profile: Profile, typed: str):
+        """The customer as known on a day of the past. Looking back is looking, and is written down too."""
+        day = as_at.day_of(typed)
+        if day is None:
+            messages.error(request, _("«%s» is no day of the past") % typed[:20])
+            return redirect("admin:profiles_profile_change", profile.pk)
+        audit(request.user, "viewed", profile, store_id=_own_store(), as_at=day.isoformat())
+        past, may = as_at.as_at(profile, day), request.user.has_perm
+        shows_sources = may("profiles.view_sourcerecord")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("%(customer)s as at %(day)s") % {"customer": profile, "day": date_format(day)},
+            "opts": self.opts,
+            "original": profile,
+            "profile": profile,
+            "past": past,
+            "fields": _past_fields(past.profile, shows_sources=shows_sources),
+            "identifiers": past.identifiers if may("profiles.view_identifier") else [],
+            "records": len(past.records) if shows_sources else None,
+            "consents": [
+                {"label": channel.label, "icon": CHANNEL_ICONS[channel], "now": past.consents.get(channel.value)}
+                for channel in Channel
+            ]
+            if may("profiles.view_consentchange")
+            else [],
+            "apart": past.apart if may("profiles.view_merge") else [],
+            "shows_tickets": may("profiles.view_purchase"),
+            "of_own_stores": not current_scope().is_whole_network,
+            "figures": [line for permission, tell in PAST if may(permission) for line in tell(past.people, past.end)],
+        }  # fmt: skip
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "profiles/customer_past.html", context)
 
     def consent_view(self, request, pk):
         """Note that the person allowed or refused a channel, as told to head office."""
@@ -232,6 +272,22 @@ class ProfileAdmin(ScopedModelAdmin):
         done = _("Noted: %(channel)s allowed.") if verdict == "grant" else _("Noted: %(channel)s refused.")
         messages.success(request, done % {"channel": word})
         return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#consents")
+
+    def household_view(self, request, pk):
+        """Note that another customer is no member of this one's household."""
+        profile = _posted_about(request, pk, "profiles.change_profile")
+        chosen = request.POST.get("other", "")
+        other = Profile.reached_by(pk=chosen) if chosen.isdecimal() else None
+        if other is None:
+            raise Http404
+        try:
+            households.decide(profile, other, together=False, by=request.user)
+        except households.CannotDecide as refused:
+            messages.error(request, str(refused))
+        else:
+            said = _("Noted: %(other)s is not of this household. No later run will say otherwise.")
+            messages.success(request, said % {"other": other})
+        return redirect(f"{reverse('admin:profiles_profile_change', args=[profile.pk])}#household")
 
     def pin_view(self, request, pk):
         """Keep the value that a person says is right, whatever sources say."""
@@ -289,6 +345,7 @@ def _page(request, profile: Profile) -> dict:
     merges = _merges(profile) if may("profiles.view_merge") else []
     return {
         "profile": profile,
+        "yesterday": brand_today() - timedelta(days=1),
         "facts": ProfileFacts.objects.select_related("home_store").filter(pk=profile.pk).first(),
         "fields": _fields(profile, records, shows_sources=may("profiles.view_sourcerecord")),
         "records": records,
@@ -302,6 +359,7 @@ def _page(request, profile: Profile) -> dict:
         "may_move_tickets": may("profiles.move_purchase"),
         "merges": merges,
         "may_separate": may("profiles.merge_profile"),
+        "household": _household(profile),
         "duplicates": _duplicates(profile) if may("profiles.view_matchcandidate") else [],
         "panels": [(p, p.context(request, profile)) for p in PANELS if may(p.permission)],
     }
@@ -334,9 +392,20 @@ def _fields(profile: Profile, records: list[SourceRecord], *, shows_sources: boo
         rows.append(
             Row(
                 str(label), name, value, origin.get("source", ""), at, why, meant, said, lost,
-                pinned.get(origin.get("pin")),
+                pinned.get(origin.get("pin") or 0),
             )
         )  # fmt: skip
+    return rows
+
+
+def _past_fields(profile: Profile, *, shows_sources: bool) -> list[Row]:
+    rows = []
+    for name in FIELDS_OF_A_PERSON:
+        origin = profile.provenance.get(name, {}) if shows_sources else {}
+        at = parse_datetime(origin["at"]) if origin.get("at") else None
+        why = translation.gettext(origin["why"]) if origin.get("why") else ""
+        label = Profile._meta.get_field(name).verbose_name
+        rows.append(Row(str(label), name, getattr(profile, name), origin.get("source", ""), at, why))
     return rows
 
 
@@ -412,6 +481,27 @@ def _joined(merge: Merge) -> list[str]:
         for record in moved
     ]
     return told or [str(merge.loser)]
+
+
+def _household(profile: Profile) -> list[dict]:
+    """The other members of the person's household whom who asks may know, and why they are members."""
+    own = HouseholdMember.objects.filter(profile=profile).first()
+    if own is None:
+        return []
+    others = (
+        HouseholdMember.objects.filter(household=own.household_id)
+        .exclude(pk=own.pk)
+        .select_related("profile")
+    )
+    tells = current_scope().is_whole_network
+    language = get_language() or "en"
+    return [
+        {
+            "person": member.profile,
+            "why": sentence(member.evidence, language) if member.evidence and tells else "",
+        }
+        for member in others.order_by("profile")
+    ]
 
 
 def _duplicates(profile: Profile) -> list[dict]:

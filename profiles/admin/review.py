@@ -1,7 +1,7 @@
 """Pairs that may be one person: a queue, and a page that shows both side by side so that somebody can decide.
 
-A decision leads to the next pair; a merge can be undone from there. The keys of the page stand in
-`static/cdp/review.js`.
+A decision leads to the next pair; the last one can be taken back from there. Many likely pairs are merged at once on a
+page of their own, after a look at some of them. The keys of the page stand in `static/cdp/review.js`.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -17,16 +16,23 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import Promise
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import consent, resolution
+from profiles import consent, pins, resolution, reviewing
 from profiles.matching.reasons import sentence
-from profiles.models import Channel, Identifier, MatchCandidate, Merge, Profile, Purchase
+from profiles.models import Channel, Identifier, MatchCandidate, Merge, Profile, Purchase, Reviewer
 from profiles.models.profile import FIELDS_OF_A_PERSON
 from tenants.network.admin import ScopedModelAdmin
+from tenants.network.models import Job
+from tenants.scoping import current_scope
+from tenants.templatetags.money import money
 
+MAY_DECIDE = "profiles.decide_matchcandidate"
+REVIEWED = "pairs_reviewed"  # in the session: how many were decided since signing in
+BULKS_SHOWN = 10
 ADDRESS = ("street", "postcode", "city")
 
 # Sentences of the apps above on what a merge would bring together, e.g. points: (left, right) -> sentence or "".
@@ -59,13 +65,12 @@ LEVEL_VERDICTS = {
 
 @admin.register(MatchCandidate)
 class MatchCandidateAdmin(ScopedModelAdmin):
-    list_display = ("pair", "likelihood", "reasons", "state", "found_on")
+    list_display = ("pair", "likelihood", "stake", "reasons", "state", "found_on")
     list_display_links = ("pair",)
     list_filter = ("status",)
     list_per_page = 50
     list_select_related = ("left", "right")
-    list_before_template = "profiles/undo.html"
-    ordering = ("-probability", "id")
+    list_before_template = "profiles/queue_head.html"
     actions = None
 
     def has_add_permission(self, request):
@@ -77,6 +82,12 @@ class MatchCandidateAdmin(ScopedModelAdmin):
     def has_delete_permission(self, request, obj=None):
         return False
 
+    def get_queryset(self, request):
+        return reviewing.valued(MatchCandidate.objects.all()).order_by(*self.get_ordering(request))
+
+    def get_ordering(self, request):
+        return ("-worth", "id")
+
     @display(description=gettext_lazy("pair"))
     def pair(self, candidate):
         return f"{candidate.left} ~ {candidate.right}"
@@ -85,9 +96,13 @@ class MatchCandidateAdmin(ScopedModelAdmin):
     def likelihood(self, candidate):
         return f"{round(100 * candidate.probability)} %"
 
+    @display(description=gettext_lazy("spent by both"), ordering="worth")
+    def stake(self, candidate):
+        return money(round(candidate.value))
+
     @display(description=gettext_lazy("reasons"))
     def reasons(self, candidate):
-        return sentence(candidate.evidence, get_language() or "en")
+        return _why(candidate)
 
     @display(
         description=gettext_lazy("status"),
@@ -102,21 +117,30 @@ class MatchCandidateAdmin(ScopedModelAdmin):
         return date_format(timezone.localtime(candidate.found_at), "SHORT_DATE_FORMAT")
 
     def get_urls(self):
-        decide = self.admin_site.admin_view(self.decide_view)
-        undo = self.admin_site.admin_view(self.undo_view)
+        def named(route, view, name):
+            return path(route, self.admin_site.admin_view(view), name=f"profiles_matchcandidate_{name}")
+
         return [
-            path("<int:pk>/decide/", decide, name="profiles_matchcandidate_decide"),
-            path("undo/<int:merge_pk>/", undo, name="profiles_matchcandidate_undo"),
+            named("<int:pk>/decide/", self.decide_view, "decide"),
+            named("<int:pk>/skip/", self.skip_view, "skip"),
+            named("undo/", self.undo_view, "undo"),
+            named("keys/", self.keys_view, "keys"),
+            named("bulk/", self.bulk_view, "bulk"),
+            named("bulk/merge/", self.bulk_merge_view, "bulk_merge"),
+            named("bulk/<int:pk>/undo/", self.bulk_undo_view, "bulk_undo"),
             *super().get_urls(),
         ]
 
     def changelist_view(self, request, extra_context=None):
-        """The queue; after its last pair was merged, with the way back."""
-        undo = _undoable(request)
-        # The list would take a word that is none of its filters for a mistake.
-        request.GET = request.GET.copy()
-        request.GET.pop("undo", None)
-        return super().changelist_view(request, {**(extra_context or {}), "undo": undo})
+        """The queue, with the way into it and the way back."""
+        told = {
+            "last": _last_decision(request),
+            "first": reviewing.queue_of(request.user).first() if self.has_view_permission(request) else None,
+            "may_decide": request.user.has_perm(MAY_DECIDE),
+            "reviewed": request.session.get(REVIEWED, 0),
+            "agreement": reviewing.agreement(request.user),
+        }
+        return super().changelist_view(request, {**(extra_context or {}), **told})
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """Both persons side by side."""
@@ -126,7 +150,9 @@ class MatchCandidateAdmin(ScopedModelAdmin):
         if candidate is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         left, right = candidate.left, candidate.right
-        queue = MatchCandidate.objects.filter(status=MatchCandidate.Status.OPEN)
+        queue = reviewing.queue_of(request.user)
+        is_open = candidate.status == MatchCandidate.Status.OPEN
+        evidence = _evidence(candidate)
         context = {
             **self.admin_site.each_context(request),
             "title": f"{left} ~ {right}",
@@ -136,55 +162,171 @@ class MatchCandidateAdmin(ScopedModelAdmin):
             "rows": _rows(candidate),
             "left": _known_of(left),
             "right": _known_of(right),
-            "why": sentence(candidate.evidence, get_language() or "en"),
-            "effects": _effects(left, right),
-            "is_open": candidate.status == MatchCandidate.Status.OPEN,
-            "may_decide": request.user.has_perm("profiles.decide_matchcandidate"),
+            "why": _why(candidate),
+            "evidence": evidence,
+            "speaks_for": sorted((x for x in evidence if x["weight"] > 0), key=lambda x: -x["weight"]),
+            "speaks_against": sorted((x for x in evidence if x["weight"] < 0), key=lambda x: x["weight"]),
+            "effects": _effects(left, right) if is_open else [],
+            "is_open": is_open,
+            "may_decide": request.user.has_perm(MAY_DECIDE),
             "waiting": queue.count(),
-            "next": after(candidate, queue),
-            "previous": before(candidate, queue),
-            "undo": _undoable(request),
+            "next": reviewing.after(candidate, queue),
+            "previous": reviewing.before(candidate, queue),
+            "last": _last_decision(request),
+            "reviewed": request.session.get(REVIEWED, 0),
+            "agreement": reviewing.agreement(request.user),
+            "keys_on": not Reviewer.objects.filter(staff=request.user, keys_on=False).exists(),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "profiles/review.html", context)
 
     def decide_view(self, request, pk):
         """Take a person's decision on a pair, and go to the next one."""
-        if request.method != "POST" or not request.user.has_perm("profiles.decide_matchcandidate"):
-            raise PermissionDenied
+        _may_post(request)
         candidate = get_object_or_404(MatchCandidate.objects.select_related("left", "right"), pk=pk)
-        following = after(candidate, MatchCandidate.objects.filter(status=MatchCandidate.Status.OPEN))
+        following = reviewing.after(candidate, reviewing.queue_of(request.user))
         if candidate.status != MatchCandidate.Status.OPEN:
             messages.warning(request, _("Somebody has already decided this pair."))
             return _to(following)
         decision = request.POST.get("decision")
         if decision == "merge":
             try:
-                deed = resolution.decide_same(candidate, request.user)
-            except resolution.CannotMerge as refused:
+                resolution.decide_same(candidate, request.user, keep=_kept(request, candidate))
+            except (resolution.CannotMerge, pins.BadPin) as refused:
                 messages.error(request, _("Not merged: %(reason)s.") % {"reason": refused})
                 return redirect("admin:profiles_matchcandidate_change", pk)
-            return _to(following, undo=deed.pk)
-        if decision == "never":
+        elif decision == "never":
             resolution.decide_never(candidate, request.user)
-            kept = _("Kept apart: %(one)s and %(other)s. No later run will join them.")
-            messages.success(request, kept % {"one": candidate.left, "other": candidate.right})
-            return _to(following)
-        return HttpResponse(status=400)
-
-    def undo_view(self, request, merge_pk):
-        """Take back the merge just made."""
-        if request.method != "POST" or not request.user.has_perm("profiles.merge_profile"):
-            raise PermissionDenied
-        deed = get_object_or_404(Merge, pk=merge_pk)
-        try:
-            resolution.unmerge(deed, by=request.user)
-        except resolution.CannotSeparate as refused:
-            messages.error(request, _("Not separated: %(reason)s.") % {"reason": refused})
+        elif decision == "household":
+            resolution.decide_household(candidate, request.user)
         else:
-            say_separated(request, deed)
+            return HttpResponse(status=400)
+        request.session[REVIEWED] = request.session.get(REVIEWED, 0) + 1
+        return _to(following)
+
+    def skip_view(self, request, pk):
+        """Put a pair off, and go to the next one."""
+        _may_post(request)
+        candidate = get_object_or_404(MatchCandidate, pk=pk)
+        following = reviewing.after(candidate, reviewing.queue_of(request.user))
+        reviewing.skip(candidate, request.user)
+        return _to(following)
+
+    def undo_view(self, request):
+        """Take back this person's last decision, whichever it was, and show the pair again."""
+        _may_post(request)
+        last = resolution.last_decision(request.user)
+        if last is None:
+            messages.warning(request, _("You have decided nothing of late that could be taken back."))
+            return _to(None)
+        try:
+            resolution.take_back(last, request.user)
+        except resolution.CannotSeparate as refused:
+            messages.error(request, _("Not taken back: %(reason)s.") % {"reason": refused})
+            return _to(reviewing.queue_of(request.user).first())
+        request.session[REVIEWED] = max(0, request.session.get(REVIEWED, 0) - 1)
+        messages.success(request, _("Taken back: this pair is open again."))
+        return _to(last)
+
+    def keys_view(self, request):
+        """Remember whether this person wants keys."""
+        _may_post(request, "profiles.view_matchcandidate")
+        keys_on = request.POST.get("keys") == "on"
+        Reviewer.objects.update_or_create(staff=request.user, defaults={"keys_on": keys_on})
         back = request.POST.get("back", "")
-        return _to(MatchCandidate.objects.filter(pk=back).first() if back.isdecimal() else None)
+        if url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+            return redirect(back)
+        return _to(None)
+
+    def bulk_view(self, request):
+        """Choose likely pairs, see how many they are and some of them, and what was merged at once before."""
+        if not request.user.has_perm(MAY_DECIDE):
+            raise PermissionDenied
+        percent, same = request.GET.get("least", "97"), request.GET.get("same", "either")
+        count, sample, wrong = None, [], ""
+        try:
+            choice = reviewing.choice_of(percent, same)
+        except reviewing.BadChoice as bad:
+            wrong = str(bad)
+        else:
+            pairs = reviewing.chosen(choice)
+            count, sample = pairs.count(), reviewing.sample_of(pairs)
+        before = Job.objects.filter(kind=reviewing.MERGE_KIND).select_related("asked_by")[:BULKS_SHOWN]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Merge many at once"),
+            "opts": self.opts,
+            "percent": percent[:8],
+            "same": same,
+            "choices": [
+                ("either", _("same e-mail or same card")), ("email", _("same e-mail")), ("card", _("same card")),
+                ("", _("whatever they share")),
+            ],
+            "count": count,
+            "most": reviewing.MOST_AT_ONCE,
+            "sample": [(pair, round(100 * pair.probability, 1), _why(pair)) for pair in sample],
+            "wrong": wrong,
+            "before": [(job, reviewing.may_be_undone(job)) for job in before],
+        }  # fmt: skip
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "profiles/review_bulk.html", context)
+
+    def bulk_merge_view(self, request):
+        """Have all that was counted merged by a worker."""
+        _may_post(request)
+        try:
+            choice = reviewing.choice_of(request.POST.get("least", ""), request.POST.get("same", ""))
+            job = reviewing.merge_all(choice, request.user)
+        except reviewing.BadChoice as bad:
+            messages.error(request, _("Not merged: %(reason)s.") % {"reason": bad})
+            return redirect("admin:profiles_matchcandidate_bulk")
+        return redirect("admin:network_job_change", job.pk)
+
+    def bulk_undo_view(self, request, pk):
+        """Have a bulk decision taken back as a whole."""
+        _may_post(request)
+        try:
+            job = reviewing.undo_all(get_object_or_404(Job, pk=pk), request.user)
+        except reviewing.CannotUndo as refused:
+            messages.error(request, _("Not taken back: %(reason)s.") % {"reason": refused})
+            return redirect("admin:profiles_matchcandidate_bulk")
+        return redirect("admin:network_job_change", job.pk)
+
+
+def _may_post(request, permission: str = MAY_DECIDE) -> None:
+    if request.method != "POST" or not request.user.has_perm(permission):
+        raise PermissionDenied
+
+
+def _kept(request, candidate: MatchCandidate) -> dict[str, str]:
+    """The values that the person chose against the rule: field -> value."""
+    sides = {"left": candidate.left, "right": candidate.right}
+    chosen = {name: request.POST.get(f"keep_{name}", "") for name in FIELDS_OF_A_PERSON}
+    return {
+        name: str(value)
+        for name, side in chosen.items()
+        if side in sides and (value := getattr(sides[side], name))
+    }
+
+
+def _last_decision(request) -> MatchCandidate | None:
+    if not request.user.has_perm(MAY_DECIDE):
+        return None
+    last = resolution.last_decision(request.user)
+    return last and MatchCandidate.objects.select_related("left", "right").get(pk=last.pk)
+
+
+def _evidence(candidate: MatchCandidate) -> list[dict]:
+    """What was weighed. A store reads how values compare, not what another store's records say."""
+    if current_scope().is_whole_network:
+        return candidate.evidence
+    return [{**line, "a": "", "b": ""} for line in candidate.evidence]
+
+
+def _why(candidate: MatchCandidate) -> str:
+    if not current_scope().is_whole_network:
+        return ""
+    return sentence(candidate.evidence, get_language() or "en")
 
 
 def say_separated(request, deed: Merge) -> None:
@@ -193,42 +335,11 @@ def say_separated(request, deed: Merge) -> None:
     messages.success(request, _("Separated: %(one)s and %(other)s are two persons again.") % names)
 
 
-def after(candidate: MatchCandidate, queue) -> MatchCandidate | None:
-    """The next pair of the queue, which is sorted by probability; its first one after the last."""
-    later = Q(probability__lt=candidate.probability) | Q(
-        probability=candidate.probability, pk__gt=candidate.pk
-    )
-    others = queue.exclude(pk=candidate.pk)
-    return others.filter(later).first() or others.first()
-
-
-def before(candidate: MatchCandidate, queue) -> MatchCandidate | None:
-    """The pair of the queue before this one, or `None` at its head."""
-    earlier = Q(probability__gt=candidate.probability) | Q(
-        probability=candidate.probability, pk__lt=candidate.pk
-    )
-    return queue.filter(earlier).order_by("probability", "-pk").first()
-
-
-def _to(candidate: MatchCandidate | None, undo: int | None = None) -> HttpResponse:
-    """To a pair, or to the list when nothing waits any more; with the merge that may be undone from there."""
-    query = {"undo": undo} if undo else {}
+def _to(candidate: MatchCandidate | None) -> HttpResponse:
+    """To a pair, or to the list when nothing waits any more."""
     if candidate is None:
-        address = reverse(
-            "admin:profiles_matchcandidate_changelist", query={"status__exact": "open", **query}
-        )
-    else:
-        address = reverse("admin:profiles_matchcandidate_change", args=[candidate.pk], query=query)
-    return redirect(address)
-
-
-def _undoable(request) -> Merge | None:
-    """The merge named in the address, if this person made it and it still stands."""
-    named = request.GET.get("undo", "")
-    if not named.isdecimal():
-        return None
-    standing = Merge.objects.filter(pk=named, by=request.user, undone_at=None)
-    return standing.select_related("winner", "loser").first()
+        return redirect(reverse("admin:profiles_matchcandidate_changelist", query={"status__exact": "open"}))
+    return redirect("admin:profiles_matchcandidate_change", candidate.pk)
 
 
 def _rows(candidate: MatchCandidate) -> list[dict]:
@@ -244,6 +355,8 @@ def _rows(candidate: MatchCandidate) -> list[dict]:
         rows.append(
             {
                 "name": Profile._meta.get_field(name).verbose_name,
+                "key": name,
+                "is_choice": bool(one and other and str(one) != str(other)),
                 "left": one,
                 "right": other,
                 "verdict": _verdict(one, other, None if name in ADDRESS else line),

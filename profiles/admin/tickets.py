@@ -71,7 +71,7 @@ class PurchaseAdmin(ReadOnly, ScopedModelAdmin):
         "total", "payment",
     )  # fmt: skip
     readonly_fields = ("total",)
-    change_form_outer_after_template = "profiles/ticket_owner.html"
+    change_form_outer_before_template = "profiles/ticket_owner.html"
 
     def get_inlines(self, request, obj):
         returned = obj is not None and obj.refunds.exists()

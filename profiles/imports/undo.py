@@ -20,6 +20,8 @@ from profiles.imports.run import JOB_KIND, NotNow, State, TakenOver, discard
 from profiles.imports.staging import Stage
 from profiles.models import (
     ConsentChange,
+    HouseholdMember,
+    HouseholdWord,
     Identifier,
     ImportRun,
     MatchCandidate,
@@ -44,7 +46,7 @@ JUST_PUT = timedelta(days=1)
 CHECK_LEFT = timedelta(days=30)
 CHUNK = 500
 # Rows that live and die with their profile; whatever else refers to one keeps it.
-ITS_OWN = (ProfileStore, ProfileFacts, MatchCandidate, Merge)
+ITS_OWN = (ProfileStore, ProfileFacts, MatchCandidate, Merge, HouseholdMember, HouseholdWord)
 
 
 def is_open(import_run: ImportRun) -> bool:

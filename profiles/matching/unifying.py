@@ -64,7 +64,8 @@ class Pairs:
 class Resolution:
     """``labels`` of the default clusters: for each record the position of its cluster's first one. ``automatic`` are
     those of the automatic tier. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
-    ``households`` labels records that share a household, default clusters united. ``expected_error`` is that of the
+    ``households`` labels records that share a household, default clusters united, ``at_home`` are the pairs
+    that say so. ``expected_error`` is that of the
     automatic tier, a share of its pairs, ``threshold`` the weight in bits that made it. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too
     large to be used."""
 
@@ -72,6 +73,7 @@ class Resolution:
     automatic: Ints
     review: list[int]
     households: Ints
+    at_home: tuple[Ints, Ints]
     pairs: Pairs
     model: Model
     expected_error: float
@@ -154,7 +156,7 @@ def unify(
         )
         review = tiers.review_pairs(labels, tier.labels, left, right, ruling.weight)
     return Resolution(
-        labels, tier.labels, review, _households(labels, *at_home), pairs, model, tier.error,
+        labels, tier.labels, review, _households(labels, *at_home), at_home, pairs, model, tier.error,
         tier.threshold, len(found.left), found.skipped, watch.seconds,
     )  # fmt: skip
 

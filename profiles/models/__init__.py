@@ -16,6 +16,7 @@ from profiles.models.events import (
     Site,
     UnknownProperty,
 )
+from profiles.models.households import Household, HouseholdMember, HouseholdWord
 from profiles.models.matching import BlockingKey, MatchingModel
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
@@ -35,6 +36,9 @@ __all__ = [
     "EventProperty",
     "EventTally",
     "EventType",
+    "Household",
+    "HouseholdMember",
+    "HouseholdWord",
     "Identifier",
     "ImportRun",
     "MatchCandidate",

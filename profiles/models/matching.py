@@ -15,9 +15,12 @@ class MatchingModel(NetworkWide):
     version = models.PositiveIntegerField(_("version"), unique=True)
     learnt_at = models.DateTimeField(_("learnt"), default=timezone.now)
     records = models.PositiveBigIntegerField(_("records"))
-    weights = models.TextField(_("weights"), help_text=_("As `profiles.matching.model.Model.to_json` writes them."))
+    weights = models.TextField(
+        _("weights"), help_text=_("As `profiles.matching.model.Model.to_json` writes them.")
+    )
     automatic = models.FloatField(
-        _("threshold"), help_text=_("Match weight in bits from which on two are merged without anybody's word.")
+        _("threshold"),
+        help_text=_("Match weight in bits from which on two are merged without anybody's word."),
     )
     rules = models.JSONField(_("blocking rules"), help_text=_("Those under which records are indexed."))
     counts = models.JSONField(

@@ -2,33 +2,35 @@
 (() => {
   const page = document.getElementById("review");
   const help = document.getElementById("keys-help");
-  const keysOn = document.getElementById("keys-on");
-  if (!page || !help || !keysOn) return;
-
-  const REMEMBERED = "cdp-review-keys";
-  keysOn.checked = localStorage.getItem(REMEMBERED) !== "off";
-  keysOn.addEventListener("change", () => localStorage.setItem(REMEMBERED, keysOn.checked ? "on" : "off"));
+  if (!page || !help) return;
 
   const press = (id) => document.getElementById(id)?.click();
   const go = (address) => {
     if (address) window.location.assign(address);
+  };
+  const keep = (side) => {
+    for (const choice of page.querySelectorAll(`input[name^="keep_"][value="${side}"]`)) choice.checked = true;
   };
   const deeds = {
     j: () => go(page.dataset.next),
     k: () => go(page.dataset.previous),
     m: () => press("merge"),
     n: () => press("never"),
+    h: () => press("household"),
     s: () => press("skip"),
     u: () => press("undo"),
-    "?": () => {
-      help.open = !help.open;
-      help.querySelector("summary").focus();
-    },
+    1: () => keep("left"),
+    2: () => keep("right"),
+    "?": () => help.showModal(),
   };
 
+  document.getElementById("help")?.addEventListener("click", () => help.showModal());
+  document.getElementById("help-close")?.addEventListener("click", () => help.close());
+
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
-    if (!keysOn.checked || typing || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+    if (page.dataset.keys !== "on" || typing || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (help.open) return; // the browser closes it with Escape
     const deed = deeds[event.key.toLowerCase()];
     if (deed) {
       event.preventDefault();

@@ -35,6 +35,8 @@ DEEDS = {
     "resumed": pgettext_lazy("audit trail", "resumed"),
     "revoked key": pgettext_lazy("audit trail", "revoked the key"),
     "save": pgettext_lazy("audit trail", "saved"),
+    "said one household": pgettext_lazy("audit trail", "said that two customers are one household"),
+    "said two households": pgettext_lazy("audit trail", "said that two customers are not one household"),
     "separated": pgettext_lazy("audit trail", "separated"),
     "took back": pgettext_lazy("audit trail", "took a decision back"),
     "took off pin": pgettext_lazy("audit trail", "took a pin off"),

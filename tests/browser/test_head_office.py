@@ -85,7 +85,24 @@ def test_pairs_are_decided_with_a_key_and_a_merge_is_undone(visitor, alice, pair
     assert Profile.objects.filter(merged_into=None).count() == 3
 
     page.keyboard.press("u")
-    expect(page.get_by_text("two persons again")).to_be_visible()
+    expect(page.get_by_text("this pair is open again")).to_be_visible()
+    assert Profile.objects.filter(merged_into=None).count() == 4
+
+
+def test_keys_are_explained_and_can_be_switched_off(visitor, alice, pairs):
+    page = visitor().sign_in(alice.email, "/profiles/matchcandidate/")
+    page.get_by_role("link", name="Review one by one").click()
+    expect(page.locator("#merge kbd")).to_be_visible()
+    page.wait_for_load_state()
+    page.keyboard.press("?")
+    expect(page.locator("#keys-help")).to_be_visible()
+    page.keyboard.press("m")  # behind the help nothing is decided
+    page.get_by_role("button", name="Switch the keys off").click()
+    expect(page.locator("#merge kbd")).to_have_count(0)
+    page.wait_for_load_state()
+    page.keyboard.press("m")
+    page.locator("#help").click()
+    expect(page.locator("#keys-help")).to_be_visible()
     assert Profile.objects.filter(merged_into=None).count() == 4
 
 

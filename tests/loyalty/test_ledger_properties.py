@@ -212,7 +212,8 @@ class TillsAndNights(RuleBasedStateMachine):
     @rule(one=people, other=people)
     def merge(self, one, other):
         pair = [Profile.objects.get(pk=self.ids[person]) for person in (one, other)]
-        if one == other or one != self.paper.living(one) or other != self.paper.living(other):
+        one, other = self.paper.living(one), self.paper.living(other)
+        if one == other:
             with pytest.raises(resolution.CannotMerge):
                 resolution.merge(*pair, ground=Merge.Ground.PERSON, by=self.diane)
             return

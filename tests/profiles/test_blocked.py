@@ -1,6 +1,5 @@
 """Values that are nobody's identifier: blocked, found at night, lifted, and carried out on what is stored."""
 
-
 import pytest
 from django.db import IntegrityError, transaction
 from django.urls import reverse

@@ -8,9 +8,11 @@ from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from campaigns.models import Segment
+from campaigns.segments.saving import save
 from loyalty import proof, till
 from loyalty.models import Account, Lot, Transaction
-from profiles import blocked, consent, pins, recognition, resolution
+from profiles import blocked, consent, households, pins, recognition, resolution
 from profiles.intake import (
     ConsentStatement,
     EventStatement,
@@ -112,10 +114,14 @@ def merged(one, other, **more) -> Merge:
 # --- To the letter ----------------------------------------------------------------------------------------------
 
 
-def test_a_merge_undone_leaves_every_row_as_it_was(four, diane):
+@pytest.mark.parametrize("homes", [0, 1, 2])
+def test_a_merge_undone_leaves_every_row_as_it_was(four, diane, homes):
     pins.pin(four[1], "city", "Lyon", by=diane)
     pins.pin(four[1], "first_name", "Annabelle", by=diane)
     pins.pin(four[0], "first_name", "Anne-Marie", by=diane)
+    households.regroup(
+        [households.Pair(four[1].pk, four[3].pk), households.Pair(four[0].pk, four[2].pk)][:homes]
+    )
     ids = [p.pk for p in four]
     before = dump(*ids)
     deed = merged(four[0], four[1], by=diane)
@@ -338,6 +344,12 @@ def test_a_merged_id_leads_to_the_survivor_for_whoever_may_see_that_one(
     assert ours.url == f"/store/ACM-001/customers/{four[0].public_id}/"
     told = till_client(lille_till[1]).get(f"/api/v1/members/{four[1].public_id}")
     assert told.json()["id"] == str(four[0].public_id)
+    segment = Segment(name="Buyers", shared=True)
+    save(segment, {"all": [{"field": "purchases", "op": ">=", "value": 1}]}, alice)
+    why = client_of(alice).get(
+        reverse("admin:campaigns_segment_explain", args=[segment.pk]), {"customer": four[1].pk}
+    )
+    assert why.context["people"] == [four[0]]
     noted = reverse("admin:profiles_profile_consent", args=[four[1].pk])
     assert survivor in client_of(alice).post(noted, {"channel": "sms", "verdict": "grant"}).url
 
