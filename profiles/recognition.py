@@ -301,7 +301,7 @@ def _at_home(records: Records, left: Ints, right: Ints, reasons: Reasons) -> lis
     place = np.flatnonzero(both[:, 0] != both[:, 1])[first]
     why = reasons.of(list(zip(left[place].tolist(), right[place].tolist(), strict=True)))
     return [
-        households.Pair(one, other, match.weight, match.evidence)
+        households.Pair(one, other, match.weight, tuple(map(dict, match.evidence)))
         for (one, other), match in zip(people.tolist(), why, strict=True)
     ]
 

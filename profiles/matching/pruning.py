@@ -6,7 +6,7 @@ greedy choice (Nemhauser, Wolsey and Fisher 1978: never worse than 1 - 1/e of th
 
 import numpy as np
 
-from profiles.matching.arrays import Ints
+from profiles.matching.arrays import Bools, Ints
 from profiles.matching.keys import Atoms, Rule, rules
 from profiles.matching.table import Table
 
@@ -36,7 +36,7 @@ def yielding_rules(table: Table, left: Ints, right: Ints, largest: int) -> list[
     return chosen
 
 
-def _meets(atoms: Atoms, rule: Rule, left: Ints, right: Ints, largest: int):
+def _meets(atoms: Atoms, rule: Rule, left: Ints, right: Ints, largest: int) -> Bools:
     keys = atoms.keys(rule)
     values, where, counts = np.unique(keys, return_inverse=True, return_counts=True)
     usable = (counts <= largest) & (values != 0)

@@ -64,10 +64,9 @@ class Pairs:
 class Resolution:
     """``labels`` of the default clusters: for each record the position of its cluster's first one. ``automatic`` are
     those of the automatic tier. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
-    ``households`` labels records that share a household, default clusters united, ``at_home`` are the pairs
-    that say so. ``expected_error`` is that of the
-    automatic tier, a share of its pairs, ``threshold`` the weight in bits that made it. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too
-    large to be used."""
+    ``households`` labels records that share a household, default clusters united, ``at_home`` are the pairs that say
+    so. ``expected_error`` is that of the automatic tier, a share of its pairs, ``threshold`` the weight in bits that
+    made it. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too large to be used."""
 
     labels: Ints
     automatic: Ints
