@@ -17,7 +17,15 @@ from profiles.models.events import (
 )
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
-from profiles.models.records import BlockingKey, Identifier, ImportRun, RejectedRow, Source, SourceRecord
+from profiles.models.records import (
+    BlockingKey,
+    Identifier,
+    ImportRun,
+    PrimaryId,
+    RejectedRow,
+    Source,
+    SourceRecord,
+)
 
 __all__ = [
     "BlockedValue",
@@ -37,6 +45,7 @@ __all__ = [
     "ImportRun",
     "MatchCandidate",
     "Merge",
+    "PrimaryId",
     "Profile",
     "ProfileFacts",
     "ProfileStore",
