@@ -164,6 +164,9 @@ def report(delivery: Delivery) -> str:
         for word in ("received", *run.VERDICTS):
             name = Delivery._meta.get_field(word).verbose_name
             lines.append(f"{name}: {getattr(delivery, word)}")
+        unproven = sum(delivery.import_run.forecast.get("unproven", {}).values())
+        if unproven:
+            lines.append(_("a yes left out, since no proof came with it: %s") % unproven)
         rejects = delivery.import_run.rejects.order_by("line").values_list("line", "column", "reason")
         told = list(rejects[:1000])
         # A reason may repeat the value at fault, which the sender wrote: the report goes back to them alone.
