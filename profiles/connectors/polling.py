@@ -114,6 +114,7 @@ def _taken_in(connection: Connection, folder: Folder, file: Found) -> Delivery:
                 "not_taken_in",
                 _("«%(file)s» could not be taken in to its end: %(why)s") % {"file": file.name, "why": fault},
             ) from fault
+        delivery.import_run = import_run
         delivery.received = import_run.received
         for word in run.VERDICTS:
             setattr(delivery, word, getattr(import_run, word))
