@@ -39,6 +39,7 @@ from profiles.models import (
     MatchCandidate,
     Merge,
     Pin,
+    PrimaryId,
     Profile,
     ProfileFacts,
     Purchase,
@@ -350,6 +351,7 @@ def _page(request, profile: Profile) -> dict:
         "fields": _fields(profile, records, shows_sources=may("profiles.view_sourcerecord")),
         "records": records,
         "shows_sources": may("profiles.view_sourcerecord"),
+        "primary": _primary(profile) if may("profiles.view_identifier") else None,
         "identifiers": _identifiers(profile) if may("profiles.view_identifier") else [],
         "tickets": _tickets(request, profile) if may("profiles.view_purchase") else None,
         "of_own_stores": not whole,
@@ -426,6 +428,20 @@ def _identifiers(profile: Profile) -> list[dict]:
         entry["first"] = min(entry["first"], told.first_seen)
         entry["last"] = max(entry["last"], told.last_seen)
     return [entry | {"sources": sorted(entry["sources"])} for entry in by_key.values()]
+
+
+def _primary(profile: Profile) -> tuple[str, list[str]] | None:
+    """The number by which the brand speaks of the person, with its name: the newest first. None where that is our own
+    id, which the page shows in any case."""
+    kind = PrimaryId.chosen()
+    if kind == PrimaryId.Kind.OWN:
+        return None
+    told = Identifier.objects.filter(profile=profile, kind=kind.value).order_by("-last_seen", "key")
+    values = list(dict.fromkeys(told.values_list("value", flat=True)))
+    if kind == PrimaryId.Kind.CUSTOMER:
+        # A customer number is kept behind the code of its source.
+        values = list(dict.fromkeys(value.partition(":")[2] or value for value in values))
+    return str(kind.label), values
 
 
 def _tickets(request, profile: Profile):

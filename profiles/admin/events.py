@@ -28,7 +28,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from profiles.admin.customers import PANELS, Panel
 from profiles.admin.filters import CustomerFilter
 from profiles.behaviour import likely_type
-from profiles.intake import events
+from profiles.intake import SourceNotActive, events
 from profiles.intake.event_dictionary import open_dictionary
 from profiles.models import (
     Event,
@@ -382,6 +382,12 @@ class SiteForm(forms.ModelForm):
                 raise refused
             origins.append(f"{parts.scheme}://{parts.netloc.lower()}")
         return "\n".join(dict.fromkeys(origins))
+
+    def clean_source(self):
+        source = self.cleaned_data["source"]
+        if not source.is_active:
+            raise ValidationError(SourceNotActive(source).detail)
+        return source
 
     def clean(self):
         cleaned = super().clean()

@@ -6,20 +6,26 @@ A source that was silent for longer than it should be is shown in red, with a wo
 from datetime import timedelta
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from profiles import source_health
-from profiles.models import Source
+from profiles.models import PrimaryId, Source
 from profiles.source_health import Health
 from profiles.tasks import recompute_source
 from tenants.network.admin import Audited, ScopedModelAdmin
+from tenants.network.models import audit
 from tenants.scoping import current_scope
 
 
@@ -48,9 +54,20 @@ class SourceForm(forms.ModelForm):
         return cleaned
 
 
+class PrimaryIdForm(forms.Form):
+    """By which number the brand speaks of its customers."""
+
+    kind = forms.ChoiceField(
+        label=gettext_lazy("Primary identifier"),
+        choices=PrimaryId.Kind.choices,
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
 @admin.register(Source)
 class SourceAdmin(Audited, ScopedModelAdmin):
     form = SourceForm
+    list_before_template = "profiles/primary_id.html"
     list_display = ("source", "state", "answers_for_it", "holds", "heard", "lag", "errors", "rows")
     list_filter = ("kind", "direction")
     search_fields = ("name", "code", "system", "owner")
@@ -84,6 +101,30 @@ class SourceAdmin(Audited, ScopedModelAdmin):
 
     def has_delete_permission(self, request, obj=None):
         return False
+
+    def get_urls(self):
+        choose = self.admin_site.admin_view(self.primary_id_view)
+        return [path("primary-id/", choose, name="profiles_source_primary_id"), *super().get_urls()]
+
+    def changelist_view(self, request, extra_context=None):
+        extra = {
+            "primary_id": PrimaryId.chosen().label,
+            "primary_id_form": PrimaryIdForm(initial={"kind": PrimaryId.chosen()}),
+            "may_choose": self.has_change_permission(request),
+        }
+        return super().changelist_view(request, {**(extra_context or {}), **extra})
+
+    def primary_id_view(self, request):
+        """Choose by which number customers are spoken of."""
+        if request.method != "POST" or not self.has_change_permission(request):
+            raise PermissionDenied
+        form = PrimaryIdForm(request.POST)
+        if not form.is_valid():
+            return HttpResponse(status=400)
+        row, _new = PrimaryId.objects.update_or_create(defaults=form.cleaned_data)
+        audit(request.user, "chose", row, kind=row.kind)
+        messages.success(request, _("Customers are spoken of by: %s.") % row)
+        return redirect("admin:profiles_source_changelist")
 
     def get_changelist_instance(self, request):
         """The list, each source with how it is doing, asked for all of them at once."""

@@ -114,6 +114,7 @@ def _taken_in(connection: Connection, folder: Folder, file: Found) -> Delivery:
                 "not_taken_in",
                 _("«%(file)s» could not be taken in to its end: %(why)s") % {"file": file.name, "why": fault},
             ) from fault
+        delivery.import_run = import_run
         delivery.received = import_run.received
         for word in run.VERDICTS:
             setattr(delivery, word, getattr(import_run, word))
@@ -164,6 +165,9 @@ def report(delivery: Delivery) -> str:
         for word in ("received", *run.VERDICTS):
             name = Delivery._meta.get_field(word).verbose_name
             lines.append(f"{name}: {getattr(delivery, word)}")
+        unproven = sum(delivery.import_run.forecast.get("unproven", {}).values())
+        if unproven:
+            lines.append(_("a yes left out, since no proof came with it: %s") % unproven)
         rejects = delivery.import_run.rejects.order_by("line").values_list("line", "column", "reason")
         told = list(rejects[:1000])
         # A reason may repeat the value at fault, which the sender wrote: the report goes back to them alone.

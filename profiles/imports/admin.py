@@ -542,8 +542,13 @@ def _shown(forecast: Mapping) -> dict:
             (
                 _VERDICT_NAMES[word],
                 [
-                    {"column": column, "reason": reason, "number": number, "values": values}
-                    for column, reason, number, values in forecast["reasons"][word]
+                    {
+                        "column": column,
+                        "reason": reason,
+                        "number": number,
+                        "values": values[0] if values else [],
+                    }
+                    for column, reason, number, *values in forecast["reasons"][word]
                 ],
                 forecast["samples"][word],
             )

@@ -392,10 +392,9 @@ def _weight_of_number(field: str, values: Sequence[str]) -> int:
 
 def _weight_of_answers(values: Sequence[str]) -> int:
     """Few words that come again are answers, also where nobody knows them yet; anything else is none."""
-    few = len(set(map(plain, values))) <= max(3, len(values) // 5) and all(
-        len(value) <= 40 for value in values
-    )
-    return _DOUBTFUL if few and all(map(_may_be_answer, set(values))) else -100
+    odd = {plain(value): value for value in values if not _understood(yes_or_no, value)}
+    few = len(odd) <= max(3, len(values) // 5) and all(len(value) <= 40 for value in values)
+    return _DOUBTFUL if few and all(map(_may_be_answer, odd.values())) else -100
 
 
 def _may_be_answer(value: str) -> bool:

@@ -124,7 +124,8 @@ def take_in(
         items = [_Item(told) for told in statements if isinstance(told, Told)]
         if import_run is not None:
             for item in items:
-                item.told.consents = [consent for consent in item.told.consents if is_proven(consent)]
+                if item.told.consents:
+                    item.told.consents = list(filter(is_proven, item.told.consents))
         _attach(source, items)
         known = Profile.hold(item.profile_id for item in items if not item.newborn)
         for item in items:

@@ -40,4 +40,5 @@ def _meets(atoms: Atoms, rule: Rule, left: Ints, right: Ints, largest: int) -> B
     keys = atoms.keys(rule)
     values, where, counts = np.unique(keys, return_inverse=True, return_counts=True)
     usable = (counts <= largest) & (values != 0)
-    return (keys[left] == keys[right]) & usable[where[left]]
+    meets: Bools = (keys[left] == keys[right]) & usable[where[left]]
+    return meets

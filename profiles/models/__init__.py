@@ -20,7 +20,14 @@ from profiles.models.households import Household, HouseholdMember, HouseholdWord
 from profiles.models.matching import BlockingKey, MatchingModel
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
-from profiles.models.records import Identifier, ImportRun, RejectedRow, Source, SourceRecord
+from profiles.models.records import (
+    Identifier,
+    ImportRun,
+    PrimaryId,
+    RejectedRow,
+    Source,
+    SourceRecord,
+)
 
 __all__ = [
     "BlockedValue",
@@ -45,6 +52,7 @@ __all__ = [
     "MatchingModel",
     "Merge",
     "Pin",
+    "PrimaryId",
     "Profile",
     "ProfileFacts",
     "ProfileStore",

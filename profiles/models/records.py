@@ -87,6 +87,37 @@ class Source(NetworkWide):
         return self.identified_by != self.Identity.UNDECIDED
 
 
+class PrimaryId(NetworkWide):
+    """By which number the brand speaks of its customers: one row at most. Without it, by our own id, which every
+    customer has in any case and which survives merges."""
+
+    class Kind(models.TextChoices):
+        OWN = "own", _("our own id")
+        CARD = "card", _("loyalty card")
+        CUSTOMER = "customer", _("customer number")
+
+    kind = models.CharField(_("primary identifier"), max_length=8, choices=Kind.choices)
+    is_only_one = models.BooleanField(default=True, unique=True, editable=False)
+
+    class Meta:
+        verbose_name = _("primary identifier")
+        verbose_name_plural = _("primary identifiers")
+        constraints = [
+            models.CheckConstraint(condition=models.Q(is_only_one=True), name="one_primary_id_a_brand"),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["own", "card", "customer"]), name="primary_id_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_kind_display()
+
+    @classmethod
+    def chosen(cls) -> "PrimaryId.Kind":
+        row = cls.objects.first()
+        return cls.Kind(row.kind) if row else cls.Kind.OWN
+
+
 class ImportRun(StoreScoped):
     """One file taken in from one source: its numbers reconcile with the lines of the file.
 

@@ -7,14 +7,17 @@ from tenants.roles import Role
 
 DEEDS = {
     "accepted invitation": pgettext_lazy("audit trail", "accepted the invitation"),
+    "activated": pgettext_lazy("audit trail", "activated"),
     "added": pgettext_lazy("audit trail", "added"),
     "asked for": pgettext_lazy("audit trail", "asked for"),
     "blocked": pgettext_lazy("audit trail", "blocked"),
     "called off": pgettext_lazy("audit trail", "called off"),
     "changed": pgettext_lazy("audit trail", "changed"),
+    "chose": pgettext_lazy("audit trail", "chose"),
     "consent grant": pgettext_lazy("audit trail", "noted an agreement"),
     "consent withdraw": pgettext_lazy("audit trail", "noted a refusal"),
     "delete": pgettext_lazy("audit trail", "deleted"),
+    "discarded": pgettext_lazy("audit trail", "threw away"),
     "download": pgettext_lazy("audit trail", "downloaded"),
     "downloaded": pgettext_lazy("audit trail", "downloaded"),
     "export": pgettext_lazy("audit trail", "exported"),

@@ -414,7 +414,8 @@ def test_a_change_of_trust_is_written_down_and_settles_people_anew(
     page = reverse("admin:profiles_source_change", args=[sources["web"].pk])
     with django_capture_on_commit_callbacks(execute=True):
         answer = client_of(diane).post(
-            page, {"name": "Web shop", "kind": "other", "trust": "95", "direction": "in"}
+            page,
+            {"name": "Web shop", "kind": "other", "trust": "95", "direction": "in", "identified_by": "own"},
         )
     assert answer.status_code == 302
     with whole_network():

@@ -117,6 +117,33 @@ def test_a_file_is_taken_in_once_it_has_stood_still_and_moved_beside_its_report(
     assert ImportRun.objects.count() == 1
 
 
+def test_a_source_that_is_being_set_up_refuses_its_files_with_the_reason(watched, inbox, crm):
+    Source.objects.filter(pk=crm.pk).update(identified_by="")
+    watched = Connection.objects.select_related("source").get(pk=watched.pk)
+    (inbox / "clients.csv").write_bytes(CLIENTS)
+    assert look(watched).refused == ["clients.csv"]
+    assert "is being set up" in Delivery.objects.get().error
+    assert not Profile.objects.exists()
+    assert not Source.objects.get(pk=crm.pk).is_active
+
+
+def test_answers_of_the_last_file_are_used_and_unproven_consents_told_in_the_report(
+    watched, inbox, crm, tmp_path
+):
+    header = "Identifiant;Nom;E-mail;Newsletter\n"
+    by_hand = tmp_path / "first.csv"
+    by_hand.write_text(header + "C1;Durand;a@mail.example;ouais\n")
+    answers = {"Newsletter": {"ouais": True}}
+    run.run(run.begin(by_hand, crm, None, "first.csv", answers=answers), by_hand)
+    (inbox / "second.csv").write_text(header + "C2;Petit;b@mail.example;ouais\nC3;Noir;c@mail.example;bof\n")
+    assert look(watched).taken_in == ["second.csv"]
+    delivery = Delivery.objects.select_related("import_run").get()
+    assert (delivery.created, delivery.rejected, delivery.import_run.answers) == (1, 1, answers)
+    told = (inbox / "done/second.csv.report.txt").read_text()
+    assert "no proof came with it: 1" in told
+    assert "3: Newsletter:" in told
+
+
 def test_the_same_name_another_day_is_another_delivery(watched, inbox):
     for day, content in ((1, CLIENTS), (2, CLIENTS + b"C3;Jeanne;Petit;jeanne@mail.example\n")):
         (inbox / "clients.csv").write_bytes(content)

@@ -217,6 +217,20 @@ def test_the_page_of_a_site_shows_the_snippet_and_the_last_event(site, diane, cl
     assert "Last event received" in text
 
 
+def test_a_source_that_is_being_set_up_has_no_site(diane, client_of):
+    source = Source.objects.create(code="new", name="New shop", kind=Source.Kind.ECOMMERCE, identified_by="")
+    sent = {
+        "name": "Shop",
+        "kind": "web",
+        "source": source.pk,
+        "origins": "https://shop.example",
+        "is_on": "on",
+    }
+    answer = client_of(diane).post(reverse("admin:profiles_site_add"), sent)
+    assert list(answer.context["adminform"].form.errors) == ["source"]
+    assert not Site.objects.exists()
+
+
 def test_a_renewed_key_refuses_the_one_before(site, diane, client_of):
     old = site.key
     client_of(diane).post(reverse("admin:profiles_site_renew", args=[site.pk]))

@@ -499,7 +499,7 @@ def test_reasons_come_with_their_values_and_values_are_text(write, crm, pages):
     ((column, _reason, number, values),) = told
     assert (column, number, values) == ("Date d'inscription", 3, [["jamais", 2], ["<b>hier</b>", 1]])
     page = pages.get(f"/profiles/importrun/{begun.pk}/change/").content.decode()
-    assert "jamais × 2" in page
+    assert "<q>jamais</q> × 2" in page
     assert "&lt;b&gt;hier&lt;/b&gt;" in page
     assert "<b>hier" not in page
 

@@ -325,3 +325,13 @@ def test_words_that_say_neither_are_counted_by_column():
 def test_a_column_of_anything_does_not_fill_the_memory():
     found = unknown_answers({"note": f"mot {number}"} for number in range(10_000))
     assert len(found["note"]) == 200
+
+
+def test_few_odd_words_make_a_column_called_a_consent_one_and_anything_else_does_not():
+    words = ["ouais", "bof", "oui", "non", "oui", "ouais"]
+    assert guess(["Newsletter"], [[word] for word in words])["Newsletter"].field == CE
+    for others in (
+        ["03/02/2024", "04/02/2024"], ["a@b.fr", "c@d.fr"], ["12,50", "3,20"], ["4711", "4712"],
+        ["hebdo", "mensuel", "jamais vu", "jeudi"],
+    ):  # fmt: skip
+        assert guess(["Newsletter"], [[word] for word in others])["Newsletter"].field != CE, others

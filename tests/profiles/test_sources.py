@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -12,7 +13,16 @@ from profiles import source_health
 from profiles.admin.sources import in_words
 from profiles.imports import run
 from profiles.intake import Shown, SourceNotActive, Statement, Ticket, TicketLine, take_in_records
-from profiles.models import Connection, Delivery, ImportRun, Purchase, Source, SourceRecord
+from profiles.models import (
+    Connection,
+    Delivery,
+    ImportRun,
+    PrimaryId,
+    Profile,
+    Purchase,
+    Source,
+    SourceRecord,
+)
 from tenants.network.models import AuditEvent, Job
 
 PAGE = "/profiles/source/"
@@ -307,3 +317,36 @@ def test_a_connector_of_a_source_being_set_up_is_told_to_come_back(unset, client
     assert (answer.status_code, answer.json()["code"]) == (503, "source_not_active")
     assert "New shop" in answer.json()["detail"]
     assert not Delivery.objects.exists()
+
+
+# --- By which number customers are spoken of -------------------------------------------------------------------------
+
+
+def test_the_primary_identifier_is_chosen_once_for_the_brand_and_heads_the_customer_s_page(
+    client_of, diane, alice, crm
+):
+    fields = {"last_name": "Durand", "card": "2990000000017", "customer_id": "KD 4711"}
+    person = Profile.objects.get(pk=take_in_records(crm, [Statement("1", fields, fields)])[0].profile_id)
+    nameless = Profile.objects.get(
+        pk=take_in_records(crm, [Statement("2", {"last_name": "Petit"}, {})])[0].profile_id
+    )
+    choose, page = f"{PAGE}primary-id/", "/profiles/profile/{}/change/"
+    assert PrimaryId.chosen() == "own"
+    assert client_of(diane).get(page.format(person.pk)).context["primary"] is None
+    for kind, word in (("card", "2990000000017"), ("customer", "KD4711")):
+        assert client_of(diane).post(choose, {"kind": kind}).status_code == 302
+        assert client_of(alice).get(page.format(person.pk)).context["primary"][1] == [word]
+        text = client_of(alice).get(page.format(nameless.pk)).content.decode()
+        assert "none" in text
+        assert str(nameless.public_id) in text
+    assert PrimaryId.objects.count() == 1
+    assert client_of(diane).post(choose, {"kind": "shoe size"}).status_code == 400
+    assert client_of(alice).post(choose, {"kind": "own"}).status_code == 403
+    assert PrimaryId.chosen() == "customer"
+
+
+def test_the_database_holds_one_primary_identifier(brand):
+    PrimaryId.objects.create(kind="card")
+    for wrong in ({"kind": "own"}, {"kind": "own", "is_only_one": False}, {"kind": "shoe"}):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            PrimaryId.objects.create(**wrong)
