@@ -161,7 +161,7 @@ def test_what_no_model_holds_together_is_separated_again(records):
     assert not MatchCandidate.objects.filter(status=MatchCandidate.Status.NEVER).exists()
 
 
-def test_a_brand_with_much_that_is_new_is_compared_as_a_whole(records):
+def test_a_brand_with_much_that_is_new_is_compared_as_a_whole(records, monkeypatch):
     done = match_new_records()
 
     assert done["records"] == len(records)
@@ -171,8 +171,8 @@ def test_a_brand_with_much_that_is_new_is_compared_as_a_whole(records):
     SourceRecord.objects.update(matched_at=None)
     assert recognition.wants_batch()
     SourceRecord.objects.update(matched_at=timezone.now())
-    MatchingModel.objects.update(records=len(records) // 2)
-    neighbours._known.clear()
+    assert not recognition.wants_batch()
+    monkeypatch.setattr(recognition, "GROWN_BY", 0.9)  # as if the brand had grown since
     assert recognition.wants_batch()
 
 
