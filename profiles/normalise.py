@@ -14,10 +14,9 @@ of one word) take a short way that gives what the long way would, which a proper
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, wraps
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
@@ -118,8 +117,7 @@ _JUNK_DOMAINS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Email:
+class Email(NamedTuple):
     """``address`` can be written to; ``key`` is equal for one mailbox; ``suggestion`` is an address to propose, never
     applied by itself, where the domain looks mistyped (else None)."""
 
@@ -202,8 +200,7 @@ FRENCH_REGIONS = ("FR", "RE", "GP", "MQ", "GF", "YT", "PM", "BL", "MF")
 _DUMMY_NUMBERS = frozenset({"123456789", "102030405", "234567890", "987654321", "1234567890"})
 
 
-@dataclass(frozen=True, slots=True)
-class Phone:
+class Phone(NamedTuple):
     """``e164`` as in ``+33612345678``; ``personal`` is true for a mobile number, false for one that a household or a
     company shares."""
 
@@ -480,8 +477,7 @@ _LEADING_NUMBERS = re.compile(
 _BOX = re.compile(r"\b(?:bp|b p|cs|tsa|cidex)\s?\d+\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Street:
+class Street(NamedTuple):
     """``number`` as ``12 bis`` or None; ``name`` as ``rue de la republique``."""
 
     number: str | None

@@ -15,8 +15,10 @@ from typing import Any
 
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from profiles import normalise
+from profiles.connectors.kinds import Setting
 from profiles.intake import ConsentStatement, Problem, Statement
 from profiles.intake.people import LONGEST_ID
 
@@ -24,6 +26,14 @@ MOST_LINES = 1000
 THOUSANDTH = Decimal("0.001")
 YES = frozenset({"yes", "true", "1", "on", "oui"})
 WORDING = "consent_wording"
+OPT_IN_WORDS = Setting(
+    WORDING, gettext_lazy("words of the opt-in"),
+    gettext_lazy(
+        "What your checkout says beside the box. Without it, and unless the order tells it itself "
+        "(consent_wording), a yes is not recorded, since nothing would prove it."
+    ),
+    required=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

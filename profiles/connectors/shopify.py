@@ -12,7 +12,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy
 
 from profiles.connectors import orders
-from profiles.connectors.kinds import Kind, Sample, Setting
+from profiles.connectors.kinds import Kind, Sample
 from profiles.connectors.orders import Line, Order, Refund, cents
 
 SIGNATURE, DELIVERY, TOPIC = "X-Shopify-Hmac-Sha256", "X-Shopify-Webhook-Id", "X-Shopify-Topic"
@@ -224,16 +224,7 @@ KIND = Kind(
     ),
     anchor="shopify",
     sample=sample,
-    settings=(
-        Setting(
-            "consent_wording", gettext_lazy("words of the opt-in"),
-            gettext_lazy(
-                "What your checkout says beside the box. Without it, and unless the order tells it itself "
-                "(consent_wording), a yes is not recorded, since nothing would prove it."
-            ),
-            required=False,
-        ),
-    ),
+    settings=(orders.OPT_IN_WORDS,),
     secret=gettext_lazy("signing secret"),
     secret_help=gettext_lazy("Shopify shows it under Settings › Notifications › Webhooks."),
     is_a_shop=True,

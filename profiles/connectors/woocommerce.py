@@ -202,14 +202,7 @@ KIND = Kind(
             gettext_lazy("The key of the order's meta_data in which your checkout writes it, e.g. _marketing_optin."),
             required=False,
         ),
-        Setting(
-            "consent_wording", gettext_lazy("words of the opt-in"),
-            gettext_lazy(
-                "What your checkout says beside the box. Without it, and unless the order tells it itself "
-                "(consent_wording), a yes is not recorded, since nothing would prove it."
-            ),
-            required=False,
-        ),
+        orders.OPT_IN_WORDS,
     ),
     secret=gettext_lazy("signing secret"),
     secret_help=gettext_lazy("The secret that you gave the webhook in WooCommerce › Settings › Advanced › Webhooks."),

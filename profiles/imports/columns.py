@@ -1,11 +1,14 @@
 """The rows of a file as a block of statements: our fields, the consents, the moment and the store. Pure."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from profiles.imports.mapping import CONSENTS, COUNTRIES, IGNORE, OF_ERROR_FILE
 from profiles.imports.reading import Refused, Row
@@ -59,6 +62,8 @@ class Columns:
         self.columns, self._country, self._zone, self._proof = columns, country, zone, proof
         self._ids_of_content = ids_of_content and "external_id" not in columns
         self._reading = encode([sorted(columns.items()), {}])
+        self._in_json = _writer_of_rows(())
+        self._header: tuple[str, ...] = ()
         self._moments = Memo(lambda text: _understood(moment, text, zone) if text else None)
         # field -> word -> what a person said that it means
         self._said = {
@@ -97,7 +102,8 @@ class Columns:
             for position, row in enumerate(rows)
             if isinstance(row, Refused)
         }
-        told = {field: self._cells(rows, column, faults) for field, column in self.columns.items()}
+        sheet = _sheet(rows)
+        told = {field: self._cells(sheet, column, faults) for field, column in self.columns.items()}
         for field in EXACT:
             self._refuse_rounded(told.get(field, ()), field, faults)
         nothing = [""] * len(rows)
@@ -110,7 +116,7 @@ class Columns:
         if "birth_date" in fields:
             fields["birth_date"] = [day_of_serial(t) if len(t) == 5 else t for t in fields["birth_date"]]
         if self._country and "postcode" in fields:
-            countries = self._cells(rows, self._country, {})
+            countries = self._cells(sheet, self._country, {})
             fields["postcode"] = [
                 postcode_in(text, country) if len(text) == 4 else text
                 for text, country in zip(fields["postcode"], countries, strict=True)
@@ -126,7 +132,7 @@ class Columns:
             lines=[row.line for row in rows],
             external_ids=external_ids,
             fields=fields,
-            raw=[encode(row.cells) for row in rows],
+            raw=self._raw(rows),
             stated_at=stated_at,
             store_codes=told.get("store_code", nothing),
             consents=consents,
@@ -134,13 +140,21 @@ class Columns:
             refused=faults,
         )
 
+    def _raw(self, rows: Sequence[Row | Refused]) -> list[bytes]:
+        header = next((row.header for row in rows if isinstance(row, Row)), ())
+        if header != self._header:
+            self._header, self._in_json = header, _writer_of_rows(header)
+        write = self._in_json
+        return [write(row.values) if isinstance(row, Row) else encode(row.cells) for row in rows]
+
     def _cells(
-        self, rows: Sequence[Row | Refused], column: str, faults: dict[int, tuple[str, str]]
+        self, sheet: Mapping[str, Sequence[str]], column: str, faults: dict[int, tuple[str, str]]
     ) -> list[str]:
-        """The column, without what spreadsheets wrap around a text to keep it one; empty for rows that are refused."""
-        header = next((row.header for row in rows if isinstance(row, Row)), (column,))
-        place = header.index(column)
-        cells = [row.values[place].strip() if isinstance(row, Row) else "" for row in rows]
+        """The column, without what spreadsheets wrap around a text to keep it one."""
+        cells = list(map(str.strip, sheet[column]))
+        together = "\n" + "\n".join(cells)
+        if not any("\n" + sign in together for sign in WRAPPED):
+            return cells
         for position in [p for p, text in enumerate(cells) if text.startswith(WRAPPED)]:
             try:
                 cells[position] = unwrapped(cells[position])
@@ -150,6 +164,9 @@ class Columns:
         return cells
 
     def _refuse_rounded(self, cells: Sequence[str], field: str, faults: dict[int, tuple[str, str]]) -> None:
+        together = "\n".join(cells)
+        if "E+" not in together and "e+" not in together:
+            return
         for position in [p for p, text in enumerate(cells) if "E+" in text or "e+" in text]:
             try:
                 exact(cells[position])
@@ -237,6 +254,27 @@ def _id_of(row: Row) -> str:
     """An id that is the same for the same content; what an error file adds is none of it."""
     told = {column: text for column, text in row.cells.items() if text and column not in OF_ERROR_FILE}
     return "row-" + hashlib.sha256(encode(told)).hexdigest()[:32]
+
+
+def _sheet(rows: Sequence[Row | Refused]) -> dict[str, Sequence[str]]:
+    """Column -> its cells, empty in the rows that are refused; all rows have one header."""
+    header = next((row.header for row in rows if isinstance(row, Row)), None)
+    if header is None:
+        return defaultdict(lambda: [""] * len(rows))
+    empty = [""] * len(header)
+    cells = zip(*[row.values if isinstance(row, Row) else empty for row in rows], strict=True)
+    return dict(zip(header, cells, strict=True))
+
+
+def _writer_of_rows(header: tuple[str, ...]) -> Callable[[list[str]], bytes]:
+    """What writes the cells of a row as JSON, column -> text: as a struct of these columns where their names allow it,
+    which takes half the time of a dict."""
+    names = {f"c{place}": column for place, column in enumerate(header)}
+    try:
+        row = msgspec.defstruct("Row", [(name, str) for name in names], rename=names)
+    except ValueError:  # a quotation mark in a name
+        return lambda values: encode(dict(zip(header, values, strict=True)))
+    return lambda values: encode(row(*values))
 
 
 def _reader_of_answers(said: Mapping[str, bool | None]):

@@ -4,16 +4,16 @@ The table belongs to one import and lives as long as that waits. It is unlogged:
 which shows by the number of its rows, and the file is then simply read again.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC
 from itertools import islice
 from pathlib import Path
 
 import msgspec
-from django.db import connection, transaction
+from django.db import connection
+from psycopg import Connection
 
 from profiles import intake, normalise
 from profiles.imports import reading
@@ -22,7 +22,7 @@ from profiles.imports.detect import Dialect
 from profiles.imports.mapping import CONSENTS
 from profiles.imports.values import MOST_WORDS, unknown_answers, word_of
 from profiles.intake import ConsentStatement, Refused, Told
-from profiles.intake.cleaning import encode
+from profiles.intake.cleaning import Clean, encode
 from profiles.models import Identifier, ImportRun, SourceRecord
 from tenants.calendar import brand_zone
 
@@ -41,8 +41,12 @@ _LAYOUT = (
     ("email_key", "text"), ("phone", "text"), ("street", "text"), ("postcode", "text"), ("city", "text"),
     ("card", "text"), ("customer_id", "text"), ("is_dated", "boolean"), ("consents", "text"), ("raw", "text"),
 )  # fmt: skip
+# Of a row that is refused nothing else is told.
+_OF_REFUSED = frozenset(("position", "line", "refused", "fault", "reason", "raw"))
 _NAMES = ", ".join(name for name, _type in _LAYOUT)
-_decode_consents = msgspec.json.Decoder(list[tuple[str, bool, datetime | None, str]]).decode
+_decode_consents = msgspec.json.Decoder(list[ConsentStatement]).decode
+# The backslash first, since the others are written with one.
+_ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
 
 
 class Stage:
@@ -65,29 +69,28 @@ class Stage:
             f"CREATE UNLOGGED TABLE {self.table} ({layout}, is_known boolean NOT NULL DEFAULT false)"
         )
         staged = 0
-        for rows in _blocks(reading.rows(path, dialect), BLOCK):
-            block = columns.block(rows)
-            statements = cleaner.clean(block)
-            for position, told in enumerate(statements):
-                if position not in block.refused:
-                    _name_column(told, columns.columns)
-            self._copy(staged, statements, block.raw)
-            staged += len(rows)
-            yield staged
+        # The server takes a block in while the next one is read and cleaned here.
+        with ThreadPoolExecutor(1) as beside:
+            copied: Future[None] | None = None
+            for rows in _blocks(reading.rows(path, dialect), BLOCK):
+                text = _lines(staged, _named(cleaner.clean(columns.block(rows)), columns.columns))
+                if copied:
+                    _await(copied)
+                    # Nothing is under way on the connection while the caller has its turn.
+                    yield staged
+                copied = beside.submit(self._copy, connection.connection, text)
+                staged += len(rows)
+            if copied:
+                _await(copied)
+                yield staged
         self._execute(f"ANALYZE {self.table}")
 
-    def _copy(self, first: int, statements: Sequence[Told | Refused], raw: Sequence[bytes]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(
-            _cells(position, told, row)
-            for position, (told, row) in enumerate(zip(statements, raw, strict=True), first)
-        )
+    def _copy(self, line: Connection, text: bytes) -> None:
         with (
-            transaction.atomic(),
-            connection.cursor() as cursor,
-            cursor.copy(f"COPY {self.table} ({_NAMES}) FROM STDIN (FORMAT csv)") as copy,
+            line.cursor() as cursor,
+            cursor.copy(f"COPY {self.table} ({_NAMES}) FROM STDIN (NULL '')") as copy,
         ):
-            copy.write(text.getvalue())
+            copy.write(text)
 
     # --- Read -----------------------------------------------------------------------------------------------------
 
@@ -191,14 +194,14 @@ class Stage:
         """channel -> how many a yes that nothing proves (`intake.people.is_proven`)."""
         if not set(CONSENTS) & set(self.import_run.mapping.values()):
             return {}
-        # As `_cells` writes them: [["email",true,"2026-…","the words"]]; quotation marks in the words are escaped.
+        # As a `ConsentStatement` is written: ["email",true,"2026-…","the words"]; quotation marks in them are escaped.
+        unproven = r'\["(email|sms)",true,[^],]*,""\]'
         counted = self._fetch(
             f"""
-            SELECT said[1], count(*)
-            FROM {self.table}, regexp_matches(consents, '\\["(email|sms)",true,[^],]*,""\\]', 'g') said
+            SELECT said[1], count(*) FROM {self.table}, regexp_matches(consents, %s, 'g') said
             WHERE NOT refused AND consents LIKE '%%,true,%%' AND consents LIKE '%%,""]%%' GROUP BY 1
             """,
-            [],
+            [unproven],
         )
         return dict(counted)
 
@@ -293,38 +296,59 @@ class Stage:
 _WHERE = {"rejected": "refused", "corrected": "NOT refused AND fault <> '' AND NOT is_known"}
 
 
-def _name_column(told: Told | Refused, columns: Mapping[str, str]) -> None:
+def _await(copied: Future[None]) -> None:
+    # What the server refused is told as Django tells it, and a lost connection is known as lost.
+    with connection.wrap_database_errors:
+        copied.result()
+
+
+def _named(clean: Clean, columns: Mapping[str, str]) -> Clean:
     """What is wrong is told by the file's own name of the column."""
-    if isinstance(told, Refused):
-        told.column = columns.get(told.column, told.column)
-    elif told.correction:
-        field, reason = told.correction
-        told.correction = columns.get(field, field), reason
+    for told in (clean.corrections, clean.refused):
+        for position, (field, reason) in told.items():
+            told[position] = columns.get(field, field), reason
+    return clean
 
 
-def _cells(position: int, told: Told | Refused, raw: bytes) -> tuple:
-    """A row of the table. Empty cells arrive as NULL, which reading turns back."""
-    if isinstance(told, Refused):
-        return (
-            position,
-            told.line,
-            "t",
-            told.column,
-            told.reason,
-            *[None] * (len(_LAYOUT) - 6),
-            raw.decode(),
-        )
-    fault, reason = told.correction or ("", "")
-    consents = (
-        encode([(c.channel, c.granted, c.at, c.wording) for c in told.consents]).decode()
-        if told.consents
-        else ""
-    )
-    return (
-        position, told.line, "f", fault, reason, told.external_id, told.content_hash, told.stated_at.isoformat(),
-        told.store_id, told.first_name, told.last_name, told.birth_date, told.email, told.email_key, told.phone,
-        told.street, told.postcode, told.city, told.card, told.customer_id, told.is_dated, consents, raw.decode(),
-    )  # fmt: skip
+def _lines(first: int, clean: Clean) -> bytes:
+    """The block as COPY reads it, a column at a time; what is empty arrives as NULL, which reading turns back."""
+    told = clean.parts
+    number = len(told["line"])
+    refused, fault, reason = ["f"] * number, [""] * number, [""] * number
+    for position, told_wrong in (clean.corrections | clean.refused).items():
+        fault[position], reason[position] = told_wrong
+    for position in clean.refused:
+        refused[position] = "t"
+    columns = {
+        "position": map(str, range(first, first + number)),
+        "line": map(str, told["line"]),
+        "refused": refused,
+        "fault": fault,
+        "reason": reason,
+        "stated_at": [at.isoformat() for at in told["stated_at"]],
+        "store_id": ["" if store_id is None else str(store_id) for store_id in told["store_id"]],
+        "birth_date": [day.isoformat() if day else "" for day in told["birth_date"]],
+        "is_dated": ["t" if is_dated else "f" for is_dated in told["is_dated"]],
+        "consents": [encode(said).decode() if said else "" for said in told["consents"]],
+        "raw": b"\n".join(told["raw"]).decode().split("\n"),  # JSON holds no line ends
+    }
+    cells = []
+    for name, _type in _LAYOUT:
+        column = list(columns.get(name, told.get(name, ())))
+        if name not in _OF_REFUSED:
+            for position in clean.refused:
+                column[position] = ""
+        cells.append(_escaped(column))
+    return "\n".join(map("\t".join, zip(*cells, strict=True))).encode() + b"\n"
+
+
+def _escaped(cells: list[str]) -> list[str]:
+    """The cells of a column, with what means something to COPY written so that it does not."""
+    text = "".join(cells)
+    for sign, written in _ESCAPES:
+        if sign in text:
+            cells = [cell.replace(sign, written) for cell in cells]
+    return cells
 
 
 def _statement(row: tuple) -> Told | Refused:
@@ -333,7 +357,7 @@ def _statement(row: tuple) -> Told | Refused:
         return Refused(line, fault or "", reason or "")
     external_id, content_hash, stated_at, store_id, first, last, birth_date, *rest = told
     email, email_key, phone, street, postcode, city, card, customer_id = (value or "" for value in rest)
-    consents = [ConsentStatement(*consent) for consent in _decode_consents(said)] if said else ()
+    consents = _decode_consents(said) if said else ()
     return Told(
         line, external_id, content_hash, stated_at.astimezone(UTC), store_id, first or "", last or "", birth_date,
         email, email_key, phone, street, postcode, city, card, customer_id, consents, raw.encode(), is_dated,

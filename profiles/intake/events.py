@@ -738,9 +738,3 @@ def _count(source: Source, verdicts: Counter[str]) -> None:
     if not tally.update(received=F("received") + received, **added):
         EventTally.objects.bulk_create([EventTally(source=source, day=day)], ignore_conflicts=True)
         tally.update(received=F("received") + received, **added)
-
-
-def is_collected(type_code: str) -> bool:
-    """Whether any event of this type has come in: what a campaign that aims at it must ask first."""
-    with whole_network():
-        return Event.objects.filter(type__in=EventType.objects.filter(code=type_code)).exists()

@@ -106,7 +106,7 @@ def take_in_records(
     The same statement again is `unchanged`. A statement that cannot be used is `rejected` with the column and the
     reason, and does not keep the others out.
     """
-    return take_in(source, cleaner(source).clean(Block.of(statements)), import_run)
+    return take_in(source, cleaner(source).clean(Block.of(statements)).statements(), import_run)
 
 
 @transaction.atomic
@@ -181,7 +181,7 @@ def tell_of_buyer(purchase: Purchase, kind: str, key: str) -> None:
             raw={kind: key, "shown_at": str(purchase.till)}, stated_at=purchase.bought_at,
             store_code=purchase.till.store.code,
         )  # fmt: skip
-        told = cleaner(source).clean(Block.of([statement]))
+        told = cleaner(source).clean(Block.of([statement])).statements()
         kept = SourceRecord.objects.filter(source=source, external_id=statement.external_id)
         known = set(kept.values_list("content_hash", flat=True))
         items = [
