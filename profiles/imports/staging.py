@@ -194,14 +194,14 @@ class Stage:
         """channel -> how many a yes that nothing proves (`intake.people.is_proven`)."""
         if not set(CONSENTS) & set(self.import_run.mapping.values()):
             return {}
-        # As `_cells` writes them: [["email",true,"2026-…","the words"]]; quotation marks in the words are escaped.
+        # As a `ConsentStatement` is written: ["email",true,"2026-…","the words"]; quotation marks in them are escaped.
+        unproven = r'\["(email|sms)",true,[^],]*,""\]'
         counted = self._fetch(
             f"""
-            SELECT said[1], count(*)
-            FROM {self.table}, regexp_matches(consents, '\\["(email|sms)",true,[^],]*,""\\]', 'g') said
+            SELECT said[1], count(*) FROM {self.table}, regexp_matches(consents, %s, 'g') said
             WHERE NOT refused AND consents LIKE '%%,true,%%' AND consents LIKE '%%,""]%%' GROUP BY 1
             """,
-            [],
+            [unproven],
         )
         return dict(counted)
 
