@@ -63,10 +63,10 @@ class Pairs:
 @dataclass
 class Resolution:
     """``labels`` of the default clusters: for each record the position of its cluster's first one. ``automatic`` are
-    those of the automatic tier. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
-    ``households`` labels records that share a household, default clusters united. ``expected_error`` is that of the
-    automatic tier, a share of its pairs. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too
-    large to be used."""
+    those of the automatic tier, ``automatic_threshold`` is the weight in bits from which it merges, ``expected_error``
+    the share of its pairs to be wrong. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
+    ``households`` labels records that share a household, default clusters united. ``seconds`` by stage; ``skipped``
+    tells how many blocks of each rule were too large to be used."""
 
     labels: Ints
     automatic: Ints
@@ -75,6 +75,7 @@ class Resolution:
     pairs: Pairs
     model: Model
     expected_error: float
+    automatic_threshold: float
     candidates: int
     skipped: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -153,7 +154,7 @@ def unify(
         )
         review = tiers.review_pairs(labels, tier.labels, left, right, ruling.weight)
     return Resolution(
-        labels, tier.labels, review, _households(labels, *at_home), pairs, model, tier.error,
+        labels, tier.labels, review, _households(labels, *at_home), pairs, model, tier.error, tier.threshold,
         len(found.left), found.skipped, watch.seconds,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from profiles.matching.arriving import arrive
 from profiles.matching.rules import RULES
 from profiles.matching.table import Table
 from profiles.matching.unifying import unify
@@ -65,6 +66,31 @@ def test_people_s_decisions_bind_both_tiers(made, resolved):
     for labels in (again.labels, again.automatic):
         assert labels[one] == labels[stranger]
         assert labels[one] != labels[other]
+
+
+def test_a_record_that_arrives_joins_whom_the_batch_would_have_it_join(made, resolved):
+    table = Table.of(made.columns)
+    profiles = resolved.labels
+    agreed = asked = 0
+    for record in range(0, table.size, 9):
+        near = [i for i in range(table.size) if made.homes[i] == made.homes[record] and i != record]
+        if not near:
+            continue
+        few = Table.of({name: [values[i] for i in (record, *near)] for name, values in made.columns.items()})
+        arrival = arrive(few, profiles[near], resolved.model)
+        assert set(arrival.automatic) <= set(range(1, few.size))
+        expected = {place for place, i in enumerate(near, 1) if profiles[i] == profiles[record]}
+        agreed += expected == set(arrival.joined)
+        asked += 1
+        if arrival.joined:
+            parted = np.zeros(len(near), dtype=int), np.arange(1, few.size)
+            assert arrive(few, profiles[near], resolved.model, never=parted).joined == []
+    assert agreed > 0.95 * asked
+
+
+def test_a_record_without_neighbours_joins_nobody(resolved):
+    alone = Table.of({"email": ["kelnar@orange.fr"]})
+    assert arrive(alone, np.empty(0, dtype=int), resolved.model).joined == []
 
 
 def rule_of(**columns):
