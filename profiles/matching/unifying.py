@@ -64,7 +64,8 @@ class Pairs:
 class Resolution:
     """``labels`` of the default clusters: for each record the position of its cluster's first one. ``automatic`` are
     those of the automatic tier, ``automatic_threshold`` is the weight in bits from which it merges, ``expected_error``
-    the share of its pairs to be wrong. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
+    the share of its pairs to be wrong. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest one
+    first.
     ``households`` labels records that share a household, default clusters united. ``seconds`` by stage; ``skipped``
     tells how many blocks of each rule were too large to be used."""
 
