@@ -319,7 +319,7 @@ def _remember(records: Records, found: Resolution) -> Known:
     last = MatchingModel.objects.first()
     row = MatchingModel.objects.create(
         version=last.version + 1 if last else 1, records=len(records.ids), weights=found.model.to_json(),
-        automatic=found.threshold, rules=rules, counts=_counts(table),
+        automatic=found.automatic_threshold, rules=rules, counts=_counts(table),
         figures={
             "candidates": found.candidates, "expected_error": found.expected_error, "seconds": dict(found.seconds),
         },

@@ -10,7 +10,7 @@ import numpy as np
 
 from profiles.matching import tiers
 from profiles.matching.arrays import Ints
-from profiles.matching.clustering import THRESHOLD, cluster, components, missing_pairs
+from profiles.matching.clustering import THRESHOLD, cluster, components, guard_for, missing_pairs
 from profiles.matching.model import Model
 from profiles.matching.rules import HOUSEHOLD, Ruling, judge
 from profiles.matching.scoring import score
@@ -69,11 +69,12 @@ def recognise(
     )
     inside = component[left] == component[right]
     left, right, ruling = left[inside], right[inside], ruling.only(inside)
-    labels = cluster(table.size, left, right, ruling, together=together, never=never)
+    guard = guard_for(model.records)
+    labels = cluster(table.size, left, right, ruling, guard=guard, together=together, never=never)
     by_itself = replace(ruling, weight=np.where(ruling.automatic, ruling.weight, -np.inf))
     certain = cluster(
         table.size, left, right, by_itself,
-        threshold=automatic, guard=tiers.GUARD, together=together, never=never,
+        threshold=automatic, guard=guard + tiers.GUARD, together=together, never=never,
     )  # fmt: skip
     review = list(tiers.review_pairs(labels, certain, left, right, ruling.weight))
     return Recognition(labels, certain, left, right, ruling, review, np.flatnonzero(ruling.rule == HOUSEHOLD))

@@ -63,10 +63,10 @@ class Pairs:
 @dataclass
 class Resolution:
     """``labels`` of the default clusters: for each record the position of its cluster's first one. ``automatic`` are
-    those of the automatic tier. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest first.
-    ``households`` labels records that share a household, default clusters united, ``at_home`` are the pairs that say
-    so. ``expected_error`` is that of the automatic tier, a share of its pairs, ``threshold`` the weight in bits that
-    made it. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too large to be used."""
+    those of the automatic tier, ``automatic_threshold`` is the weight in bits from which it merges, ``expected_error``
+    the share of its pairs to be wrong. ``review`` are positions in ``pairs`` of what waits for somebody, heaviest one
+    first. ``households`` labels records that share a household, default clusters united, ``at_home`` are the pairs
+    that say so. ``seconds`` by stage; ``skipped`` tells how many blocks of each rule were too large to be used."""
 
     labels: Ints
     automatic: Ints
@@ -76,7 +76,7 @@ class Resolution:
     pairs: Pairs
     model: Model
     expected_error: float
-    threshold: float
+    automatic_threshold: float
     candidates: int
     skipped: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -9,10 +9,13 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from profiles.matching.recognising import recognise
 from profiles.matching.rules import RULES
 from profiles.matching.table import Table
 from profiles.matching.unifying import unify
 from tests.profiles.invented import pairwise, people
+
+NOBODY = np.empty(0, dtype=int), np.empty(0, dtype=int)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,39 @@ def test_people_s_decisions_bind_both_tiers(made, resolved):
     for labels in (again.labels, again.automatic):
         assert labels[one] == labels[stranger]
         assert labels[one] != labels[other]
+
+
+def _joined_by_the_first(table, profiles, model, *, never=NOBODY):
+    """Positions of the records that the first one joins by the default, given the profiles of the others."""
+    left, right = np.zeros(table.size - 1, dtype=np.int64), np.arange(1, table.size)
+    together = np.unique(np.concatenate(([-1], profiles)), return_inverse=True)[1]
+    found = recognise(table, left, right, model, counts={}, together=together, never=never)
+    assert set(found.automatic[1:][found.automatic[1:] == found.automatic[0]]) <= {found.automatic[0]}
+    return set((np.flatnonzero(found.labels[1:] == found.labels[0]) + 1).tolist())
+
+
+def test_a_record_that_arrives_joins_whom_the_batch_would_have_it_join(made, resolved):
+    table = Table.of(made.columns)
+    profiles = resolved.labels
+    agreed = asked = 0
+    for record in range(0, table.size, 9):
+        near = [i for i in range(table.size) if made.homes[i] == made.homes[record] and i != record]
+        if not near:
+            continue
+        few = Table.of({name: [values[i] for i in (record, *near)] for name, values in made.columns.items()})
+        joined = _joined_by_the_first(few, profiles[near], resolved.model)
+        expected = {place for place, i in enumerate(near, 1) if profiles[i] == profiles[record]}
+        agreed += expected == joined
+        asked += 1
+        if joined:
+            parted = np.zeros(len(near), dtype=int), np.arange(1, few.size)
+            assert _joined_by_the_first(few, profiles[near], resolved.model, never=parted) == set()
+    assert agreed > 0.95 * asked
+
+
+def test_a_record_without_neighbours_joins_nobody(resolved):
+    alone = Table.of({"email": ["kelnar@orange.fr"]})
+    assert _joined_by_the_first(alone, np.empty(0, dtype=int), resolved.model) == set()
 
 
 def rule_of(**columns):
