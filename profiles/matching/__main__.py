@@ -13,13 +13,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("records", type=Path, help="CSV: record_id and any columns of persons")
     parser.add_argument("--out", type=Path, required=True, help="where to write record_id,profile_id")
     parser.add_argument("--review", type=Path, help="where to write the pairs that wait for somebody")
+    parser.add_argument(
+        "--automatic", type=Path, help="where to write what is merged without asking, like --out"
+    )
     parser.add_argument("--language", default="fr", choices=["fr", "en"], help="of the sentences in --review")
 
 
-def run(records: Path, out: Path, review: Path | None, language: str) -> str:
+def run(records: Path, out: Path, review: Path | None, automatic: Path | None, language: str) -> str:
     """Unify and write; the report to print. BadFile or OSError where that cannot be."""
     unified = unify_file(records)
     write_profiles(unified, out)
+    if automatic:
+        write_profiles(unified, automatic, automatic=True)
     if review:
         write_review(unified, review, language)
     found = unified.resolution
@@ -37,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_arguments(parser)
     given = parser.parse_args(arguments)
     try:
-        sys.stdout.write(run(given.records, given.out, given.review, given.language) + "\n")
+        sys.stdout.write(run(given.records, given.out, given.review, given.automatic, given.language) + "\n")
     except (BadFile, OSError) as trouble:
         sys.stderr.write(f"{trouble}\n")
         return 1

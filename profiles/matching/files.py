@@ -124,13 +124,14 @@ def _unify_file(path: Path) -> Unified:
     return Unified(ids, table, resolution, watch.seconds)
 
 
-def write_profiles(unified: Unified, path: Path) -> None:
-    """``record_id,profile_id``: a profile is called after its first record."""
+def write_profiles(unified: Unified, path: Path, *, automatic: bool = False) -> None:
+    """``record_id,profile_id``: a profile is called after its first record. ``automatic``: those of the automatic tier."""
     ids = unified.record_ids
+    labels = unified.resolution.automatic if automatic else unified.resolution.labels
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["record_id", "profile_id"])
-        out.writerows(zip(ids, map(ids.__getitem__, unified.resolution.labels.tolist()), strict=True))
+        out.writerows(zip(ids, map(ids.__getitem__, labels.tolist()), strict=True))
 
 
 def write_review(unified: Unified, path: Path, language: str = "fr") -> None:

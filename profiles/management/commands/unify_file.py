@@ -18,7 +18,13 @@ class Command(BaseCommand):
 
     def handle(self, *args, **options):
         try:
-            report = run(options["records"], options["out"], options["review"], options["language"])
+            report = run(
+                options["records"],
+                options["out"],
+                options["review"],
+                options["automatic"],
+                options["language"],
+            )
         except (BadFile, OSError) as trouble:
             raise CommandError(str(trouble)) from None
         self.stdout.write(report)
