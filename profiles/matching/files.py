@@ -125,7 +125,7 @@ def _unify_file(path: Path) -> Unified:
 
 
 def write_profiles(unified: Unified, path: Path, *, automatic: bool = False) -> None:
-    """``record_id,profile_id``: a profile is called after its first record. ``automatic``: those of the automatic tier."""
+    """``record_id,profile_id``: a profile is called after its first record. ``automatic``: of the automatic tier."""
     ids = unified.record_ids
     labels = unified.resolution.automatic if automatic else unified.resolution.labels
     with path.open("w", newline="", encoding="utf-8") as file:
