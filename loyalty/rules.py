@@ -278,9 +278,7 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     if base is not None:
         multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
         multipliers.sort(key=lambda rule: (rule.priority, rule.code))
-        for number, (line, cents) in enumerate(
-            zip(ticket.lines, _amounts(ticket, base.terms), strict=True)
-        ):
+        for number, (line, cents) in enumerate(zip(ticket.lines, _amounts(ticket, base.terms), strict=True)):
             if _line_meets(line, base.conditions):
                 extra = _extra_of_multipliers(line, cents, multipliers)
                 weights[number] = cents + sum((share for _rule, share in extra), Fraction(0))
@@ -320,6 +318,11 @@ def points_to_take_back(
     )  # fmt: skip
     left = points_for(rest, rules).points if rest.total_cents > 0 else 0
     return points_for(ticket, rules).points - left - already_taken
+
+
+def look_at_the_day(rules: Sequence[RuleTerms]) -> bool:
+    """Whether a ticket's points depend on what the same day's tickets earned before it."""
+    return any(rule.terms.get("cap_per_day") is not None for rule in rules)
 
 
 def tier_for(qualifying_points: int, thresholds: Mapping[str, int]) -> str:
@@ -376,9 +379,7 @@ def _amounts(ticket: Ticket, terms: Words) -> list[Fraction]:
     """Cents of each line that may earn: what lies below zero is shared out over the lines above, in proportion."""
     paid = sum(line.amount_cents for line in ticket.lines if line.amount_cents > 0)
     net = paid if terms.get("amounts") == GROSS else max(0, ticket.total_cents)
-    return [
-        Fraction(max(0, line.amount_cents) * net, paid) if paid else Fraction(0) for line in ticket.lines
-    ]
+    return [Fraction(max(0, line.amount_cents) * net, paid) if paid else Fraction(0) for line in ticket.lines]
 
 
 def _ticket_meets(ticket: Ticket, conditions: Words) -> bool:
@@ -404,7 +405,9 @@ def _failing_of_ticket(ticket: Ticket, conditions: Words) -> str:
 def _line_meets(line: Line, conditions: Words) -> bool:
     if line.amount_cents <= 0:  # given away, or brought back since
         return False
-    if line.category in conditions.get("except_categories", ()) or line.sku in conditions.get("except_skus", ()):
+    if line.category in conditions.get("except_categories", ()) or line.sku in conditions.get(
+        "except_skus", ()
+    ):
         return False
     if "categories" in conditions and line.category not in conditions["categories"]:
         return False

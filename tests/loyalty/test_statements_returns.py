@@ -48,9 +48,7 @@ def test_parts_sum_to_the_whole(lille_till, programme_p):
     """Statement 37: 19.95 brought back takes 20, then 29.95 takes 29: 49 for every order and split."""
     programme_p()
     till.record_purchase(lille_till[0], ticket("R1", 1995, 2995))
-    taken = [
-        till.refund(lille_till[0], back(f"B{n}", "R1", n)).body["points_taken_back"] for n in (1, 2)
-    ]
+    taken = [till.refund(lille_till[0], back(f"B{n}", "R1", n)).body["points_taken_back"] for n in (1, 2)]
     assert taken == [20, 29]
     parts = [(0, 995), (0, 1000), (1, 1), (1, 2994)]
     for order in permutations(parts):
@@ -99,7 +97,10 @@ def test_a_return_elsewhere_is_charged_to_who_issued(lille_till, lyon_till, prog
     elsewhere = back("B1", "R1", 1, store_code=lille_till[0].store.code)
     till.refund(lyon_till[0], elsewhere)
     issued = Posting.objects.filter(account__kind=Account.Kind.ISSUED).values_list("account__store", "points")
-    assert sorted(issued, key=lambda row: row[1]) == [(lille_till[0].store_id, -50), (lille_till[0].store_id, 50)]
+    assert sorted(issued, key=lambda row: row[1]) == [
+        (lille_till[0].store_id, -50),
+        (lille_till[0].store_id, 50),
+    ]
 
 
 def test_an_exchange_is_a_return_and_a_ticket(lille_till, programme_p):
