@@ -247,7 +247,17 @@ def redeem(
     `cents`: the money off, which the stores settle among each other. Raises `NotEnoughPoints`, and `AlreadyPosted` for
     a key that was used before.
     """
-    return _spend(Account.Kind.REDEEMED, Kind.REDEEM, profile_id, points, store_id, key, at, actor, cents)
+    return _spend(
+        Account.Kind.REDEEMED,
+        Kind.REDEEM,
+        profile_id,
+        points,
+        store_id=store_id,
+        key=key,
+        at=at,
+        actor=actor,
+        cents=cents,
+    )
 
 
 def reserve(
@@ -257,7 +267,17 @@ def reserve(
 
     Returns the transaction's id, for `commit` or `cancel`. Raises as `redeem` does.
     """
-    return _spend(Account.Kind.RESERVED, Kind.RESERVE, profile_id, points, store_id, key, at, actor, cents)
+    return _spend(
+        Account.Kind.RESERVED,
+        Kind.RESERVE,
+        profile_id,
+        points,
+        store_id=store_id,
+        key=key,
+        at=at,
+        actor=actor,
+        cents=cents,
+    )
 
 
 @transaction.atomic
@@ -378,8 +398,8 @@ def extend(lot_ids: Iterable[int], until: date, *, key: str, at: datetime, why: 
 
 @transaction.atomic
 def _spend(
-    account_kind: str, kind: str, profile_id: int, points: int, store_id: int, key: str, at: datetime, actor: str,
-    cents: int | None,
+    account_kind: str, kind: str, profile_id: int, points: int, *, store_id: int, key: str, at: datetime,
+    actor: str, cents: int | None,
 ) -> int:  # fmt: skip
     member = accounts_of([profile_id])[profile_id]
     # The nightly job may not have come by yet: what expired yesterday is not spent today.

@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from loyalty import rulebook, statements, till
+from loyalty import proof, rulebook, statements, till
 from loyalty.models import Lot, Rule, Tier, Transaction
-from loyalty.rules import points_for
+from loyalty.rules import Ticket, explain, points_for, points_to_take_back, shared_out
 from profiles.intake import Conflict
 from profiles.models import Profile, Purchase
-from tests.loyalty.conftest import AT, LONG_AGO, ticket
-from tests.loyalty.test_rules import BASE, BASKET, BY_LINE, CAPPED, earned, rule, times
+from tests.loyalty.conftest import AT, LONG_AGO, back, ticket
+from tests.loyalty.test_rules import BASE, BASKET, BY_LINE, CAPPED, TEN, earned, rule, times
 from tests.loyalty.test_rules import ticket as told
 
 DAIRY = (2000, "DAIRY", "MILK")
@@ -20,6 +22,24 @@ def test_rounding_stands_in_the_rule():
     """Statement 1: 19.95 + 29.95 earn 49 rounded on the ticket, 48 rounded on each line."""
     assert earned(told(1995, 2995), BASE) == 49
     assert earned(told(1995, 2995), BY_LINE) == 48
+
+
+def test_a_voucher_lowers_what_earns(lille_till, programme_p):
+    """Statement 2: 60 € paid with a voucher of 5 € earn 55, or 60 by the gross amounts; the voucher earns nothing."""
+    programme_p()
+    assert till.record_purchase(lille_till[0], ticket("R1", 6000, -500)).body["points"] == 55
+    gross = rule("base", points=1, per_cents=100, amounts="gross")
+    assert earned(told(6000, -500), gross) == 60
+    # It lowers each line in proportion: 45 € are left of 50 €, 18 € of them on the line that counts three times.
+    assert earned(told(3000, DAIRY, -500), BASE, times(3, categories=["DAIRY"])) == 27 + 54
+
+
+def test_what_is_excluded_earns_nothing():
+    """Statement 3: a gift card sold earns 0; goods earn whatever they are paid with; a multiplier changes nothing."""
+    base = rule("base", when={"except_categories": ["GIFTCARD", "TOBACCO"]}, points=1, per_cents=100)
+    assert earned(told((5000, "GIFTCARD")), base) == 0
+    assert earned(told(5000), base) == 50
+    assert earned(told(5000, (900, "TOBACCO")), base, times(3)) == 150
 
 
 def test_a_category_multiplies_its_line():
@@ -74,6 +94,72 @@ def test_a_cap_holds_for_a_ticket():
     found = points_for(told(80000), [CAPPED])
     assert found.points == 500
     assert [(step["why"], step["points"]) for step in found.steps] == [("base", 800), ("cap", -300)]
+
+
+def test_a_cap_holds_for_a_day(lille_till, programme_p):
+    """Statement 8: at a cap of 600 a day a ticket of 500 leaves 100 for the next; the day after begins anew."""
+    programme_p(cap_per_day=600)
+    machine = lille_till[0]
+    sent = [ticket("R1", 50000), ticket("R2", 20000, at=AT + timedelta(hours=1))]
+    first, second = till.record_purchases(machine, sent)
+    quoted = till.quote(machine, ticket("R3", 20000, at=AT + timedelta(hours=2)))
+    third = till.record_purchase(machine, ticket("R3", 20000, at=AT + timedelta(hours=2)))
+    after = till.record_purchase(machine, ticket("R4", 20000, at=AT + timedelta(days=1)))
+    answers = (first, second, third, after)
+    assert [answer.body["points"] for answer in answers] == [500, 100, 0, 200]
+    assert quoted["points"] == 0
+    assert second.body["explanation"][-1] == {
+        "rule": "base", "version": 1, "points": -100, "why": "cap of the day",
+    }  # fmt: skip
+    # What a return frees under the cap is not earned later, and takes back what its ticket had.
+    assert till.refund(machine, back("B1", "R2", 1)).body["points_taken_back"] == 100
+    assert till.refund(machine, back("B2", "R3", 1)).body["points_taken_back"] == 0
+    assert proof.prove().differences == []
+
+
+def test_a_ticket_is_explained_line_by_line(lille_till, programme_p):
+    """Why 87 points: each line's share, and of each rule that gave nothing the first condition that failed."""
+    programme_p()
+    whens = {
+        "night": {"hours": ["22:00", "23:00"]},
+        "wine": {"categories": ["WINE"]},
+        "milk": {"categories": ["DAIRY"]},
+    }
+    for code, when in whens.items():
+        made = Rule.objects.create(code=code, name=code, kind="multiplier")
+        rulebook.publish(made, when, {"factor": "3"}, effective_from=LONG_AGO)
+    till.record_purchase(lille_till[0], ticket("R1", 2995, 1, category="DAIRY"))
+    found = till.explain(Purchase.objects.get())
+    assert found.earned.points == sum(found.lines) == 89
+    assert [(step["rule"], step["why"]) for step in found.silent] == [
+        ("night", "hours"),
+        ("wine", "categories"),
+    ]
+
+
+@given(
+    lines=st.lists(st.integers(-3000, 9000), min_size=1, max_size=4),
+    day=st.integers(0, 300),
+    shares=st.data(),
+)
+@settings(deadline=None, max_examples=60)
+def test_vouchers_and_caps_keep_every_split_exact(lines, day, shares):
+    """Returns of the parts of a ticket with vouchers take what it earned, in any order; explanations add up."""
+    rules = [rule("base", points=1, per_cents=100, cap_per_day=250), BASKET, times(3, categories=["DAIRY"])]
+    bought = [(cents, "DAIRY" if n % 2 else "") for n, cents in enumerate(lines)]
+    paid = Ticket(TEN, "ACM-001", "", told(*bought).lines, earned_before=day)
+    whole = explain(paid, rules)
+    assert sum(whole.lines) == whole.earned.points >= 0
+    rest, taken = [0] * len(lines), 0
+    for number in shares.draw(st.permutations(range(len(lines)))):
+        rest[number] = lines[number]
+        taken += points_to_take_back(paid, list(rest), rules, taken)
+    assert taken == whole.earned.points
+
+
+def test_shares_sum_to_the_whole():
+    """Statement 58: 1.00 € in three is 0.34, 0.33, 0.33."""
+    assert shared_out(100, [1, 1, 1]) == [34, 33, 33]
 
 
 def test_a_big_basket_earns_its_bonus():
