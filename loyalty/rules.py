@@ -267,7 +267,7 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     """Line by line why the ticket earns what it earns; also which rules gave nothing, and why."""
     earned = points_for(ticket, rules)
     fired = {step["rule"] for step in earned.steps}
-    silent = [
+    silent: list[Step] = [
         {"rule": rule.code, "version": rule.number, "points": 0, "why": _first_failing(ticket, rule)}
         for rule in sorted(rules, key=lambda rule: (rule.priority, rule.code))
         if rule.code not in fired

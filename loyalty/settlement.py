@@ -88,10 +88,11 @@ def unsettled(before: datetime) -> list[Share]:
         found = []
         for fact in facts:
             source = sources[fact.pk]
-            if source is None or programme is None:
-                continue
             # A redemption taken back is judged by the key and the worth of the redemption.
             redemption = fact if fact.kind == Kind.REDEEM else fact.reverses
+            redeemer_id = fact.store_id
+            if source is None or redemption is None or programme is None or redeemer_id is None:
+                continue
             key = next((key for key in keys if key.effective_from <= redemption.occurred_at), EARNER_PAYS)
             used, sign = uses[source.pk], 1
             if fact.kind == Kind.GIVE_BACK:
@@ -99,7 +100,7 @@ def unsettled(before: datetime) -> list[Share]:
             cents = _cents(fact, redemption, sum(points for _lot, _store, points in used), programme)
             found += [
                 Share(fact.pk, share.lot_id, share.store_id, sign * share.cents)
-                for share in shares_of(cents, used, fact.store_id, key)
+                for share in shares_of(cents, used, redeemer_id, key)
             ]
     return found
 

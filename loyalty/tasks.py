@@ -1,13 +1,14 @@
 """The ledger's nightly work, once in each brand."""
 
 import logging
+from datetime import timedelta
 
 from celery import shared_task
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import ledger, members, proof
+from loyalty import ledger, members, proof, settlement
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -47,6 +48,16 @@ def review_tiers(chunk: int = 1000) -> int:
     for start in range(0, len(ids), chunk):
         members.refresh(ids[start : start + chunk])
     return len(ids)
+
+
+@shared_task
+def close_settlement() -> int:
+    """Close last month's statement between the stores, unless it is closed; returns how many lines it has."""
+    last_month = (brand_today().replace(day=1) - timedelta(days=1)).replace(day=1)
+    try:
+        return settlement.close(last_month).line_count
+    except settlement.NotClosable:
+        return 0
 
 
 @shared_task

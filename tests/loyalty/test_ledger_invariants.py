@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from threading import Barrier, Event
 
 import pytest
@@ -245,6 +246,17 @@ def test_the_proof_sees_what_was_done_behind_the_databases_back(unguarded, crime
     for statement in crime:
         sql(statement)
     assert seen in checks()
+
+
+def test_what_was_posted_before_the_chain_is_linked(unguarded):
+    """The migration's way with a ledger of before: afterwards it is as if the chain had always been there."""
+    links = list(Posting.objects.order_by("pk").values_list("number", "hash"))
+    sql("UPDATE loyalty_posting SET number = 0, hash = ''")
+    sql("UPDATE loyalty_account SET entries = 0, head = ''")
+    assert "chain_is_unbroken" in checks()
+    sql(import_module("loyalty.migrations.0003_ledger_chain").LINK_THE_PAST)
+    assert list(Posting.objects.order_by("pk").values_list("number", "hash")) == links
+    assert checks() == set()
 
 
 def test_nobody_chooses_a_link(marie, earned):

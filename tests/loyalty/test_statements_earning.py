@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loyalty import proof, rulebook, statements, till
+from loyalty import proof, rulebook, starter, statements, till
 from loyalty.models import Lot, Rule, Tier, Transaction
 from loyalty.rules import Ticket, explain, points_for, points_to_take_back, shared_out
 from profiles.intake import Conflict
@@ -40,6 +40,15 @@ def test_what_is_excluded_earns_nothing():
     assert earned(told((5000, "GIFTCARD")), base) == 0
     assert earned(told(5000), base) == 50
     assert earned(told(5000, (900, "TOBACCO")), base, times(3)) == 150
+
+
+def test_a_new_brand_excludes_gift_cards_by_default(lille_till):
+    """Statement 3: unless the brand says otherwise, gift cards, deposits, delivery and regulated products earn 0."""
+    starter.open_programme("Europe/Paris", points_from=LONG_AGO.date())
+    for number, category in enumerate(starter.EXCLUDED):
+        answer = till.record_purchase(lille_till[0], ticket(f"R{number}", 5000, category=category))
+        assert answer.body["points"] == 0
+    assert till.record_purchase(lille_till[0], ticket("G", 5000)).body["points"] == 50
 
 
 def test_a_category_multiplies_its_line():

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django.db import DatabaseError, connection, transaction
 
-from loyalty import ledger, settlement, till
+from loyalty import ledger, settlement, tasks, till
 from loyalty.models import FundingKey, SettlementLine, SettlementStatement
 from profiles.models import Profile
 from tests.loyalty.conftest import AT, CARD, LONG_AGO, ticket
@@ -82,6 +82,14 @@ def test_a_closed_statement_never_changes(stores):
     rows = list(csv.DictReader(io.StringIO(out.getvalue()), delimiter=";"))
     assert sum(int(row["cents"]) for row in rows) == 0
     assert {row["store"] for row in rows} == {"ACM-001", "ACM-002", "ACM-003", ""}
+
+
+def test_a_month_is_closed_by_itself_and_once(stores):
+    spend(stores["B"])
+    with time_machine.travel(IN_DECEMBER, tick=False):
+        assert tasks.close_settlement() == 6
+        assert tasks.close_settlement() == 0
+    assert SettlementStatement.objects.get().month == NOVEMBER
 
 
 @pytest.mark.parametrize(
