@@ -15,6 +15,11 @@ app.conf.beat_scheduler = "tenant_schemas_celery.scheduler:TenantAwareScheduler"
 app.conf.beat_schedule = {
     "points-become-available": {"task": "loyalty.tasks.release_due", "schedule": crontab(hour=0, minute=5)},
     "points-expire": {"task": "loyalty.tasks.expire_due", "schedule": crontab(hour=0, minute=20)},
+    "reservations-end": {"task": "loyalty.tasks.cancel_stale_reservations", "schedule": crontab(minute="*")},
+    "settlement-closed": {
+        "task": "loyalty.tasks.close_settlement",
+        "schedule": crontab(day_of_month=2, hour=3, minute=0),
+    },
     "tiers-reviewed": {"task": "loyalty.tasks.review_tiers", "schedule": crontab(hour=1, minute=0)},
     "ledger-proved": {"task": "loyalty.tasks.prove_ledger", "schedule": crontab(hour=4, minute=0)},
     "overused-values-blocked": {

@@ -1,4 +1,5 @@
-"""The deeds of the ledger: earn, release, redeem, take back, expire, transfer. Nothing else writes points.
+"""The deeds of the ledger: earn, release, redeem, reserve, give back, take back, adjust, extend, expire, transfer.
+Nothing else writes points.
 
 Each deed locks the member's accounts first, in the order of their ids, reads what it needs, and hands one or more
 `Fact`s to `post`, which calls the SQL function `ledger_post` once. Refusals of the database come back as the
@@ -9,10 +10,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef, Sum
 from django.utils import timezone
 
 from loyalty import rules
@@ -23,6 +24,9 @@ from tenants.scoping import whole_network
 
 Kind = Transaction.Kind
 AVAILABLE, PENDING, DEBT = Account.MEMBER_KINDS
+RESERVED_FOR = timedelta(minutes=15)
+# Points given back to a lot whose last day has passed can be spent this long.
+GRACE = timedelta(days=30)
 
 
 class LedgerError(Exception):
@@ -59,6 +63,14 @@ class AlreadyPosted(LedgerError):
     constraint = "loyalty_transaction_key_key"
 
 
+class ReservationOver(LedgerError):
+    """The reservation was spent, cancelled, or its time has passed."""
+
+
+class NothingToGiveBack(LedgerError):
+    """More would be given back than was spent."""
+
+
 REFUSALS = {error.constraint: error for error in (NotEnoughPoints, Unbalanced, AppendOnly, AlreadyPosted)}
 
 
@@ -89,23 +101,29 @@ class Fact:
     reverses_id: int | None = None
     qualifying: int = 0
     tier: str = ""
+    earned_before: int = 0
     explanation: list | dict = field(default_factory=list)
     actor: str = ""
     points: dict[int, int] = field(default_factory=dict)
     lots: list[dict] = field(default_factory=list)
     uses: dict[int, int] = field(default_factory=dict)
     moves: dict[int, int] = field(default_factory=dict)
+    extensions: dict[int, tuple[date, date]] = field(default_factory=dict)
 
     def as_json(self) -> dict:
         return {
             "key": self.key, "kind": self.kind, "profile": self.profile_id, "store": self.store_id,
             "purchase": self.purchase_id, "refund": self.refund_id, "reverses": self.reverses_id,
             "occurred_at": self.occurred_at.isoformat(), "qualifying": self.qualifying, "tier": self.tier,
-            "explanation": self.explanation, "actor": self.actor,
+            "explanation": self.explanation, "actor": self.actor, "earned_before": self.earned_before,
             "postings": [{"account": a, "points": p} for a, p in sorted(self.points.items()) if p],
             "lots": self.lots,
             "uses": [{"lot": lot, "points": points} for lot, points in self.uses.items() if points],
             "moves": [{"lot": lot, "account": account} for lot, account in self.moves.items()],
+            "extensions": [
+                {"lot": lot, "was": was.isoformat(), "until": until.isoformat()}
+                for lot, (was, until) in self.extensions.items()
+            ],
         }  # fmt: skip
 
 
@@ -117,6 +135,7 @@ class Earning:
     local_day: date
     earned: rules.Earned
     tier: str = ""
+    earned_before: int = 0
 
 
 def post(facts: Sequence[Fact]) -> dict[str, int]:
@@ -174,12 +193,16 @@ def store_accounts(kind: str, store_ids: Iterable[int]) -> dict[int, int]:
 
 @transaction.atomic
 def earn(earnings: Sequence[Earning]) -> dict[str, int]:
-    """Credit tickets, each as a lot with its own expiry. A member's debt is paid first, out of the new lot."""
-    earnings = [earning for earning in earnings if earning.earned.points > 0]
+    """Credit tickets, each as a lot with its own expiry. A member's debt is paid first, out of the new lot.
+
+    A ticket that a cap left with nothing is noted too: its rules are known from what had been earned before it.
+    """
+    earnings = [earning for earning in earnings if earning.earned.points > 0 or earning.earned.is_capped]
     members = accounts_of(earning.purchase.profile_id for earning in earnings)
     issued = store_accounts(Account.Kind.ISSUED, {earning.purchase.store_id for earning in earnings})
     debts = {profile_id: -member.debt for profile_id, member in members.items()}
     facts = []
+    alive = _Living(member.available_id for member in members.values())
     for earning in earnings:
         purchase, points = earning.purchase, earning.earned.points
         member = members[purchase.profile_id]
@@ -188,7 +211,7 @@ def earn(earnings: Sequence[Earning]) -> dict[str, int]:
         debts[purchase.profile_id] -= paid
         account = member.pending_id if waits else member.available_id
         spendable = rules.spendable_on(earning.local_day, earning.earned.pending_days)
-        expires = rules.last_day(earning.local_day, earning.earned.expiry_months)
+        expires = earning.earned.last_day(earning.local_day)
         facts.append(
             Fact(
                 key=f"earn:{purchase.pk}",
@@ -199,37 +222,277 @@ def earn(earnings: Sequence[Earning]) -> dict[str, int]:
                 occurred_at=purchase.bought_at,
                 qualifying=points,
                 tier=earning.tier,
+                earned_before=earning.earned_before,
                 explanation=earning.earned.steps,
                 points={issued[purchase.store_id]: -points, account: points - paid, member.debt_id: paid},
                 lots=[
                     {
                         "account": account, "store": purchase.store_id, "points": points, "used": paid,
                         "available_on": spendable.isoformat(), "expires_on": expires and expires.isoformat(),
+                        "idle_months": earning.earned.idle_months,
                     }
-                ],
+                ] if points else [],
+                extensions=alive.stirred(member.available_id, earning.local_day),
             )
         )  # fmt: skip
     return post(facts)
 
 
 @transaction.atomic
-def redeem(profile_id: int, points: int, *, store_id: int, key: str, at: datetime, actor: str = "") -> int:
+def redeem(
+    profile_id: int, points: int, *, store_id: int, key: str, at: datetime, actor: str = "", cents: int | None = None
+) -> int:  # fmt: skip
     """Spend available points at a store, the earliest expiry first. Returns the transaction's id.
 
-    Raises `NotEnoughPoints`, and `AlreadyPosted` for a key that was used before.
+    `cents`: the money off, which the stores settle among each other. Raises `NotEnoughPoints`, and `AlreadyPosted` for
+    a key that was used before.
     """
+    return _spend(
+        Account.Kind.REDEEMED,
+        Kind.REDEEM,
+        profile_id,
+        points,
+        store_id=store_id,
+        key=key,
+        at=at,
+        actor=actor,
+        cents=cents,
+    )
+
+
+def reserve(
+    profile_id: int, points: int, *, store_id: int, key: str, at: datetime, actor: str = "", cents: int | None = None
+) -> int:  # fmt: skip
+    """Set points aside for a basket, a quarter of an hour long. Nobody else can spend them meanwhile.
+
+    Returns the transaction's id, for `commit` or `cancel`. Raises as `redeem` does.
+    """
+    return _spend(
+        Account.Kind.RESERVED,
+        Kind.RESERVE,
+        profile_id,
+        points,
+        store_id=store_id,
+        key=key,
+        at=at,
+        actor=actor,
+        cents=cents,
+    )
+
+
+@transaction.atomic
+def commit(reservation_id: int, *, at: datetime, actor: str = "") -> int:
+    """Spend what was reserved. Raises `ReservationOver`."""
+    reservation = _reservation(reservation_id)
+    if at >= reservation.occurred_at + RESERVED_FOR:
+        raise ReservationOver("its time has passed")
+    points = _points_of(reservation)
+    reserved = store_accounts(Account.Kind.RESERVED, [reservation.store_id])[reservation.store_id]
+    redeemed = store_accounts(Account.Kind.REDEEMED, [reservation.store_id])[reservation.store_id]
+    fact = Fact(
+        key=f"end:{reservation.pk}", kind=Kind.REDEEM, profile_id=reservation.profile_id,
+        store_id=reservation.store_id, occurred_at=at, reverses_id=reservation.pk, actor=actor,
+        explanation=reservation.explanation, points={reserved: -points, redeemed: points},
+    )  # fmt: skip
+    try:
+        return post([fact])[fact.key]
+    except AlreadyPosted:
+        raise ReservationOver("it was spent or cancelled before") from None
+
+
+@transaction.atomic
+def cancel(reservation_id: int, *, at: datetime, actor: str = "") -> int:
+    """Put what was reserved back into the very lots it came from. Raises `ReservationOver`."""
+    reservation = _reservation(reservation_id)
+    try:
+        return _put_back(
+            reservation, reservation, _points_of(reservation), Account.Kind.RESERVED, key=f"end:{reservation.pk}",
+            at=at, actor=actor,
+        )  # fmt: skip
+    except AlreadyPosted:
+        raise ReservationOver("it was spent or cancelled before") from None
+
+
+def cancel_stale(now: datetime, limit: int = 500) -> int:
+    """Cancel reservations whose time has passed; returns how many."""
+    with whole_network():
+        ended = Transaction.objects.filter(reverses=OuterRef("pk"))
+        stale = Transaction.objects.filter(kind=Kind.RESERVE, occurred_at__lte=now - RESERVED_FOR)
+        ids = list(stale.exclude(Exists(ended)).order_by("pk").values_list("pk", flat=True)[:limit])
+    done = 0
+    for pk in ids:
+        try:
+            cancel(pk, at=now, actor="system")
+        except ReservationOver:  # a till was quicker
+            continue
+        done += 1
+    return done
+
+
+@transaction.atomic
+def give_back(redemption_id: int, points: int, *, key: str, at: datetime, actor: str = "") -> int:
+    """Undo a redemption, whole or in part: the points return to the very lots, those taken last first.
+
+    A lot whose last day has passed can be spent for thirty days more. Raises `NothingToGiveBack` beyond what was
+    spent, `AlreadyPosted` for a key that was used before.
+    """
+    with whole_network():
+        spent = Transaction.objects.select_related("reverses").get(pk=redemption_id, kind=Kind.REDEEM)
+    if points <= 0:
+        raise NothingToGiveBack("nothing to give back")
+    return _put_back(
+        spent, spent.reverses or spent, points, Account.Kind.REDEEMED, key=key, at=at, actor=actor
+    )
+
+
+@transaction.atomic
+def adjust(
+    profile_id: int, points: int, *, store_id: int, key: str, at: datetime, why: dict, actor: str = "",
+    expires_on: date | None = None,
+) -> int:  # fmt: skip
+    """Credit (or, below zero, take) points by hand at a store's cost. Counts for no tier. Raises `NotEnoughPoints`."""
+    if not points:
+        raise ValueError("an adjustment moves points")
+    member = accounts_of([profile_id])[profile_id]
+    other = store_accounts(Account.Kind.ADJUSTMENT, [store_id])[store_id]
+    paid = min(max(points, 0), -member.debt)
+    fact = Fact(
+        key=key, kind=Kind.ADJUST, profile_id=profile_id, store_id=store_id, occurred_at=at, actor=actor,
+        explanation=[why], points={other: -points, member.available_id: points - paid, member.debt_id: paid},
+    )  # fmt: skip
+    if points > 0:
+        fact.lots = [
+            {
+                "account": member.available_id, "store": store_id, "points": points, "used": paid,
+                "available_on": brand_today().isoformat(), "expires_on": expires_on and expires_on.isoformat(),
+            }
+        ]  # fmt: skip
+    else:
+        fact.uses = _first_to_expire(member.available_id, -points)
+    return post([fact])[key]
+
+
+@transaction.atomic
+def extend(lot_ids: Iterable[int], until: date, *, key: str, at: datetime, why: dict, actor: str = "") -> int:
+    """Let lots live until a later day, with a reason; changes no balance. Returns how many lots that concerns.
+
+    One transaction a member, by `<key>:<member>`; lots that live longer or for ever are left as they are.
+    """
+    with whole_network():
+        concerned = Lot.objects.filter(pk__in=list(lot_ids), remaining__gt=0, expires_on__lt=until)
+        accounts_of(concerned.values_list("account__profile", flat=True))
+        by_member: dict[int, dict[int, tuple[date, date]]] = defaultdict(dict)
+        for lot in concerned.select_related("account"):
+            by_member[lot.account.profile_id][lot.pk] = (lot.expires_on, until)
+    post(
+        [
+            Fact(
+                key=f"{key}:{profile_id}", kind=Kind.EXTEND, profile_id=profile_id, occurred_at=at, actor=actor,
+                explanation=[why], extensions=extensions,
+            )
+            for profile_id, extensions in by_member.items()
+        ]
+    )  # fmt: skip
+    return sum(map(len, by_member.values()))
+
+
+@transaction.atomic
+def _spend(
+    account_kind: str, kind: str, profile_id: int, points: int, *, store_id: int, key: str, at: datetime,
+    actor: str, cents: int | None,
+) -> int:  # fmt: skip
     member = accounts_of([profile_id])[profile_id]
     # The nightly job may not have come by yet: what expired yesterday is not spent today.
     if expire_due(brand_today(), account_id=member.available_id):
         member = accounts_of([profile_id])[profile_id]
     if member.available < points:
         raise NotEnoughPoints(points - member.available)
-    redeemed = store_accounts(Account.Kind.REDEEMED, [store_id])[store_id]
+    taker = store_accounts(account_kind, [store_id])[store_id]
     fact = Fact(
-        key=key, kind=Kind.REDEEM, profile_id=profile_id, store_id=store_id, occurred_at=at, actor=actor,
-        points={member.available_id: -points, redeemed: points}, uses=_first_to_expire(member.available_id, points),
+        key=key, kind=kind, profile_id=profile_id, store_id=store_id, occurred_at=at, actor=actor,
+        explanation=[] if cents is None else [{"cents": cents}],
+        points={member.available_id: -points, taker: points}, uses=_first_to_expire(member.available_id, points),
     )  # fmt: skip
+    if kind == Kind.REDEEM:
+        fact.extensions = _Living([member.available_id]).stirred(member.available_id, brand_today())
     return post([fact])[key]
+
+
+def _reservation(reservation_id: int) -> Transaction:
+    with whole_network():
+        return Transaction.objects.get(pk=reservation_id, kind=Kind.RESERVE)
+
+
+def _points_of(spent: Transaction) -> int:
+    with whole_network():
+        return LotUse.objects.filter(transaction=spent).aggregate(points=Sum("points"))["points"] or 0
+
+
+def _put_back(
+    spent: Transaction,
+    source: Transaction,
+    points: int,
+    account_kind: str,
+    *,
+    key: str,
+    at: datetime,
+    actor: str,
+) -> int:
+    """Give points of `spent` back to the lots that `source` used, to whoever holds these lots now."""
+    with whole_network():
+        used = LotUse.objects.filter(transaction=source, points__gt=0)
+        holders = {spent.profile_id, *used.values_list("lot__account__profile", flat=True)}
+        members = accounts_of(holders)
+        # Read under the lock: another part may have been given back meanwhile.
+        given = dict(
+            LotUse.objects.filter(transaction__reverses=spent, points__lt=0)
+            .order_by().values_list("lot").annotate(points=-Sum("points"))
+        )  # fmt: skip
+        left, uses, extensions = points, {}, {}
+        changes: dict[int, int] = defaultdict(int)
+        for use in used.select_related("lot").order_by("-pk"):
+            part = min(left, use.points - given.get(use.lot_id, 0))
+            if part <= 0:
+                continue
+            lot = use.lot
+            uses[lot.pk] = -part
+            changes[lot.account_id] += part
+            if lot.expires_on and lot.expires_on < brand_today():
+                extensions[lot.pk] = (lot.expires_on, brand_today() + GRACE)
+            left -= part
+        if left:
+            raise NothingToGiveBack(f"{left} points more than were spent")
+        changes[store_accounts(account_kind, [spent.store_id])[spent.store_id]] -= points
+        fact = Fact(
+            key=key, kind=Kind.GIVE_BACK, profile_id=spent.profile_id, store_id=spent.store_id, occurred_at=at,
+            reverses_id=spent.pk, actor=actor, points=dict(changes), uses=uses, extensions=extensions,
+        )  # fmt: skip
+        posted = post([fact])[key]
+        for profile_id in members:
+            _settle_debt(profile_id)
+    return posted
+
+
+class _Living:
+    """Lots that a purchase or redemption gives new months, by account; the accounts are locked by the caller."""
+
+    def __init__(self, account_ids: Iterable[int]):
+        self._lots: dict[int, list[Lot]] = defaultdict(list)
+        with whole_network():
+            for lot in Lot.objects.filter(
+                account__in=list(account_ids), remaining__gt=0, idle_months__isnull=False
+            ):
+                self._lots[lot.account_id].append(lot)
+
+    def stirred(self, account_id: int, day: date) -> dict[int, tuple[date, date]]:
+        """The last days, before and after, of the account's lots that were alive on that day."""
+        found = {}
+        for lot in self._lots[account_id]:
+            until = rules.last_day(day, lot.idle_months)
+            if lot.expires_on and until and day <= lot.expires_on < until:
+                found[lot.pk] = (lot.expires_on, until)
+                lot.expires_on = until
+        return found
 
 
 @transaction.atomic

@@ -3,8 +3,9 @@
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
+from django.db.models import Sum
 from django.utils import timezone
 
 from loyalty import rules
@@ -23,6 +24,7 @@ class Standing:
     def __init__(self, profile_ids: Iterable[int], since: datetime, thresholds: dict[str, int]):
         self.thresholds = thresholds
         self._earned: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+        self._of_day: dict[tuple[int, date], int] = defaultdict(int)
         with whole_network():
             rows = Transaction.objects.filter(
                 profile__in=list(profile_ids), occurred_at__gt=since - QUALIFYING_WINDOW
@@ -32,8 +34,18 @@ class Standing:
             ):
                 self._earned[profile_id].append((at, points))
 
-    def add(self, profile_id: int, at: datetime, points: int) -> None:
+    def add(self, profile_id: int, at: datetime, points: int, day: date) -> None:
         insort(self._earned[profile_id], (at, points))
+        self._of_day[profile_id, day] += points
+
+    def earned_on(self, profile_id: int, day: date) -> int:
+        """What the tickets of that day have earned so far, refunds left aside: they give no room under a cap."""
+        with whole_network():
+            posted = Transaction.objects.filter(
+                profile=profile_id, kind=Transaction.Kind.EARN, purchase__business_day=day
+            )
+            before = posted.aggregate(points=Sum("qualifying_points"))["points"] or 0
+        return before + self._of_day[profile_id, day]
 
     def points(self, profile_id: int, at: datetime) -> int:
         return sum(p for t, p in self._earned[profile_id] if at - QUALIFYING_WINDOW < t <= at)

@@ -155,7 +155,11 @@ class Membership(StoreScoped):
 
 
 class Account(StoreScoped):
-    """Where points stand: three accounts a member, four a store."""
+    """Where points stand: three accounts a member, five a store.
+
+    A member's postings form a chain: each holds a hash over itself and the one before, `head` is the newest and
+    `entries` how many there are. The database computes them; a store's accounts have none, so that tills do not wait.
+    """
 
     class Kind(models.TextChoices):
         AVAILABLE = "available", _("available")
@@ -165,6 +169,7 @@ class Account(StoreScoped):
         REDEEMED = "redeemed", _("redeemed")
         EXPIRED = "expired", _("expired")
         ADJUSTMENT = "adjustment", _("adjustment")
+        RESERVED = "reserved", _("reserved")
 
     MEMBER_KINDS = (Kind.AVAILABLE, Kind.PENDING, Kind.DEBT)
 
@@ -176,6 +181,8 @@ class Account(StoreScoped):
         Store, models.PROTECT, null=True, blank=True, related_name="accounts", verbose_name=_("store")
     )
     balance = models.BigIntegerField(_("balance"), null=True, help_text=_("Members only: see the module."))
+    entries = models.BigIntegerField(default=0, db_default=0, editable=False)
+    head = models.CharField(max_length=64, default="", db_default="", blank=True, editable=False)
 
     class Meta:
         verbose_name = _("account")
@@ -193,7 +200,9 @@ class Account(StoreScoped):
                 )
                 & ~models.Q(profile=None)
                 | models.Q(
-                    kind__in=["issued", "redeemed", "expired", "adjustment"], balance=None, profile=None
+                    kind__in=["issued", "redeemed", "expired", "adjustment", "reserved"],
+                    balance=None,
+                    profile=None,
                 )
                 & ~models.Q(store=None),
                 name="account_is_a_members_or_a_stores",
@@ -226,6 +235,9 @@ class Transaction(StoreScoped):
         EXPIRE = "expire", _("expired")
         TRANSFER = "transfer", _("moved")
         ADJUST = "adjust", _("adjusted")
+        RESERVE = "reserve", _("reserved")
+        GIVE_BACK = "give_back", _("given back")
+        EXTEND = "extend", _("extended")
 
     key = models.CharField(_("key"), max_length=120, unique=True)
     kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
@@ -253,6 +265,9 @@ class Transaction(StoreScoped):
     posted_at = models.DateTimeField(_("posted"))
     qualifying_points = models.BigIntegerField(_("points that count for the tier"), default=0)
     tier = models.CharField(_("tier when it happened"), max_length=20, blank=True)
+    earned_before = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="Points of the same day's tickets before this one."
+    )
     explanation = models.JSONField(_("why"), default=list)
     actor = models.CharField(_("by"), max_length=160, blank=True)
 
@@ -260,7 +275,12 @@ class Transaction(StoreScoped):
         ordering = ["-id"]
         verbose_name = _("ledger transaction")
         verbose_name_plural = _("ledger transactions")
-        indexes = [models.Index(fields=["profile", "occurred_at"], name="transactions_of_profile")]
+        indexes = [
+            models.Index(fields=["profile", "occurred_at"], name="transactions_of_profile"),
+            models.Index(
+                fields=["occurred_at"], name="reservations_by_time", condition=models.Q(kind="reserve")
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.key
@@ -278,6 +298,8 @@ class Posting(StoreScoped):
     )
     account = models.ForeignKey(Account, models.PROTECT, related_name="postings", verbose_name=_("account"))
     points = models.BigIntegerField(_("points"))
+    number = models.BigIntegerField(default=0, db_default=0, editable=False)
+    hash = models.CharField(max_length=64, default="", db_default="", blank=True, editable=False)
 
     class Meta:
         ordering = ["transaction", "id"]
@@ -306,6 +328,12 @@ class Lot(StoreScoped):
     remaining = models.BigIntegerField(_("remaining"))
     available_on = models.DateField(_("spendable from"))
     expires_on = models.DateField(_("last day"), null=True, blank=True)
+    idle_months = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="A purchase or redemption gives it as many months anew.",
+    )
 
     class Meta:
         ordering = ["expires_on", "id"]
@@ -352,6 +380,94 @@ class LotUse(StoreScoped):
     @classmethod
     def visible_from(cls, stores):
         return models.Q(transaction__in=Transaction._base_manager.filter(store__in=stores).values("pk"))
+
+
+class LotExtension(StoreScoped):
+    """A lot's last day moved later, by a transaction. Without such a row the database refuses to move it."""
+
+    transaction = models.ForeignKey(
+        Transaction, models.PROTECT, related_name="extensions", verbose_name=_("transaction")
+    )
+    lot = models.ForeignKey(Lot, models.PROTECT, related_name="extensions", verbose_name=_("lot"))
+    was = models.DateField(_("last day before"))
+    until = models.DateField(_("last day"))
+
+    class Meta:
+        verbose_name = _("extension of a lot")
+        verbose_name_plural = _("extensions of lots")
+        constraints = [
+            models.CheckConstraint(condition=models.Q(until__gt=models.F("was")), name="extension_is_later")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.was} → {self.until}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(transaction__in=Transaction._base_manager.filter(store__in=stores).values("pk"))
+
+
+class FundingKey(NetworkWide):
+    """Who pays for a redemption, in percent, from an instant on. Immutable: a change is a new one."""
+
+    effective_from = models.DateTimeField(_("from"), unique=True)
+    earner = models.PositiveSmallIntegerField(_("% paid by the store that issued the points"))
+    redeemer = models.PositiveSmallIntegerField(_("% paid by the store where they were spent"))
+    head_office = models.PositiveSmallIntegerField(_("% paid by head office"))
+
+    class Meta:
+        ordering = ["-effective_from"]
+        verbose_name = _("funding key")
+        verbose_name_plural = _("funding keys")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(
+                    head_office=100 - models.F("earner") - models.F("redeemer"),
+                ),
+                name="funding_key_sums_to_100",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.earner}/{self.redeemer}/{self.head_office}"
+
+
+class SettlementStatement(NetworkWide):
+    """What stores owe each other for a month. Closed once, and never changed: what comes later is the next one's."""
+
+    month = models.DateField(_("month"), unique=True, help_text=_("Its first day."))
+    closed_at = models.DateTimeField(_("closed"), default=timezone.now)
+    line_count = models.PositiveIntegerField(_("lines"), help_text=_("No line can be added later."))
+
+    class Meta:
+        ordering = ["-month"]
+        verbose_name = _("settlement statement")
+        verbose_name_plural = _("settlement statements")
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}"
+
+
+class SettlementLine(NetworkWide):
+    """Cents that a party owes (below zero) or is owed for one lot of one redemption; no store: head office."""
+
+    statement = models.ForeignKey(SettlementStatement, models.PROTECT, related_name="lines")
+    transaction = models.ForeignKey(Transaction, models.PROTECT, related_name="settlement_lines")
+    lot = models.ForeignKey(Lot, models.PROTECT, related_name="settlement_lines")
+    store = models.ForeignKey(Store, models.PROTECT, null=True, related_name="settlement_lines")
+    cents = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("settlement line")
+        verbose_name_plural = _("settlement lines")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["transaction", "lot", "store"], name="settled_once", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.store_id or '–'}: {self.cents:+d}"
 
 
 class TillRequest(StoreScoped):

@@ -6,11 +6,15 @@ Each check yields a `Difference` for whatever does not add up; a sound ledger yi
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
 
 from django.db.models import Sum
+from django.utils import timezone
 
 from loyalty import rules
-from loyalty.models import Account, Lot, LotUse, Posting, Transaction
+from loyalty.members import Standing
+from loyalty.models import Account, Lot, LotUse, Membership, Posting, Tier, Transaction
 from loyalty.rulebook import Rulebook
 from loyalty.till import as_recorded
 from profiles.models import Purchase, PurchaseLine, RefundLine
@@ -45,7 +49,7 @@ def prove() -> Proof:
     counted: Counter = Counter()
     with whole_network():
         found: list[Difference] = []
-        for check in (_transactions_sum_to_zero, _balances, _lots, _tickets):
+        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _tiers, _tickets):
             found += check(counted)
     return Proof(found, counted)
 
@@ -56,6 +60,54 @@ def _transactions_sum_to_zero(counted: Counter) -> Iterator[Difference]:
         counted["transactions"] += 1
         if points:
             yield Difference("transaction_sums_to_zero", f"transaction {transaction_id}", 0, points)
+
+
+def _chains(counted: Counter) -> Iterator[Difference]:
+    """Each posting of a member holds the hash of itself and of the one before; the account knows the newest."""
+    ends: dict[int, tuple[int, str]] = {}
+    rows = (
+        Posting.objects.filter(account__balance__isnull=False)
+        .order_by("account", "number", "pk")
+        .values_list(
+            "account", "number", "points", "hash", "transaction", "transaction__key", "transaction__kind"
+        )
+    )
+    for account, number, points, link, fact, key, kind in rows.iterator():
+        counted["links"] += 1
+        before, head = ends.get(account, (0, ""))
+        told = "|".join(map(str, (head, account, before + 1, points, fact, key, kind)))
+        if number != before + 1 or link != sha256(told.encode()).hexdigest():
+            yield Difference("chain_is_unbroken", f"account {account}", before + 1, number)
+        ends[account] = (number, link)
+    for account, entries, head in Account.objects.filter(balance__isnull=False).values_list(
+        "pk", "entries", "head"
+    ):
+        number, link = ends.get(account, (0, ""))
+        if (entries, head) != (number, link):
+            yield Difference("chain_is_whole", f"account {account}", entries, number)
+
+
+def _tiers(counted: Counter) -> Iterator[Difference]:
+    """A member's tier is what twelve months of points are worth. Points age by the hour and tiers are reviewed each
+    night, so yesterday's answer is right too; thresholds are shown, 0 for no tier."""
+    thresholds = dict(Tier.objects.values_list("code", "threshold"))
+    now = timezone.now()
+    ids = list(Membership.objects.order_by("pk").values_list("profile", flat=True))
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        standing = Standing(part, now - timedelta(days=1), thresholds)
+        for profile_id, tier in Membership.objects.filter(profile__in=part).values_list(
+            "profile", "tier__code"
+        ):
+            counted["tiers"] += 1
+            right = [standing.tier(profile_id, at) for at in (now, now - timedelta(days=1))]
+            if (tier or "") not in right:
+                yield Difference(
+                    "tier_is_what_was_earned",
+                    f"profile {profile_id}",
+                    thresholds.get(right[0], 0),
+                    thresholds.get(tier, 0),
+                )
 
 
 def _balances(counted: Counter) -> Iterator[Difference]:
@@ -123,8 +175,13 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
         for ticket in tickets:
             counted["tickets"] += 1
             rulebook = book.at(ticket.bought_at)
-            tier = earned[ticket.pk].tier if ticket.pk in earned else ""
-            told = as_recorded(ticket, lines[ticket.pk], tier)
+            earning = earned.get(ticket.pk)
+            told = as_recorded(
+                ticket,
+                lines[ticket.pk],
+                earning.tier if earning else "",
+                earning.earned_before if earning else 0,
+            )
             expected = rules.points_for(told, rulebook).points
             back = [returned[line.pk] for line in lines[ticket.pk]]
             if any(back):

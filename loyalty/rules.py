@@ -3,18 +3,25 @@
 A rule version holds two JSON objects. **Conditions** (all must hold; none means always):
 
     {"categories": ["DAIRY"], "skus": [...], "stores": ["ACM-001"], "tiers": ["gold"],
+     "except_categories": ["GIFTCARD"], "except_skus": [...],
      "hours": ["18:00", "20:00"], "weekdays": [0, 6], "min_total_cents": 10000}
 
-`categories` and `skus` choose lines that were paid for, the others the whole ticket; hours are the store's own, start
-included, end excluded, over midnight where the end comes first. **Terms**, by kind of rule:
+`categories` and `skus` choose lines that were paid for, `except_…` leaves lines out, the others judge the whole ticket;
+hours are the store's own, start included, end excluded, over midnight where the end comes first. **Terms**, by kind of
+rule:
 
-    base        {"points": 1, "per_cents": 100, "rounding": "ticket" | "line", "cap_per_ticket": 500,
-                 "pending_days": 0, "expiry_months": 12}
+    base        {"points": 1, "per_cents": 100, "rounding": "ticket" | "line", "amounts": "net" | "gross",
+                 "cap_per_ticket": 500, "cap_per_day": 600, "pending_days": 0,
+                 "expiry": "rolling" | "fixed" | "inactivity", "expiry_months": 12, "expiry_day": "03-31"}
     multiplier  {"factor": "3", "stacking": "best" | "sum" | "product"}
     bonus       {"points": 50}
 
-Order of evaluation: lines that earn → base per line → multipliers per line → rounding → cap → bonuses. Rules are
-taken by priority, then code, so the same ticket earns the same whoever asks.
+A line below zero (a voucher, a discount on the whole ticket) earns nothing and lowers the others in proportion, unless
+the base rule says `gross`. Points expire `expiry_months` after they were earned (rolling), on `expiry_day` of the year
+after (fixed), or `expiry_months` after the member's last purchase or redemption (inactivity); without a term, never.
+
+Order of evaluation: lines that earn → net amounts → base per line → multipliers per line → rounding → bonuses → caps.
+Rules are taken by priority, then code, so the same ticket earns the same whoever asks.
 """
 
 import calendar
@@ -32,19 +39,31 @@ Step = dict[str, str | int]
 BASE, MULTIPLIER, BONUS = "base", "multiplier", "bonus"
 BEST, SUM, PRODUCT = "best", "sum", "product"
 ROUND_TICKET, ROUND_LINE = "ticket", "line"
+NET, GROSS = "net", "gross"
+ROLLING, FIXED, INACTIVITY = "rolling", "fixed", "inactivity"
 
 TICKET_CONDITIONS = {"stores", "tiers", "hours", "weekdays", "min_total_cents"}
-LINE_CONDITIONS = {"categories", "skus"}
+LINE_CONDITIONS = {"categories", "skus", "except_categories", "except_skus"}
 TERMS = {
-    BASE: {"points", "per_cents", "rounding", "cap_per_ticket", "pending_days", "expiry_months"},
+    BASE: {
+        "points", "per_cents", "rounding", "amounts", "cap_per_ticket", "cap_per_day", "pending_days", "expiry",
+        "expiry_months", "expiry_day",
+    },
     MULTIPLIER: {"factor", "stacking"},
     BONUS: {"points"},
+}  # fmt: skip
+CHOICES = {
+    "stacking": (BEST, SUM, PRODUCT),
+    "rounding": (ROUND_TICKET, ROUND_LINE),
+    "amounts": (NET, GROSS),
+    "expiry": (ROLLING, FIXED, INACTIVITY),
 }
 REQUIRED_TERMS = {BASE: {"points", "per_cents"}, MULTIPLIER: {"factor"}, BONUS: {"points"}}
 LARGEST = {
     "points": 10**6,
     "per_cents": 10**9,
     "cap_per_ticket": 10**9,
+    "cap_per_day": 10**9,
     "pending_days": 3650,
     "expiry_months": 1200,
 }
@@ -70,12 +89,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Ticket:
-    """What the rules look at. `local_time` is the store's; `tier` the member's before this ticket ("" for none)."""
+    """What the rules look at. `local_time` is the store's; `tier` the member's before this ticket ("" for none);
+    `earned_before` what the member's other tickets of the same day had earned when this one was judged."""
 
     local_time: datetime
     store: str
     tier: str
     lines: Sequence[Line]
+    earned_before: int = 0
 
     @property
     def total_cents(self) -> int:
@@ -97,12 +118,44 @@ class RuleTerms:
 @dataclass(frozen=True)
 class Earned:
     """Points of a ticket and why: one step a rule, `{"rule", "version", "points", "why"}`; the steps' points sum
-    to `points`. `pending_days` and `expiry_months` come from the base rule (`None`: never expires)."""
+    to `points`. The terms of waiting and expiry come from the base rule (no months and no day: never expires)."""
 
     points: int
     steps: list[Step]
     pending_days: int = 0
     expiry_months: int | None = None
+    expiry: str = ROLLING
+    expiry_day: str = ""
+
+    @property
+    def is_capped(self) -> bool:
+        return any(step["why"] in CAPS for step in self.steps)
+
+    @property
+    def idle_months(self) -> int | None:
+        """Months that each purchase or redemption gives these points anew; `None` where activity changes nothing."""
+        return self.expiry_months if self.expiry == INACTIVITY else None
+
+    def last_day(self, earned_on: date) -> date | None:
+        """The last day on which the points may be spent."""
+        if self.expiry == FIXED:
+            month, day = _month_and_day(self.expiry_day)
+            year = earned_on.year + 1
+            return date(year, month, min(day, calendar.monthrange(year, month)[1]))
+        return last_day(earned_on, self.expiry_months)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a ticket earned what it did: the points of each of its lines, which sum to the whole, and of each rule that
+    gave nothing the first condition that failed."""
+
+    earned: Earned
+    lines: list[int]
+    silent: list[Step]
+
+
+CAPS = ("cap", "cap of the day")
 
 
 def validate(kind: str, conditions: Words, terms: Words) -> None:
@@ -143,10 +196,15 @@ def _validate_terms(terms: Words) -> None:
         raise InvalidRule("terms.per_cents", "must not be zero")
     if terms.get("factor") is not None:
         _factor(terms["factor"])
-    if terms.get("stacking", BEST) not in (BEST, SUM, PRODUCT):
-        raise InvalidRule("terms.stacking", f"one of {BEST}, {SUM}, {PRODUCT} is expected")
-    if terms.get("rounding", ROUND_TICKET) not in (ROUND_TICKET, ROUND_LINE):
-        raise InvalidRule("terms.rounding", f"{ROUND_TICKET} or {ROUND_LINE} is expected")
+    for word, choices in CHOICES.items():
+        if terms.get(word, choices[0]) not in choices:
+            raise InvalidRule(f"terms.{word}", f"one of {', '.join(choices)} is expected")
+    if terms.get("expiry_day") is not None:
+        _month_and_day(terms["expiry_day"])
+    if terms.get("expiry") == FIXED and terms.get("expiry_day") is None:
+        raise InvalidRule("terms.expiry_day", "missing")
+    if terms.get("expiry") == INACTIVITY and terms.get("expiry_months") is None:
+        raise InvalidRule("terms.expiry_months", "missing")
 
 
 def _whole_number(path: str, value: object, largest: int = 10**12) -> None:
@@ -168,10 +226,10 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     # Exact fractions per line: rounding comes once, at the scope that the base rule says.
     plain: list[Fraction] = []
     extra = {rule.code: Fraction(0) for rule in multipliers}
-    for line in ticket.lines:
+    for line, cents in zip(ticket.lines, _amounts(ticket, terms), strict=True):
         if not _line_meets(line, base.conditions):
             continue
-        earned = Fraction(line.amount_cents * terms["points"], terms["per_cents"])
+        earned = cents * terms["points"] / terms["per_cents"]
         plain.append(earned)
         for rule, share in _extra_of_multipliers(line, earned, multipliers):
             extra[rule.code] += floor(share) if terms.get("rounding") == ROUND_LINE else share
@@ -186,17 +244,60 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
         if extra[rule.code]:
             steps.append(_step(rule, gained, "multiplier"))
             running += gained
-    cap = terms.get("cap_per_ticket")
-    if cap is not None and running > cap:
-        steps.append(_step(base, cap - running, "cap"))
-        running = cap
     for rule in rules:
         if rule.kind != BONUS or not _ticket_meets(ticket, rule.conditions):
             continue
         if any(_line_meets(line, rule.conditions) for line in ticket.lines):
             steps.append(_step(rule, rule.terms["points"], "bonus"))
             running += rule.terms["points"]
-    return Earned(running, steps, terms.get("pending_days") or 0, terms.get("expiry_months"))
+    of_ticket, of_day = terms.get("cap_per_ticket"), terms.get("cap_per_day")
+    if of_ticket is not None and running > of_ticket:
+        steps.append(_step(base, of_ticket - running, CAPS[0]))
+        running = of_ticket
+    if of_day is not None and running > (room := max(0, of_day - ticket.earned_before)):
+        steps.append(_step(base, room - running, CAPS[1]))
+        running = room
+    return Earned(
+        running, steps, terms.get("pending_days") or 0, terms.get("expiry_months"),
+        terms.get("expiry") or ROLLING, terms.get("expiry_day") or "",
+    )  # fmt: skip
+
+
+def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
+    """Line by line why the ticket earns what it earns; also which rules gave nothing, and why."""
+    earned = points_for(ticket, rules)
+    fired = {step["rule"] for step in earned.steps}
+    silent: list[Step] = [
+        {"rule": rule.code, "version": rule.number, "points": 0, "why": _first_failing(ticket, rule)}
+        for rule in sorted(rules, key=lambda rule: (rule.priority, rule.code))
+        if rule.code not in fired
+    ]
+    # The weight of a line is what it would earn alone, exactly; a bonus is shared out like the rest.
+    base = next((r for r in rules if earned.steps and r.code == earned.steps[0]["rule"]), None)
+    weights = [Fraction(0)] * len(ticket.lines)
+    if base is not None:
+        multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
+        multipliers.sort(key=lambda rule: (rule.priority, rule.code))
+        for number, (line, cents) in enumerate(zip(ticket.lines, _amounts(ticket, base.terms), strict=True)):
+            if _line_meets(line, base.conditions):
+                extra = _extra_of_multipliers(line, cents, multipliers)
+                weights[number] = cents + sum((share for _rule, share in extra), Fraction(0))
+        if not any(weights):
+            weights = [Fraction(max(0, line.amount_cents)) for line in ticket.lines]
+    return Explanation(earned, shared_out(earned.points, weights), silent)
+
+
+def shared_out(whole: int, weights: Sequence[Fraction | int]) -> list[int]:
+    """The whole in parts that sum to it exactly, by largest remainder; of equal remainders the first gets more."""
+    total = sum(weights)
+    if not total:
+        return [0] * len(weights)
+    exact = [Fraction(whole * weight) / total for weight in weights]
+    parts = [floor(part) for part in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda n: (parts[n] - exact[n], n))
+    for number in by_remainder[: whole - sum(parts)]:
+        parts[number] += 1
+    return parts
 
 
 def points_to_take_back(
@@ -213,9 +314,15 @@ def points_to_take_back(
             Line(line.sku, line.category, line.amount_cents - cents)
             for line, cents in zip(ticket.lines, refunded, strict=True)
         ],
+        ticket.earned_before,
     )  # fmt: skip
     left = points_for(rest, rules).points if rest.total_cents > 0 else 0
     return points_for(ticket, rules).points - left - already_taken
+
+
+def look_at_the_day(rules: Sequence[RuleTerms]) -> bool:
+    """Whether a ticket's points depend on what the same day's tickets earned before it."""
+    return any(rule.terms.get("cap_per_day") is not None for rule in rules)
 
 
 def tier_for(qualifying_points: int, thresholds: Mapping[str, int]) -> str:
@@ -230,7 +337,7 @@ def spendable_on(earned_on: date, pending_days: int) -> date:
 
 
 def last_day(earned_on: date, expiry_months: int | None) -> date | None:
-    """The last day on which the points may be spent. Month ends clip: 29 February + 12 months is 28 February."""
+    """The last day of points that live some months. Month ends clip: 29 February + 12 months is 28 February."""
     if expiry_months is None:
         return None
     months = earned_on.month - 1 + expiry_months
@@ -268,27 +375,65 @@ def _extra_of_multipliers(
             reached *= factor
 
 
+def _amounts(ticket: Ticket, terms: Words) -> list[Fraction]:
+    """Cents of each line that may earn: what lies below zero is shared out over the lines above, in proportion."""
+    paid = sum(line.amount_cents for line in ticket.lines if line.amount_cents > 0)
+    net = paid if terms.get("amounts") == GROSS else max(0, ticket.total_cents)
+    return [Fraction(max(0, line.amount_cents) * net, paid) if paid else Fraction(0) for line in ticket.lines]
+
+
 def _ticket_meets(ticket: Ticket, conditions: Words) -> bool:
+    return not _failing_of_ticket(ticket, conditions)
+
+
+def _failing_of_ticket(ticket: Ticket, conditions: Words) -> str:
+    """The first condition that the ticket does not meet; "" where it meets all."""
     if "stores" in conditions and ticket.store not in conditions["stores"]:
-        return False
+        return "stores"
     if "tiers" in conditions and ticket.tier not in conditions["tiers"]:
-        return False
+        return "tiers"
     if "weekdays" in conditions and ticket.local_time.weekday() not in conditions["weekdays"]:
-        return False
+        return "weekdays"
     if "hours" in conditions:
         start, end = _hours(conditions["hours"])
         now = ticket.local_time.time()
         if not (start <= now < end if start < end else now >= start or now < end):
-            return False
-    return ticket.total_cents >= int(conditions.get("min_total_cents", 0))
+            return "hours"
+    return "" if ticket.total_cents >= int(conditions.get("min_total_cents", 0)) else "min_total_cents"
 
 
 def _line_meets(line: Line, conditions: Words) -> bool:
     if line.amount_cents <= 0:  # given away, or brought back since
         return False
+    if line.category in conditions.get("except_categories", ()) or line.sku in conditions.get(
+        "except_skus", ()
+    ):
+        return False
     if "categories" in conditions and line.category not in conditions["categories"]:
         return False
     return "skus" not in conditions or line.sku in conditions["skus"]
+
+
+def _first_failing(ticket: Ticket, rule: RuleTerms) -> str:
+    """Why a rule gave nothing: the first condition that failed, or `another rule` where one stood before it."""
+    failing = _failing_of_ticket(ticket, rule.conditions)
+    if failing:
+        return failing
+    met: Words = {}
+    for word in ("except_categories", "except_skus", "categories", "skus"):
+        if word in rule.conditions:
+            met = {**met, word: rule.conditions[word]}
+            if not any(_line_meets(line, met) for line in ticket.lines):
+                return word
+    return "another rule"
+
+
+def _month_and_day(value: Any) -> tuple[int, int]:
+    try:
+        day = date.fromisoformat(f"2024-{value}")
+    except ValueError:
+        raise InvalidRule("terms.expiry_day", "a day of the year such as 03-31 is expected") from None
+    return day.month, day.day
 
 
 def _hours(value: Any) -> tuple[time, time]:

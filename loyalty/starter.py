@@ -13,6 +13,8 @@ from loyalty.models import Programme, Rule, Tier
 REWARD_POINTS, REWARD_CENTS = 100, 500
 EXPIRY_MONTHS = 12
 TIERS = (("silver", 500), ("gold", 1500))
+# Codes of what earns nothing until a brand says otherwise: it is no sale yet, or the law allows no advantage on it.
+EXCLUDED = ("GIFTCARD", "DEPOSIT", "DELIVERY", "TOBACCO", "MEDICINE", "INFANT-FORMULA")
 BIG_BASKET_CENTS, BIG_BASKET_POINTS = 10_000, 50
 
 
@@ -41,7 +43,13 @@ def open_programme(time_zone: str, points_from: date | None = None) -> Programme
         "pending_days": 0,
         "expiry_months": EXPIRY_MONTHS,
     }
-    rulebook.publish(base, {}, terms, reason=_("opening of the brand"), effective_from=start)
+    rulebook.publish(
+        base,
+        {"except_categories": list(EXCLUDED)},
+        terms,
+        reason=_("opening of the brand"),
+        effective_from=start,
+    )
     bonus = Rule.objects.create(
         code="big-basket", name=_("Bonus for a big basket"), kind=Rule.Kind.BONUS, priority=50
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from django.db.models import Sum
 
@@ -81,6 +81,36 @@ def balances_of(profile_ids) -> dict[int, Balance]:
         )
         for profile_id, kinds in points.items()
     }
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """Points of a member that end on a day."""
+
+    profile_id: int
+    on: date
+    points: int
+
+
+def expiries_of(profile: Profile) -> list[Expiry]:
+    """Everything of the member's that will expire, each day with its points, the earliest first."""
+    return _expiries(Lot.objects.filter(account__profile=profile, expires_on__gte=brand_today()))
+
+
+def notices(today: date, days: tuple[int, ...] = (30, 7)) -> list[Expiry]:
+    """What is to be told to members today: points that expire so many days from now, each day on its own."""
+    return _expiries(Lot.objects.filter(expires_on__in=[today + timedelta(days=n) for n in days]))
+
+
+def _expiries(lots) -> list[Expiry]:
+    with whole_network():
+        rows = (
+            lots.filter(remaining__gt=0, account__kind=Account.Kind.AVAILABLE)
+            .order_by("expires_on", "account__profile")
+            .values_list("account__profile", "expires_on")
+            .annotate(points=Sum("remaining"))
+        )
+        return [Expiry(*row) for row in rows]
 
 
 def history(profile: Profile, limit: int = 50) -> list[Movement]:

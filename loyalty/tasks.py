@@ -1,16 +1,22 @@
 """The ledger's nightly work, once in each brand."""
 
 import logging
+from datetime import timedelta
 
 from celery import shared_task
 from django.db import connection
+from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from loyalty import ledger, members, proof
+from loyalty import ledger, members, proof, settlement
 from loyalty.models import Membership
 from tenants.calendar import brand_today
+from tenants.network.models import Job, audit
 from tenants.scoping import whole_network
 
 log = logging.getLogger(__name__)
+# Differences told one by one; a broken ledger may have as many as it has rows.
+SHOWN = 100
 
 
 @shared_task
@@ -26,6 +32,15 @@ def expire_due() -> int:
 
 
 @shared_task
+def cancel_stale_reservations() -> int:
+    """Put points back that were set aside for a basket nobody paid."""
+    done = 0
+    while count := ledger.cancel_stale(timezone.now()):
+        done += count
+    return done
+
+
+@shared_task
 def review_tiers(chunk: int = 1000) -> int:
     """Give every member the tier that the last twelve months are worth; returns how many were looked at."""
     with whole_network():
@@ -36,11 +51,26 @@ def review_tiers(chunk: int = 1000) -> int:
 
 
 @shared_task
+def close_settlement() -> int:
+    """Close last month's statement between the stores, unless it is closed; returns how many lines it has."""
+    last_month = (brand_today().replace(day=1) - timedelta(days=1)).replace(day=1)
+    try:
+        return settlement.close(last_month).line_count
+    except settlement.NotClosable:
+        return 0
+
+
+@shared_task
 def prove_ledger() -> int:
-    """Recount the ledger; a difference is an alarm in the log. Returns how many there are."""
+    """Recount the ledger; a difference is an alarm, in the log and as a failed job. Returns how many there are."""
     found = proof.prove().differences
-    for difference in found:
+    for difference in found[:SHOWN]:
         log.error("ledger of %s: %s", connection.schema_name, difference)
+    if found:
+        job = Job.objects.create(kind="ledger-proof", title=_("The ledger does not add up"), total=len(found))
+        job.start(total=len(found))
+        job.fail("\n".join(map(str, found[:SHOWN])))
+        audit("system", "found differences", job, differences=len(found))
     return len(found)
 
 

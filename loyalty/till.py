@@ -119,12 +119,14 @@ def quote(till: Till, ticket: Ticket) -> dict:
     intake.purchases.check(ticket, till, timezone.now())
     book = Rulebook.load()
     profile = _member(till, ticket.shown) if ticket.shown else None
-    tier = ""
+    in_force, tier, before = book.at(ticket.bought_at), "", 0
     if profile:
-        tier = members.Standing([profile.pk], ticket.bought_at, book.thresholds).tier(
-            profile.pk, ticket.bought_at
-        )
-    earned = rules.points_for(_as_rules_see_it(till, ticket, tier), book.at(ticket.bought_at))
+        standing = members.Standing([profile.pk], ticket.bought_at, book.thresholds)
+        tier = standing.tier(profile.pk, ticket.bought_at)
+        if rules.look_at_the_day(in_force):
+            day = ticket.bought_at.astimezone(till.store.zone).date()
+            before = standing.earned_on(profile.pk, day)
+    earned = rules.points_for(_as_rules_see_it(till, ticket, tier, before), in_force)
     step, worth = book.programme.reward_points, book.programme.reward_cents
     answer = {"points": earned.points, "explanation": earned.steps, "total_cents": ticket.total_cents}
     if profile:
@@ -239,9 +241,12 @@ def _credit(till: Till, news: dict[int, tuple[Purchase, Ticket]]) -> dict[int, d
         if purchase.profile_id is None:
             continue
         tier = standing.tier(purchase.profile_id, purchase.bought_at)
-        earned = rules.points_for(_as_rules_see_it(till, ticket, tier), book.at(purchase.bought_at))
-        standing.add(purchase.profile_id, purchase.bought_at, earned.points)
-        earnings.append(ledger.Earning(purchase, purchase.business_day, earned, tier))
+        in_force, before = book.at(purchase.bought_at), 0
+        if rules.look_at_the_day(in_force):
+            before = standing.earned_on(purchase.profile_id, purchase.business_day)
+        earned = rules.points_for(_as_rules_see_it(till, ticket, tier, before), in_force)
+        standing.add(purchase.profile_id, purchase.bought_at, earned.points, purchase.business_day)
+        earnings.append(ledger.Earning(purchase, purchase.business_day, earned, tier, before))
         bodies[position] |= {"points": earned.points, "explanation": earned.steps}
     ledger.earn(earnings)
     members.refresh(people)
@@ -304,7 +309,7 @@ def points_to_take_back(returned: Refund) -> int:
         ).values_list("qualifying_points", flat=True)
     )
     return rules.points_to_take_back(
-        as_recorded(purchase, lines, earning.tier),
+        as_recorded(purchase, lines, earning.tier, earning.earned_before),
         [back[line.pk] for line in lines],
         Rulebook.load().at(purchase.bought_at),
         taken,
@@ -334,6 +339,7 @@ def _redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datet
     ledger.redeem(
         profile.pk, points, store_id=till.store_id, key=f"redeem:{till.pk}:{redemption_id}"[:120],
         at=min(at, timezone.now()), actor=str(till),
+        cents=rules.discount_for(points, step, programme.reward_cents),
     )  # fmt: skip
     body = {
         "redemption_id": redemption_id,
@@ -349,23 +355,38 @@ def _redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datet
 # --- How the rules see a ticket --------------------------------------------------------------------------------------
 
 
-def _as_rules_see_it(till: Till, ticket: Ticket, tier: str) -> rules.Ticket:
+def _as_rules_see_it(till: Till, ticket: Ticket, tier: str, earned_before: int) -> rules.Ticket:
     return rules.Ticket(
         ticket.bought_at.astimezone(till.store.zone),
         till.store.code,
         tier,
         [rules.Line(line.sku[:40], line.category[:60], line.amount_cents) for line in ticket.lines],
+        earned_before,
     )
 
 
-def as_recorded(purchase: Purchase, lines, tier: str) -> rules.Ticket:
+def as_recorded(purchase: Purchase, lines, tier: str, earned_before: int = 0) -> rules.Ticket:
     """The ticket as it stands in the database, for refunds and for the proof of the ledger."""
     return rules.Ticket(
         purchase.bought_at.astimezone(purchase.store.zone),
         purchase.store.code,
         tier,
         [rules.Line(line.sku, line.category, line.amount_cents) for line in lines],
+        earned_before,
     )
+
+
+def explain(purchase: Purchase) -> rules.Explanation | None:
+    """Why the ticket earned what it did, line by line, by the rules of its time; None for a ticket of nobody."""
+    if purchase.profile_id is None:
+        return None
+    with whole_network():
+        earning = Transaction.objects.filter(key=f"earn:{purchase.pk}").first()
+        told = as_recorded(
+            purchase, purchase.lines.order_by("number"), earning.tier if earning else "",
+            earning.earned_before if earning else 0,
+        )  # fmt: skip
+    return rules.explain(told, Rulebook.load().at(purchase.bought_at))
 
 
 # --- Answers that are kept -------------------------------------------------------------------------------------------

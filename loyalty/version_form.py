@@ -57,8 +57,25 @@ TERMS = {
         label=_("Rounded down"), required=False, widget=UnfoldAdminSelectWidget,
         choices=[(rules.ROUND_TICKET, _("once a ticket")), (rules.ROUND_LINE, _("on each line"))],
     ),
+    "amounts": lambda: forms.ChoiceField(
+        label=_("A voucher on the ticket"), required=False, widget=UnfoldAdminSelectWidget,
+        choices=[(rules.NET, _("lowers what earns")), (rules.GROSS, _("changes nothing"))],
+    ),
     "cap_per_ticket": lambda: _whole("cap_per_ticket", _("At most … points a ticket")),
+    "cap_per_day": lambda: _whole("cap_per_day", _("At most … points a day")),
     "pending_days": lambda: _whole("pending_days", _("Spendable after … days")),
+    "expiry": lambda: forms.ChoiceField(
+        label=_("Points expire"), required=False, widget=UnfoldAdminSelectWidget,
+        choices=[
+            (rules.ROLLING, _("some months after they were earned")),
+            (rules.FIXED, _("on a day of the next year")),
+            (rules.INACTIVITY, _("some months after the last purchase")),
+        ],
+    ),
+    "expiry_day": lambda: forms.CharField(
+        label=_("On the day"), required=False, max_length=5, widget=UnfoldAdminTextInputWidget,
+        help_text=_("Month and day, such as 03-31."),
+    ),
     "expiry_months": lambda: _whole(
         "expiry_months", _("Expire after … months"), help_text=_("Empty: never.")
     ),
@@ -86,6 +103,8 @@ class VersionForm(forms.Form):
         label=_("Categories"), required=False, help_text=_("Empty: every category.")
     )
     conditions_skus = Words(label=_("Articles"), required=False)
+    conditions_except_categories = Words(label=_("Except categories"), required=False)
+    conditions_except_skus = Words(label=_("Except articles"), required=False)
     conditions_stores = Words(label=_("Stores"), required=False, help_text=_("Codes of stores; empty: all."))
     conditions_tiers = Words(label=_("Tiers"), required=False)
     conditions_weekdays = forms.TypedMultipleChoiceField(
@@ -203,9 +222,17 @@ def _terms_in_words(kind: str, terms: dict) -> str:
         said.append(_t("rounded on each line"))
     if terms.get("cap_per_ticket") is not None:
         said.append(_t("at most %(cap_per_ticket)s a ticket") % terms)
+    if terms.get("cap_per_day") is not None:
+        said.append(_t("at most %(cap_per_day)s a day") % terms)
+    if terms.get("amounts") == rules.GROSS:
+        said.append(_t("vouchers change nothing"))
     if terms.get("pending_days"):
         said.append(_t("spendable after %(pending_days)s days") % terms)
-    if terms.get("expiry_months") is not None:
+    if terms.get("expiry") == rules.FIXED:
+        said.append(_t("expire on %(expiry_day)s of the next year") % terms)
+    elif terms.get("expiry") == rules.INACTIVITY:
+        said.append(_t("expire %(expiry_months)s months after the last purchase") % terms)
+    elif terms.get("expiry_months") is not None:
         said.append(_t("expire after %(expiry_months)s months") % terms)
     return ", ".join(said)
 

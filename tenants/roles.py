@@ -34,7 +34,7 @@ _READS_PEOPLE = _deeds(
 _READS_POINTS = _deeds(
     "loyalty",
     programme="view", rule="view", ruleversion="view", tier="view", membership="view", account="view",
-    transaction="view", posting="view", lot="view",
+    transaction="view", posting="view", lot="view", lotextension="view",
 )  # fmt: skip
 _READS_CAMPAIGNS = _deeds(
     "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"

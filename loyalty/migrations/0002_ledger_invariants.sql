@@ -44,6 +44,14 @@ BEGIN
     THEN
         RETURN NEW;
     END IF;
+    -- A last day moves later, and only where an extension says so.
+    IF TG_OP = 'UPDATE'
+       AND to_jsonb(NEW) - 'remaining' - 'account_id' - 'expires_on'
+         = to_jsonb(OLD) - 'remaining' - 'account_id' - 'expires_on'
+       AND EXISTS (SELECT 1 FROM loyalty_lotextension e
+                    WHERE e.lot_id = NEW.id AND e.was = OLD.expires_on AND e.until = NEW.expires_on) THEN
+        RETURN NEW;
+    END IF;
     RAISE EXCEPTION 'lot_is_never_rewritten: % of lot %', TG_OP, OLD.id
         USING ERRCODE = 'CDP01', CONSTRAINT = 'lot_is_never_rewritten', TABLE = TG_TABLE_NAME;
 END $$
@@ -84,8 +92,9 @@ CREATE CONSTRAINT TRIGGER transaction_sums_to_zero AFTER INSERT ON loyalty_posti
 -- next
 -- Posts transactions, all or none. Input: a JSON array of
 --   {key, kind, profile, store, purchase, refund, reverses, occurred_at, qualifying, tier, explanation, actor,
---    postings: [{account, points}], lots: [{account, store, points, used, available_on, expires_on}],
---    uses: [{lot, points}], moves: [{lot, account}]}
+--    earned_before, postings: [{account, points}],
+--    lots: [{account, store, points, used, available_on, expires_on, idle_months}],
+--    uses: [{lot, points}], moves: [{lot, account}], extensions: [{lot, was, until}]}
 -- Returns key and id of each. The member accounts are locked in the order of their ids, so that two callers
 -- cannot wait for each other.
 CREATE OR REPLACE FUNCTION ledger_post(facts jsonb) RETURNS TABLE (key text, id bigint)
@@ -110,12 +119,13 @@ BEGIN
     END IF;
 
     INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
-                                     occurred_at, posted_at, qualifying_points, tier, explanation, actor)
+                                     occurred_at, posted_at, qualifying_points, tier, explanation, actor,
+                                     earned_before)
     SELECT f->>'key', f->>'kind', (f->>'profile')::bigint, (f->>'store')::bigint, (f->>'purchase')::bigint,
            (f->>'refund')::bigint, (f->>'reverses')::bigint, (f->>'occurred_at')::timestamptz,
            clock_timestamp(), coalesce((f->>'qualifying')::bigint, 0), coalesce(f->>'tier', ''),
            coalesce(f->'explanation', '[]'),
-           coalesce(f->>'actor', '')
+           coalesce(f->>'actor', ''), coalesce((f->>'earned_before')::bigint, 0)
       FROM jsonb_array_elements(facts) WITH ORDINALITY AS t(f, n) ORDER BY n;
 
     INSERT INTO loyalty_posting (transaction_id, account_id, points)
@@ -130,10 +140,11 @@ BEGIN
      WHERE a.id = change.account AND a.balance IS NOT NULL AND change.points <> 0;
 
     WITH new AS (
-        INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on)
+        INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on,
+                                 idle_months)
         SELECT d.id, (l->>'account')::bigint, (l->>'store')::bigint, (l->>'points')::bigint,
                (l->>'points')::bigint - coalesce((l->>'used')::bigint, 0),
-               (l->>'available_on')::date, (l->>'expires_on')::date
+               (l->>'available_on')::date, (l->>'expires_on')::date, (l->>'idle_months')::smallint
           FROM jsonb_array_elements(facts) f
           JOIN loyalty_transaction d ON d.key = f->>'key', jsonb_array_elements(f->'lots') l
         RETURNING loyalty_lot.id, loyalty_lot.transaction_id, loyalty_lot.points, loyalty_lot.remaining)
@@ -153,6 +164,16 @@ BEGIN
     UPDATE loyalty_lot l SET account_id = (m->>'account')::bigint
       FROM jsonb_array_elements(facts) f, jsonb_array_elements(f->'moves') m
      WHERE l.id = (m->>'lot')::bigint;
+
+    INSERT INTO loyalty_lotextension (transaction_id, lot_id, was, until)
+    SELECT d.id, (e->>'lot')::bigint, (e->>'was')::date, (e->>'until')::date
+      FROM jsonb_array_elements(facts) f
+      JOIN loyalty_transaction d ON d.key = f->>'key', jsonb_array_elements(f->'extensions') e;
+
+    UPDATE loyalty_lot l SET expires_on = later.until
+      FROM (SELECT (e->>'lot')::bigint AS lot, max((e->>'until')::date) AS until
+              FROM jsonb_array_elements(facts) f, jsonb_array_elements(f->'extensions') e GROUP BY 1) later
+     WHERE l.id = later.lot;
 
     RETURN QUERY SELECT d.key::text, d.id FROM jsonb_array_elements(facts) f JOIN loyalty_transaction d ON d.key = f->>'key';
 END $$

@@ -7,6 +7,7 @@ from tenants.roles import Role
 
 DEEDS = {
     "accepted invitation": pgettext_lazy("audit trail", "accepted the invitation"),
+    "adjusted": pgettext_lazy("audit trail", "adjusted the points of"),
     "activated": pgettext_lazy("audit trail", "activated"),
     "added": pgettext_lazy("audit trail", "added"),
     "asked for": pgettext_lazy("audit trail", "asked for"),
@@ -14,6 +15,7 @@ DEEDS = {
     "called off": pgettext_lazy("audit trail", "called off"),
     "changed": pgettext_lazy("audit trail", "changed"),
     "chose": pgettext_lazy("audit trail", "chose"),
+    "closed": pgettext_lazy("audit trail", "closed"),
     "consent grant": pgettext_lazy("audit trail", "noted an agreement"),
     "consent withdraw": pgettext_lazy("audit trail", "noted a refusal"),
     "delete": pgettext_lazy("audit trail", "deleted"),
@@ -21,6 +23,7 @@ DEEDS = {
     "download": pgettext_lazy("audit trail", "downloaded"),
     "downloaded": pgettext_lazy("audit trail", "downloaded"),
     "export": pgettext_lazy("audit trail", "exported"),
+    "found differences": pgettext_lazy("audit trail", "found that the ledger does not add up"),
     "freeze": pgettext_lazy("audit trail", "froze the audience"),
     "ignored": pgettext_lazy("audit trail", "ignored"),
     "imported": pgettext_lazy("audit trail", "imported"),

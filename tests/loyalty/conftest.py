@@ -1,15 +1,16 @@
 """A programme for the cast: one point an euro, double points for dairy, a bonus from 100 € on, two tiers."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from loyalty import rulebook
 from loyalty.models import Programme, Rule, Tier
-from profiles.intake import Shown, Ticket, TicketLine
+from profiles.intake import RefundLineStatement, RefundStatement, Shown, Ticket, TicketLine
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+AT = datetime(2026, 11, 2, 10, tzinfo=UTC)
 CARD = Shown("card", "2990000001234")
 
 
@@ -28,11 +29,34 @@ def programme(brand):
     return made
 
 
+@pytest.fixture
+def programme_p(brand):
+    """`programme_p(**terms)`: the programme that the numbered statements speak of, one base rule and no more.
+
+    1 point for €1 net, floor per ticket, 100 points = €5, lots live 12 months; points wait only where a test says so.
+    """
+
+    def opened(when=None, **terms) -> Rule:
+        Programme.objects.create(name="P", reward_points=100, reward_cents=500)
+        base = Rule.objects.create(code="base", name="Base", kind=Rule.Kind.BASE, priority=10)
+        said = {"points": 1, "per_cents": 100, "rounding": "ticket", "expiry_months": 12} | terms
+        rulebook.publish(base, when or {}, said, effective_from=LONG_AGO)
+        return base
+
+    return opened
+
+
+def back(refund_id, receipt_id, *numbers, at=AT + timedelta(days=1), **more) -> RefundStatement:
+    """One piece of each of these lines brought back."""
+    lines = [RefundLineStatement(number, Decimal(1)) for number in numbers]
+    return RefundStatement(refund_id, at, receipt_id, lines, **more)
+
+
 def ticket(receipt_id, *cents, shown=CARD, at=None, category="", quantity=1) -> Ticket:
     """A ticket with a line for each amount."""
     return Ticket(
         receipt_id=receipt_id,
-        bought_at=at or datetime(2026, 11, 2, 10, tzinfo=UTC),
+        bought_at=at or AT,
         shown=shown,
         lines=[
             TicketLine(sku=f"SKU{n}", amount_cents=amount, category=category, quantity=Decimal(quantity))

@@ -9,18 +9,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from threading import Barrier, Event
 
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from loyalty import ledger, proof, starter, statements, till
+from loyalty import ledger, proof, starter, statements, tasks, till
 from loyalty.models import Account, Lot, LotUse, Posting, RuleVersion, Tier, TillRequest, Transaction
 from profiles import resolution
 from profiles.intake import RefundLineStatement, RefundStatement, Shown
 from profiles.models import Merge, Profile, ProfileFacts, Purchase
 from tenants.models import Brand
-from tenants.network.models import Region, Store, Till
+from tenants.network.models import AuditEvent, Job, Region, Store, Till
 from tenants.scoping import whole_network
 from tests.loyalty.conftest import CARD, ticket
 
@@ -182,6 +183,133 @@ def test_a_rule_version_is_ended_once_and_never_rewritten(programme):
     for change in ({"effective_to": None}, {"effective_to": AT + timedelta(days=1)}):
         with refused("rule_version_is_immutable"):
             version.update(**change)
+
+
+# --- Chained ----------------------------------------------------------------------------------------------------
+
+
+OF_THE_REDEMPTION = "WHERE transaction_id = (SELECT id FROM loyalty_transaction WHERE kind = 'redeem')"
+
+
+def checks() -> set[str]:
+    return {difference.check for difference in proof.prove().differences}
+
+
+@pytest.fixture
+def unguarded(spent):
+    """Somebody with the keys of the database has put its guards aside."""
+    sql("SET CONSTRAINTS ALL IMMEDIATE")
+    sql("SET LOCAL session_replication_role = replica")
+    yield
+    sql("SET LOCAL session_replication_role = origin")
+
+
+@pytest.mark.parametrize(
+    ("crime", "seen"),
+    [
+        # Both sides of a fact and the balance are changed alike: all sums agree, the chain does not.
+        pytest.param(
+            [
+                f"UPDATE loyalty_posting SET points = points + 7 * sign(points) {OF_THE_REDEMPTION}",
+                "UPDATE loyalty_account SET balance = balance - 7 WHERE kind = 'available'",
+                f"UPDATE loyalty_lotuse SET points = points + 7 {OF_THE_REDEMPTION}",
+                "UPDATE loyalty_lot SET remaining = remaining - 7 WHERE remaining > 7",
+            ],
+            "chain_is_unbroken",
+            id="amounts",
+        ),
+        pytest.param(
+            ["DELETE FROM loyalty_posting p USING loyalty_account a WHERE a.id = account_id AND number = entries"],
+            "chain_is_whole",
+            id="the-newest-left-out",
+        ),
+        pytest.param(
+            ["UPDATE loyalty_transaction SET key = 'redeem:another' WHERE kind = 'redeem'"],
+            "chain_is_unbroken",
+            id="another-fact",
+        ),
+        pytest.param(
+            ["UPDATE loyalty_account SET head = repeat('0', 64) WHERE kind = 'available'"], "chain_is_whole", id="head"
+        ),
+        pytest.param(
+            ["UPDATE loyalty_lotuse SET points = points + 1"], "lot_is_points_less_uses", id="uses-of-lots"
+        ),
+        pytest.param(
+            ["UPDATE loyalty_membership SET tier_id = (SELECT id FROM loyalty_tier WHERE code = 'gold')"],
+            "tier_is_what_was_earned",
+            id="tier",
+        ),
+    ],
+)  # fmt: skip
+def test_the_proof_sees_what_was_done_behind_the_databases_back(unguarded, crime, seen):
+    assert checks() == set()
+    for statement in crime:
+        sql(statement)
+    assert seen in checks()
+
+
+def test_what_was_posted_before_the_chain_is_linked(unguarded):
+    """The migration's way with a ledger of before: afterwards it is as if the chain had always been there."""
+    links = list(Posting.objects.order_by("pk").values_list("number", "hash"))
+    sql("UPDATE loyalty_posting SET number = 0, hash = ''")
+    sql("UPDATE loyalty_account SET entries = 0, head = ''")
+    assert "chain_is_unbroken" in checks()
+    sql(import_module("loyalty.migrations.0003_ledger_chain").LINK_THE_PAST)
+    assert list(Posting.objects.order_by("pk").values_list("number", "hash")) == links
+    assert checks() == set()
+
+
+def test_nobody_chooses_a_link(marie, earned):
+    """The database computes it, whatever the statement says."""
+    issued = Account.objects.get(kind="issued")
+    with transaction.atomic():
+        fact_id = ledger.post([fact(marie, earned.store_id, 0, points={}, key="bare")])["bare"]
+        sql(
+            "INSERT INTO loyalty_posting (transaction_id, account_id, points, number, hash)"
+            " VALUES (%s, %s, 5, 77, 'forged'), (%s, %s, -5, 0, '')",
+            fact_id, marie.available_id, fact_id, issued.pk,
+        )  # fmt: skip
+    forged = Posting.objects.get(transaction=fact_id, account=marie.available_id)
+    assert (forged.number, len(forged.hash)) == (2, 64)
+    assert checks() == {"balance_is_sum_of_postings"}
+
+
+def test_one_batch_with_many_entries_of_a_member_is_one_chain(marie, earned):
+    lot = Lot.objects.get()
+    ledger.post([fact(marie, earned.store_id, 1, key=f"k{n}", uses={lot.pk: 1}) for n in range(5)])
+    numbers = (
+        Posting.objects.filter(account=marie.available_id).order_by("pk").values_list("number", flat=True)
+    )
+    assert list(numbers) == [1, 2, 3, 4, 5, 6]
+    assert checks() == set()
+
+
+def test_a_difference_is_an_alarm(earned):
+    assert tasks.prove_ledger() == 0
+    assert not Job.objects.filter(kind="ledger-proof").exists()
+    Account.objects.filter(kind="available").update(balance=60)
+    assert tasks.prove_ledger() == 2
+    alarm = Job.objects.get(kind="ledger-proof")
+    assert alarm.state == Job.State.FAILED
+    assert "balance_is_sum_of_postings" in alarm.error
+    assert AuditEvent.objects.get(verb="found differences").object_id == str(alarm.pk)
+
+
+def test_a_last_day_moves_later_and_by_an_extension_only(earned):
+    lot = Lot.objects.get()
+    later = lot.expires_on + timedelta(days=30)
+    with refused("extension_is_later"):
+        sql(
+            "INSERT INTO loyalty_lotextension (transaction_id, lot_id, was, until) VALUES (%s, %s, %s, %s)",
+            earned.pk, lot.pk, lot.expires_on, lot.expires_on,
+        )  # fmt: skip
+    ledger.extend([lot.pk], later, key="x", at=AT, why={})
+    for day in (lot.expires_on, later + timedelta(days=1), None):
+        with refused("lot_is_never_rewritten"):
+            Lot.objects.update(expires_on=day)
+    with refused("ledger_is_append_only"):
+        sql("UPDATE loyalty_lotextension SET until = until + 1")
+    assert Lot.objects.get().expires_on == later
 
 
 # --- Never overdrawn --------------------------------------------------------------------------------------------
@@ -420,6 +548,7 @@ def refund(arena, refund_id="B1", number=1):
 
 
 def test_two_redemptions_of_all_points_at_once(arena):
+    """Statement 30: two tills spend the whole balance at once: exactly one succeeds, and nothing falls below zero."""
     arena.run(buy, arena, "R1", 9900, 100)
     for number in range(3):
         points = statements.balance_of(member(arena)).available

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 import time_machine
 from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
 
 from loyalty import ledger, proof, rules, statements, till
 from loyalty.ledger import NotEnoughPoints
-from loyalty.models import Programme, Rule
+from loyalty.models import Account, Posting, Programme, Rule
 from loyalty.rulebook import publish
 from profiles import resolution
 from profiles.intake import RefundLineStatement, RefundStatement, Shown, Statement, take_in_records
@@ -104,6 +105,8 @@ class TillsAndNights(RuleBasedStateMachine):
         self.tickets: dict[str, tuple[int, list[int], date]] = {}
         self.returned: dict[str, set[int]] = {}
         self.merges: list[PaperMerge] = []
+        self.spent: dict[int, tuple[int, list[list[int]]]] = {}
+        self.reserved: dict[int, tuple[int, list[list[int]]]] = {}
         self.number = 0
         Programme.objects.create(name="Club", reward_points=10, reward_cents=50)
         base = Rule.objects.create(code="only", name="Only", kind="base", priority=1)
@@ -160,6 +163,79 @@ class TillsAndNights(RuleBasedStateMachine):
         else:
             till.redeem(self.machine, self.card(person), points, self.name(), at)
             self.paper.take(owner, points)
+
+    @rule(person=people, points=st.integers(1, 40))
+    def reserve(self, person, points):
+        owner, key = self.paper.living(person), self.name()
+        told = {"store_id": self.machine.store_id, "key": key, "at": timezone.now()}
+        if points > self.paper.points(owner):
+            with pytest.raises(NotEnoughPoints):
+                ledger.reserve(self.ids[owner], points, **told)
+            return
+        made = ledger.reserve(self.ids[owner], points, **told)
+        taken = self.paper.take(owner, points)
+        self.reserved[made] = owner, [[index, part] for index, part in taken.items()]
+
+    @precondition(lambda self: self.reserved)
+    @rule(data=st.data(), pay=st.booleans())
+    def end_reservation(self, data, pay):
+        made = data.draw(st.sampled_from(sorted(self.reserved)))
+        owner, taken = self.reserved.pop(made)
+        now = timezone.now()
+        if pay:
+            self.spent[ledger.commit(made, at=now)] = owner, taken
+        else:
+            ledger.cancel(made, at=now)
+            self.restored(owner, taken, sum(part for _index, part in taken))
+        for deed in (ledger.commit, ledger.cancel):
+            with pytest.raises(ledger.ReservationOver):
+                deed(made, at=now)
+
+    @precondition(lambda self: self.spent)
+    @rule(data=st.data(), points=st.integers(1, 40))
+    def take_redemption_back(self, data, points):
+        made = data.draw(st.sampled_from(sorted(self.spent)))
+        owner, taken = self.spent[made]
+        told = {"key": self.name(), "at": timezone.now()}
+        if points > sum(part for _index, part in taken):
+            with pytest.raises(ledger.NothingToGiveBack):
+                ledger.give_back(made, points, **told)
+            return
+        ledger.give_back(made, points, **told)
+        self.restored(owner, taken, points)
+
+    def restored(self, owner, taken, points):
+        """On paper: what was taken last returns first, to whoever holds the lot now, who pays a debt with it."""
+        holders = {owner}
+        for entry in reversed(taken):
+            part = min(points, entry[1])
+            lot = self.paper.lots[entry[0]]
+            entry[1] -= part
+            lot.left += part
+            points -= part
+            holders.add(self.paper.living(lot.card))
+        assert points == 0
+        for holder in holders:
+            self.paper.settle(holder)
+
+    @rule(person=people, points=st.integers(-30, 30))
+    def adjust(self, person, points):
+        owner = self.paper.living(person)
+        told = {"store_id": self.machine.store_id, "key": self.name(), "at": timezone.now(), "why": {}}
+        expires = date(2026, 1, 1)
+        if points == 0:
+            return
+        if -points > self.paper.points(owner):
+            with pytest.raises(NotEnoughPoints):
+                ledger.adjust(self.ids[owner], points, **told)
+            return
+        ledger.adjust(self.ids[owner], points, **told, expires_on=expires)
+        if points < 0:
+            self.paper.take(owner, -points)
+            return
+        paid = min(points, self.paper.debt[owner])
+        self.paper.debt[owner] -= paid
+        self.paper.lots.append(PaperLot(owner, "", points - paid, FIRST_DAY, expires, pending=False))
 
     @precondition(lambda self: any(len(self.returned[r]) < len(t[1]) for r, t in self.tickets.items()))
     @rule(data=st.data())
@@ -263,6 +339,11 @@ class TillsAndNights(RuleBasedStateMachine):
                 else (0, 0, 0)
             )
             assert (found.available, found.pending, found.debt) == expected
+        assert whole() == 0
+        for kind in ("available", "pending", "debt"):
+            entries = Posting.objects.filter(account__kind=kind).aggregate(sum=Sum("points"))["sum"] or 0
+            balances_of_kind = Account.objects.filter(kind=kind).aggregate(sum=Sum("balance"))["sum"] or 0
+            assert entries == balances_of_kind
 
     def teardown(self):
         if not hasattr(self, "undo"):
@@ -280,6 +361,11 @@ class TillsAndNights(RuleBasedStateMachine):
             paper = self.paper
             held = paper.points(person) + paper.points(person, pending=True) - paper.debt[person]
             assert moved == held
+
+
+def whole() -> int:
+    """All postings of all accounts together."""
+    return Posting.objects.aggregate(sum=Sum("points"))["sum"] or 0
 
 
 def play(lille_till, diane, **how) -> None:

@@ -76,7 +76,7 @@ def earned(told: Ticket, *rules: RuleTerms) -> int:
         (ticket(60000), [CAPPED], 500),
         (ticket(50000), [CAPPED], 500),
         (ticket(49999), [CAPPED], 499),
-        (ticket(80000), [CAPPED, BASKET], 550),
+        (ticket(80000), [CAPPED, BASKET], 500),
         (ticket(11000), [BASE, BASKET], 160),
         (ticket(9999), [BASE, BASKET], 99),
         (ticket(10000), [BASE, BASKET], 150),

@@ -1,7 +1,6 @@
 """What a till can ask, through the verbs: tickets, refunds, redemptions, repeats and races."""
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 import time_machine
@@ -9,12 +8,10 @@ from django.utils import timezone
 
 from loyalty import ledger, proof, statements, tasks, till
 from loyalty.models import Account, Lot, TillRequest, Transaction
-from profiles.intake import Conflict, Problem, RefundLineStatement, RefundStatement, Shown
+from profiles.intake import Conflict, Problem, Shown
 from profiles.models import Profile, Purchase
 from tenants.scoping import scoped_to
-from tests.loyalty.conftest import CARD, ticket
-
-AT = datetime(2026, 11, 2, 10, tzinfo=UTC)
+from tests.loyalty.conftest import AT, CARD, back, ticket
 
 
 @pytest.fixture
@@ -24,11 +21,6 @@ def lille_t1(lille_till, programme):
 
 def member() -> Profile:
     return Profile.objects.get()
-
-
-def back(refund_id, receipt_id, *numbers, at=AT + timedelta(days=1), **more) -> RefundStatement:
-    lines = [RefundLineStatement(number, Decimal(1)) for number in numbers]
-    return RefundStatement(refund_id, at, receipt_id, lines, **more)
 
 
 def sound_ledger() -> bool:
