@@ -309,7 +309,7 @@ def cancel(reservation_id: int, *, at: datetime, actor: str = "") -> int:
             reservation, reservation, _points_of(reservation), Account.Kind.RESERVED, key=f"end:{reservation.pk}",
             at=at, actor=actor,
         )  # fmt: skip
-    except AlreadyPosted:
+    except (AlreadyPosted, NothingToGiveBack):
         raise ReservationOver("it was spent or cancelled before") from None
 
 

@@ -92,7 +92,9 @@ def _tiers(counted: Counter) -> Iterator[Difference]:
     night, so yesterday's answer is right too; thresholds are shown, 0 for no tier."""
     thresholds = dict(Tier.objects.values_list("code", "threshold"))
     now = timezone.now()
-    ids = list(Membership.objects.order_by("pk").values_list("profile", flat=True))
+    # Of who was merged the membership stands as it was, to be found again if the two are separated.
+    living = Membership.objects.filter(profile__merged_into=None)
+    ids = list(living.order_by("pk").values_list("profile", flat=True))
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
         standing = Standing(part, now - timedelta(days=1), thresholds)

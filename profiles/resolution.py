@@ -336,8 +336,10 @@ def join_all(found: Mapping[int, Mapping[int, Match]]) -> list[tuple[int, int]]:
 
 
 def queue(left_id: int, right_id: int, match: Match) -> int:
-    """Put a pair of profiles in the queue unless a person decided it; returns 1 if it was not there yet."""
-    left_id, right_id = sorted((left_id, right_id))
+    """Put a pair of profiles in the queue unless a person decided it; returns 1 if it was not there yet. Of a profile
+    that was merged meanwhile, the one it lives on in."""
+    asked = Profile.objects.filter(pk__in=[left_id, right_id])
+    left_id, right_id = sorted(profile.survivor.pk for profile in asked) if len(asked) == 2 else (0, 0)
     if left_id == right_id:
         return 0
     told = {

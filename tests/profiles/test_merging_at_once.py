@@ -71,8 +71,8 @@ def test_overlapping_clusters_at_once_end_as_one_person(arena, people, turn):  #
     a, b, c, d = people(4)
     match = resolution.Match(9.0, 0.99, (), "merge", "same_card")
     verbs = [
-        lambda: resolution._join_all(b.pk, {c.pk: match, d.pk: match}),
-        lambda: resolution._join_all(a.pk, {d.pk: match, c.pk: match}),
+        lambda: resolution.join_all({b.pk: {c.pk: match, d.pk: match}}),
+        lambda: resolution.join_all({a.pk: {d.pk: match, c.pk: match}}),
     ]
     sound(*arena.at_once(*(verbs if turn % 2 else verbs[::-1])))
     assert {Profile.objects.get(pk=profile.pk).survivor for profile in (a, b, c, d)} == {a}
