@@ -6,6 +6,7 @@ looks its neighbours up by its rarest keys first, so that a common name costs no
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 from django.db import connection, transaction
@@ -82,18 +83,20 @@ class Records:
         return {record_id: place for place, record_id in enumerate(self.ids)}
 
 
-_known: dict[str, Known] = {}
+# schema -> when the model was learnt, and what it knows. A brand opened anew under an old name begins at version 1,
+# which is not the version 1 of before.
+_known: dict[str, tuple[datetime, Known]] = {}
 
 
 def known() -> Known:
     """The brand's newest model, read once by each process."""
-    version = MatchingModel.objects.values_list("version", flat=True).first()
-    if version is None:
+    newest = MatchingModel.objects.values_list("learnt_at", "version").first()
+    if newest is None:
         return Known(None)
-    remembered = _known.get(connection.schema_name)
-    if remembered is None or remembered.version != str(version):
-        remembered = _known[connection.schema_name] = from_row(MatchingModel.objects.get(version=version))
-    return remembered
+    learnt_at, version = newest
+    if _known.get(connection.schema_name, (None,))[0] != learnt_at:
+        _known[connection.schema_name] = learnt_at, from_row(MatchingModel.objects.get(version=version))
+    return _known[connection.schema_name][1]
 
 
 def from_row(row: MatchingModel) -> Known:
@@ -189,6 +192,13 @@ def rows_of(records: Records, rules: Collection[str] | None) -> Iterable[tuple[i
     for record_id, keys in zip(records.ids, keys_of(records.table, rules), strict=True):
         for number in sorted({key.number for key in keys}):
             yield number, record_id
+
+
+def index_all(ids: Sequence[int]) -> None:
+    """Write the keys of those of the brand's records that have none yet, some at a time."""
+    bare = sorted(set(ids) - set(BlockingKey.objects.order_by().values_list("record", flat=True).distinct()))
+    for start in range(0, len(bare), READ_AT_ONCE):
+        index(bare[start : start + READ_AT_ONCE])
 
 
 def reindex(records: Records, rules: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ Both use the same comparisons, the same model and the same rules (`profiles/matc
 (`profiles/resolution.py`), what is not waits for a person.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -278,15 +279,19 @@ def _separate(records: Records, labels: Ints) -> int:
     both = np.unique(np.stack([profiles, labels.astype(np.int64)], axis=1), axis=0)
     several = both[1:][both[1:, 0] == both[:-1, 0], 0]
     places, separated = records.places, 0
+    members: dict[int, set[int]] = defaultdict(set)
+    for place in np.flatnonzero(np.isin(profiles, several)).tolist():
+        members[records.profiles[place]].add(place)
     for deed in _automatic().filter(winner__in=np.unique(several).tolist()).order_by("-pk"):
-        came = [places[pk] for pk in deed.moved.get("sourcerecord", []) if pk in places]
-        there = set(np.flatnonzero(np.asarray(records.profiles) == deed.winner_id).tolist()) - set(came)
+        came = {places[pk] for pk in deed.moved.get("sourcerecord", []) if pk in places}
+        there = members[deed.winner_id] - came
         if {int(labels[place]) for place in came} & {int(labels[place]) for place in there}:
             continue
         try:
             resolution.unmerge(deed, binding=False)
         except resolution.CannotSeparate:
             continue  # a person has merged the survivor since: that binds
+        members[deed.winner_id], members[deed.loser_id] = there, came
         for place in came:
             records.profiles[place] = deed.loser_id
         separated += 1
@@ -308,9 +313,10 @@ def _at_home(records: Records, left: Ints, right: Ints, reasons: Reasons) -> lis
 
 @transaction.atomic
 def _remember(records: Records, found: Resolution) -> Known:
-    """Keep the model as the brand's newest, with the index under the rules that it found worth their place. A brand too
-    small to teach anything keeps none."""
+    """Keep the model as the brand's newest, and all records indexed under the rules that it found worth their place. A
+    brand too small to teach anything keeps none."""
     if found.model.version == START:
+        neighbours.index_all(records.ids)
         return Known(None)
     table, labels = records.table, found.labels
     left, right = found.pairs.left, found.pairs.right
@@ -326,6 +332,8 @@ def _remember(records: Records, found: Resolution) -> Known:
     )  # fmt: skip
     if last is None or set(last.rules) != set(rules):
         neighbours.reindex(records, rules)
+    else:
+        neighbours.index_all(records.ids)
     return neighbours.from_row(row)
 
 

@@ -3,7 +3,10 @@
 from dataclasses import asdict
 
 from celery import shared_task
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import translation
+from django.utils.translation import gettext as _
 
 from profiles import blocked, recognition, reviewing, survivorship
 from profiles.connectors import polling
@@ -108,7 +111,7 @@ def match_new_records(chunk: int = 2000) -> dict:
                 if not is_alone:
                     break
                 if recognition.wants_batch():
-                    found = recognition.unify_brand()
+                    found = _unify()
                     for name in done:
                         done[name] += getattr(found, name)
                 while ids := list(waiting.values_list("pk", flat=True)[:chunk]):
@@ -122,7 +125,20 @@ def match_new_records(chunk: int = 2000) -> dict:
 def unify_brand() -> dict:
     """Compare the whole brand with itself, by what its records teach now; where matching is under way, another time."""
     with whole_network(), alone("match") as is_alone:
-        return asdict(recognition.unify_brand()) if is_alone else {}
+        return asdict(_unify()) if is_alone else {}
+
+
+def _unify() -> recognition.Unified:
+    """The whole brand compared with itself, with a job whose page tells how far it is."""
+    with translation.override(getattr(connection.tenant, "language", settings.LANGUAGE_CODE)):
+        job = Job.objects.create(kind="unification", title=_("All customers compared anew"))
+        try:
+            found = recognition.unify_brand(job.start)
+        except Exception as error:
+            job.fail(str(error) or type(error).__name__)
+            raise
+        job.finish(**asdict(found))
+    return found
 
 
 @shared_task

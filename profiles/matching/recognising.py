@@ -12,7 +12,7 @@ from profiles.matching import tiers
 from profiles.matching.arrays import Ints
 from profiles.matching.clustering import THRESHOLD, cluster, components, guard_for, missing_pairs
 from profiles.matching.model import Model
-from profiles.matching.rules import HOUSEHOLD, Ruling, judge
+from profiles.matching.rules import Ruling, judge
 from profiles.matching.scoring import score
 from profiles.matching.table import Counts, Table
 
@@ -24,7 +24,7 @@ AUTOMATIC_UNLEARNT = 5.0
 class Recognition:
     """``labels`` are the default clusters and ``automatic`` those that need nobody's word, one label per record.
     ``left``, ``right`` and ``ruling`` are the pairs that were weighed; ``review`` are positions in them, heaviest
-    first, and ``at_home`` those of pairs that share a home and are two persons."""
+    first."""
 
     labels: Ints
     automatic: Ints
@@ -32,7 +32,6 @@ class Recognition:
     right: Ints
     ruling: Ruling
     review: list[int]
-    at_home: Ints
 
 
 def recognise(
@@ -77,4 +76,4 @@ def recognise(
         threshold=automatic, guard=guard + tiers.GUARD, together=together, never=never,
     )  # fmt: skip
     review = list(tiers.review_pairs(labels, certain, left, right, ruling.weight))
-    return Recognition(labels, certain, left, right, ruling, review, np.flatnonzero(ruling.rule == HOUSEHOLD))
+    return Recognition(labels, certain, left, right, ruling, review)

@@ -13,6 +13,7 @@ from profiles.intake import Statement, take_in_records
 from profiles.matching import unifying
 from profiles.models import BlockingKey, MatchCandidate, MatchingModel, Merge, Profile, Source, SourceRecord
 from profiles.tasks import match_new_records
+from tenants.network.models import Job
 
 GIVEN = """Ambre Basile Capucine Dorian Elouan Fantine Gaspard Hortense Isaure Joachim Katell Lubin Maelle Norbert Odile
 Perrine Quentin Rosalie Sidonie Tiphaine Ulysse Violette Wilfried Xavier Yann Zelie""".split()
@@ -107,6 +108,28 @@ def test_a_brand_learns_from_its_own_records_and_a_second_run_finds_nothing_to_d
     assert MatchingModel.objects.count() == 2  # a version is never changed
 
 
+def test_what_came_since_the_last_batch_is_found_by_later_records_too(records):
+    recognition.unify_brand()
+    source = Source.objects.get(code="crm")
+    fields = _people(1, seed=77)[0]
+    late = take_in_records(source, [Statement("late", fields, raw=fields)])[0]
+    indexed = BlockingKey.objects.filter(record=late.record_id)
+    assert not indexed.exists()
+
+    recognition.unify_brand()
+
+    assert indexed.exists()
+    assert BlockingKey.objects.values("record").distinct().count() == len(records) + 1
+
+
+def test_a_brand_opened_anew_forgets_the_model_of_the_one_before(records):
+    recognition.unify_brand()
+    before = neighbours.known()
+    MatchingModel.objects.update(automatic=before.automatic + 1, learnt_at=timezone.now())
+    assert neighbours.known().version == before.version
+    assert neighbours.known().automatic == before.automatic + 1
+
+
 def test_new_records_find_their_people_as_the_batch_would(records):
     with transaction.atomic():
         recognition.unify_brand()
@@ -165,6 +188,8 @@ def test_a_brand_with_much_that_is_new_is_compared_as_a_whole(records, monkeypat
     done = match_new_records()
 
     assert done["records"] == len(records)
+    job = Job.objects.get(kind="unification")
+    assert (job.state, job.result["merged"]) == (Job.State.DONE, done["merged"])
     assert MatchingModel.objects.count() == 1
     assert f1(records) > 0.95
     assert not recognition.wants_batch()
