@@ -94,9 +94,11 @@ def known() -> Known:
     if newest is None:
         return Known(None)
     learnt_at, version = newest
-    if _known.get(connection.schema_name, (None,))[0] != learnt_at:
-        _known[connection.schema_name] = learnt_at, from_row(MatchingModel.objects.get(version=version))
-    return _known[connection.schema_name][1]
+    remembered = _known.get(connection.schema_name)
+    if remembered is None or remembered[0] != learnt_at:
+        remembered = learnt_at, from_row(MatchingModel.objects.get(version=version))
+        _known[connection.schema_name] = remembered
+    return remembered[1]
 
 
 def from_row(row: MatchingModel) -> Known:
