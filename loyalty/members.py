@@ -57,10 +57,17 @@ class Standing:
 def taking_part(profile_ids: Iterable[int]) -> list[int]:
     """Those of them who are members, or have points that make them one."""
     ids = list(profile_ids)
+    known = involved(ids)
+    return [profile_id for profile_id in ids if profile_id in known]
+
+
+def involved(profile_ids: Iterable[int]) -> set[int]:
+    """The same, in no order."""
+    ids = list(profile_ids)
     with whole_network():
-        known = set(Membership.objects.filter(profile__in=ids).values_list("profile", flat=True))
-        earned = set(Transaction.objects.filter(profile__in=ids).values_list("profile", flat=True))
-    return [profile_id for profile_id in ids if profile_id in known | earned]
+        known = Membership.objects.filter(profile__in=ids).order_by().values_list("profile")
+        earned = Transaction.objects.filter(profile__in=ids).order_by().values_list("profile")
+        return {pk for (pk,) in known.union(earned)}
 
 
 def noted(profile_ids: Iterable[int]) -> dict[str, list | None]:

@@ -8,12 +8,18 @@ from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold
 
 
 @receiver(profiles_merged)
-def hand_points_over(sender, merge, **kwargs) -> None:
-    people = [merge.winner_id, merge.loser_id]
-    merge.moved["members"] = members.noted(people)
-    ledger.transfer(merge)
-    if any(merge.moved["members"].values()) or "ledger" in merge.moved:
-        members.join(merge.winner_id, merge.loser_id)
+def hand_points_over(sender, merges, **kwargs) -> None:
+    taking_part = members.involved(pk for merge in merges for pk in (merge.winner_id, merge.loser_id))
+    for merge in merges:
+        people = [merge.winner_id, merge.loser_id]
+        if not taking_part.intersection(people):
+            merge.moved["members"] = {str(pk): None for pk in people}
+            continue
+        merge.moved["members"] = members.noted(people)
+        ledger.transfer(merge)
+        if any(merge.moved["members"].values()) or "ledger" in merge.moved:
+            members.join(merge.winner_id, merge.loser_id)
+        taking_part.add(merge.winner_id)
 
 
 @receiver(profiles_unmerged)

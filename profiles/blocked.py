@@ -250,7 +250,7 @@ def _settle(ids: list[int]) -> int:
     indexed = BlockingKey.objects.filter(record__in=changed)
     again = list(indexed.order_by().values_list("record", flat=True).distinct())
     indexed.delete()
-    neighbours.index(again)
+    neighbours.index(again, neighbours.known().rules)
     SourceRecord.objects.filter(pk__in={identifier.record_id for identifier in back}).update(matched_at=None)
     survivorship.refresh(profile.pk for profile in living.values())
     return len(changed)

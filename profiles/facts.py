@@ -4,21 +4,19 @@
 one. Callers hand over the few people they touched; `rebuild` goes through everybody.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 
-from django.db import transaction
-from django.db.models import Count, F, Max, Min, OuterRef, Subquery, Sum
-from django.db.models.functions import Least
+from django.db import connection, transaction
 
 from profiles import consent_history
 from profiles.models import Profile, ProfileFacts, ProfileStore, Purchase, Refund, SourceRecord
 from tenants.network.models import Store
 from tenants.scoping import whole_network
 
-MAINTAINED = [field.name for field in ProfileFacts._meta.concrete_fields if not field.primary_key]
 COLUMNS = [field.column for field in ProfileFacts._meta.concrete_fields]
+MAINTAINED = [column for column in COLUMNS if column != "profile_id"]
+CHANNELS = ("email", "sms", "post")
 
 
 _OF_NOBODY = {field.column: field.get_default() for field in ProfileFacts._meta.concrete_fields}
@@ -36,20 +34,23 @@ def of_stranger(
 
 def refresh(profile_ids: Iterable[int]) -> None:
     """Recompute the facts of these people, over the whole network whoever asks."""
+    with transaction.atomic(savepoint=False):
+        Profile.hold(profile_ids)
+        refresh_held(profile_ids)
+
+
+def refresh_held(profile_ids: Iterable[int]) -> None:
+    """The same, of people whom the transaction holds already."""
     ids = sorted(set(profile_ids))
-    if not ids:
-        return
-    with whole_network(), transaction.atomic():
-        Profile.hold(ids)
-        rows = {profile_id: ProfileFacts(profile_id=profile_id) for profile_id in ids}
-        _purchases(rows)
-        _home_stores(rows)
-        for profile_id, channels in consent_history.of_profiles(ids).items():
-            for channel, now in channels.items():
-                setattr(rows[profile_id], f"{channel}_allowed", now.granted)
-        ProfileFacts.objects.bulk_create(
-            rows.values(), update_conflicts=True, unique_fields=["profile"], update_fields=MAINTAINED
-        )
+    with whole_network():
+        told = consent_history.of_profiles(ids)
+    allowed = {
+        channel: [channel in told.get(pk, ()) and told[pk][channel].granted for pk in ids]
+        for channel in CHANNELS
+    }
+    as_told = ", ".join(f"{column} = excluded.{column}" for column in MAINTAINED)
+    with connection.cursor() as cursor:
+        cursor.execute(_REFRESH.format(as_told=as_told, **_TABLES), {"people": ids, **allowed})
 
 
 def rebuild(chunk: int = 1000) -> int:
@@ -59,54 +60,6 @@ def rebuild(chunk: int = 1000) -> int:
     for start in range(0, len(ids), chunk):
         refresh(ids[start : start + chunk])
     return len(ids)
-
-
-def _purchases(rows: dict[int, ProfileFacts]) -> None:
-    bought = (
-        Purchase.objects.filter(profile__in=rows)
-        .order_by()
-        .values("profile")
-        .annotate(
-            n=Count("pk"), first=Min("business_day"), last=Max("business_day"), cents=Sum("total_cents")
-        )
-    )
-    for sums in bought:
-        row = rows[sums["profile"]]
-        row.purchases, row.spend_cents = sums["n"], sums["cents"]
-        row.first_purchase_on, row.last_purchase_on = sums["first"], sums["last"]
-    returned = (
-        Refund.objects.filter(purchase__profile__in=rows)
-        .order_by()
-        .values(person=F("purchase__profile"))
-        .annotate(cents=Sum("total_cents"))
-    )
-    for back in returned:
-        rows[back["person"]].spend_cents -= back["cents"]
-
-
-def _home_stores(rows: dict[int, ProfileFacts]) -> None:
-    """The home store is where the person bought most often; then most lately; then where they signed up."""
-    visits: dict[int, list[tuple[int, date, int]]] = defaultdict(list)
-    counted = (
-        Purchase.objects.filter(profile__in=rows)
-        .order_by()
-        .values("profile", "store")
-        .annotate(n=Count("pk"), last=Max("business_day"))
-    )
-    for visit in counted:
-        visits[visit["profile"]].append((visit["n"], visit["last"], -visit["store"]))
-    signed_up = dict(
-        SourceRecord.objects.filter(profile__in=rows, store__isnull=False)
-        .order_by("-stated_at", "-content_hash")
-        .values_list("profile", "store")
-    )
-    region_of = dict(Store.objects.values_list("pk", "region"))
-    for profile_id, row in rows.items():
-        if profile_id in visits:
-            row.home_store_id = -max(visits[profile_id])[2]
-        else:
-            row.home_store_id = signed_up.get(profile_id)
-        row.home_region_id = region_of.get(row.home_store_id)
 
 
 def met_at(first_met: Mapping[int, datetime], store: Store) -> None:
@@ -131,48 +84,75 @@ def met_at(first_met: Mapping[int, datetime], store: Store) -> None:
                 Profile.objects.filter(pk=profile_id).update(created_at=first_met[profile_id])
 
 
-def _note_since(ids: Iterable[int]) -> None:
-    """The network knows a person since the first word or ticket about them, in whatever order these came in."""
-    first = [
-        Subquery(
-            model.objects.filter(profile=OuterRef("pk"))
-            .order_by()
-            .values("profile")
-            .annotate(at=Min(when))
-            .values("at")
-        )
-        for model, when in ((SourceRecord, "stated_at"), (Purchase, "bought_at"))
-    ]
-    # PostgreSQL's least() passes over what is not known.
-    people = Profile.objects.filter(pk__in=ids).annotate(since=Least(*first)).exclude(since=None)
-    people.exclude(created_at=F("since")).update(created_at=Least(*first))
-
-
 def note_stores(profile_ids: Iterable[int]) -> None:
     """Keep `ProfileStore` true: a store knows a person who bought or signed up there, and nobody else; and since when
     anybody does."""
-    ids = sorted(set(profile_ids))
-    with whole_network():
-        known: dict[tuple[int, int], object] = {}
-        for model, when in ((Purchase, "bought_at"), (SourceRecord, "stated_at")):
-            met = (
-                model.objects.filter(profile__in=ids, store__isnull=False)
-                .order_by()
-                .values_list("profile", "store")
-                .annotate(since=Min(when))
-            )
-            for profile_id, store_id, since in met:
-                known[profile_id, store_id] = min(since, known.get((profile_id, store_id), since))
-        _note_since(ids)
-        stale = [
-            row.pk
-            for row in ProfileStore.objects.filter(profile__in=ids)
-            if (row.profile_id, row.store_id) not in known
-        ]
-        ProfileStore.objects.filter(pk__in=stale).delete()
-        ProfileStore.objects.bulk_create(
-            [ProfileStore(profile_id=p, store_id=s, since=since) for (p, s), since in sorted(known.items())],
-            update_conflicts=True,
-            unique_fields=["profile", "store"],
-            update_fields=["since"],
-        )
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTE_STORES.format(**_TABLES), {"people": sorted(set(profile_ids))})
+
+
+# Both are one statement for any number of people: a merge at the till waits for each round trip.
+_TABLES = {
+    name: connection.ops.quote_name(model._meta.db_table)
+    for name, model in {
+        "facts": ProfileFacts, "known": ProfileStore, "profiles": Profile, "purchases": Purchase,
+        "records": SourceRecord, "refunds": Refund, "stores": Store,
+    }.items()
+}  # fmt: skip
+
+# The home store is where the person bought most often; then most lately; then where they signed up.
+_REFRESH = """
+WITH person AS (
+    SELECT * FROM unnest(%(people)s::bigint[], %(email)s::boolean[], %(sms)s::boolean[], %(post)s::boolean[])
+        AS _ (id, email, sms, post)
+), visit AS (
+    SELECT profile_id, store_id, count(*) AS times, min(business_day) AS first_on, max(business_day) AS last_on,
+           sum(total_cents) AS cents
+    FROM {purchases} WHERE profile_id = ANY(%(people)s) GROUP BY profile_id, store_id
+), bought AS (
+    SELECT profile_id, sum(times) AS times, min(first_on) AS first_on, max(last_on) AS last_on, sum(cents) AS cents,
+           (array_agg(store_id ORDER BY times DESC, last_on DESC, store_id))[1] AS store_id
+    FROM visit GROUP BY profile_id
+), returned AS (
+    SELECT p.profile_id, sum(r.total_cents) AS cents
+    FROM {refunds} r JOIN {purchases} p ON p.id = r.purchase_id WHERE p.profile_id = ANY(%(people)s)
+    GROUP BY p.profile_id
+), signed_up AS (
+    SELECT DISTINCT ON (profile_id) profile_id, store_id
+    FROM {records} WHERE profile_id = ANY(%(people)s) AND store_id IS NOT NULL
+    ORDER BY profile_id, stated_at, content_hash
+)
+INSERT INTO {facts} AS kept (
+    profile_id, first_purchase_on, last_purchase_on, purchases, spend_cents, home_store_id, home_region_id,
+    email_allowed, sms_allowed, post_allowed)
+SELECT person.id, first_on, last_on, coalesce(times, 0), coalesce(bought.cents, 0) - coalesce(returned.cents, 0),
+       home.id, home.region_id, email, sms, post
+FROM person
+LEFT JOIN bought ON bought.profile_id = person.id
+LEFT JOIN returned ON returned.profile_id = person.id
+LEFT JOIN signed_up ON signed_up.profile_id = person.id
+LEFT JOIN {stores} home ON home.id = coalesce(bought.store_id, signed_up.store_id)
+ON CONFLICT (profile_id) DO UPDATE SET {as_told}
+WHERE kept IS DISTINCT FROM excluded
+"""
+
+# The network knows a person since the first word or ticket about them, in whatever order these came in.
+_NOTE_STORES = """
+WITH told AS (
+    SELECT profile_id, store_id, bought_at AS at FROM {purchases} WHERE profile_id = ANY(%(people)s)
+    UNION ALL
+    SELECT profile_id, store_id, stated_at FROM {records} WHERE profile_id = ANY(%(people)s)
+), met AS (
+    SELECT profile_id, store_id, min(at) AS since FROM told WHERE store_id IS NOT NULL GROUP BY profile_id, store_id
+), first AS (
+    SELECT profile_id, min(at) AS at FROM told GROUP BY profile_id
+), dated AS (
+    UPDATE {profiles} p SET created_at = first.at FROM first WHERE p.id = first.profile_id AND p.created_at <> first.at
+), stale AS (
+    DELETE FROM {known} k WHERE k.profile_id = ANY(%(people)s)
+        AND NOT EXISTS (SELECT FROM met WHERE met.profile_id = k.profile_id AND met.store_id = k.store_id)
+)
+INSERT INTO {known} AS kept (profile_id, store_id, since) SELECT profile_id, store_id, since FROM met
+ORDER BY profile_id, store_id
+ON CONFLICT (profile_id, store_id) DO UPDATE SET since = excluded.since WHERE kept.since <> excluded.since
+"""

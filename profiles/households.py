@@ -5,7 +5,7 @@ found; what a person said binds it. Merges and unmerges take memberships along (
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -220,20 +220,30 @@ def _part(stays: int, leaves: int) -> None:
 # --- When people are merged and separated ---------------------------------------------------------------------------
 
 
-def pass_on(winner: Profile, loser: Profile) -> dict:
-    """The survivor's own household stays; without one, it takes the other's place. Returns what `hand_back` needs."""
-    member = HouseholdMember.objects.filter(profile=loser).first()
-    if member is None:
-        return {}
-    told = {
-        "pk": member.pk, "household": member.household_id, "evidence": member.evidence,
-        "since": member.since.isoformat(),
-    }  # fmt: skip
-    if HouseholdMember.objects.filter(profile=winner).exists():
-        member.delete()
-        return {"parked": told}
-    HouseholdMember.objects.filter(pk=member.pk).update(profile=winner)
-    return {"moved": told}
+def pass_on(pairs: Sequence[tuple[int, int]]) -> dict[int, dict]:
+    """Of each (survivor, merged) the survivor's own household stays; without one, it takes the other's place.
+
+    Returns, for each merged profile that had a household, what `hand_back` needs.
+    """
+    people = [pk for pair in pairs for pk in pair]
+    members = {m.profile_id: m for m in HouseholdMember.objects.filter(profile__in=people)}
+    notes = {}
+    for winner, loser in pairs:
+        member = members.pop(loser, None)
+        if member is None:
+            continue
+        told = {
+            "pk": member.pk, "household": member.household_id, "evidence": member.evidence,
+            "since": member.since.isoformat(),
+        }  # fmt: skip
+        if winner in members:
+            member.delete()
+            notes[loser] = {"parked": told}
+        else:
+            HouseholdMember.objects.filter(pk=member.pk).update(profile=winner)
+            members[winner] = member
+            notes[loser] = {"moved": told}
+    return notes
 
 
 def hand_back(note: Mapping, winner: Profile, loser: Profile) -> None:

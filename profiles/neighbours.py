@@ -10,6 +10,7 @@ from datetime import datetime
 
 import numpy as np
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 
 from profiles import blocklist
 from profiles.intake.writing import write
@@ -171,22 +172,18 @@ class _Unblocked(dict):
 # --- Indexed, and found -----------------------------------------------------------------------------------------
 
 
-@transaction.atomic
-def index(ids: Collection[int]) -> None:
-    """Write the blocking keys of those of the records that have none yet."""
+@transaction.atomic(savepoint=False)
+def index(ids: Collection[int], rules: Collection[str] | None) -> None:
+    """Write the blocking keys under these rules, None for all, of those of the records that have none yet."""
     with whole_network():
-        indexed = BlockingKey.objects.filter(record__in=ids).order_by().values_list("record", flat=True)
-        bare = set(ids) - set(indexed.distinct())
+        bare = SourceRecord.objects.exclude(Exists(BlockingKey.objects.filter(record=OuterRef("pk"))))
         held = list(
-            SourceRecord.objects.filter(pk__in=bare)
-            .order_by("pk")
-            .select_for_update()
-            .values_list("pk", flat=True)
+            bare.filter(pk__in=ids).order_by("pk").select_for_update(of=["self"]).values_list("pk", flat=True)
         )
         if not held:
             return
         records = read("r.id = ANY(%s)", [held])
-        write(BlockingKey, ["key", "record_id"], rows_of(records, known().rules))
+        write(BlockingKey, ["key", "record_id"], rows_of(records, rules))
 
 
 def rows_of(records: Records, rules: Collection[str] | None) -> Iterable[tuple[int, int]]:
@@ -199,8 +196,9 @@ def rows_of(records: Records, rules: Collection[str] | None) -> Iterable[tuple[i
 def index_all(ids: Sequence[int]) -> None:
     """Write the keys of those of the brand's records that have none yet, some at a time."""
     bare = sorted(set(ids) - set(BlockingKey.objects.order_by().values_list("record", flat=True).distinct()))
+    rules = known().rules
     for start in range(0, len(bare), READ_AT_ONCE):
-        index(bare[start : start + READ_AT_ONCE])
+        index(bare[start : start + READ_AT_ONCE], rules)
 
 
 def reindex(records: Records, rules: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ Both use the same comparisons, the same model and the same rules (`profiles/matc
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,18 +59,18 @@ class Unified(Matched):
 def match_records(record_ids: Iterable[int]) -> Matched:
     """Compare these records with those that are near them: merge what is certain, queue what is not.
 
-    Merges are transactions of at most `MERGED_AT_ONCE`, so a killed run keeps what it did; the records count as
-    matched at the end.
+    Few of them are one transaction. Of many, merges are transactions of at most `MERGED_AT_ONCE`, so a killed run keeps
+    what it did; the records count as matched at the end.
     """
     ids = sorted(set(record_ids))
-    with whole_network():
-        neighbours.index(ids)
+    with whole_network(), transaction.atomic() if len(ids) <= MERGED_AT_ONCE else nullcontext():
+        known = neighbours.known()
+        neighbours.index(ids, known.rules)
         found = neighbours.near(ids)
         wanted = sorted({*ids, *(other for _one, other in found)})
         records = neighbours.read(
             "r.profile_id IN (SELECT profile_id FROM profiles_sourcerecord WHERE id = ANY(%s))", [wanted]
         )
-        known = neighbours.known()
         model, counts = known.model_for(records.table), known.counts_for(records.table)
         together = np.unique(records.profiles, return_inverse=True)[1]
         recognised = recognise(

@@ -5,8 +5,10 @@ it moved. An unmerge hands back exactly that, and what came in meanwhile under t
 What people decide binds every later run; a person takes back what they decided for as long as `UNDO_WITHIN`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -19,6 +21,7 @@ from profiles.matching.reasons import Match
 from profiles.models import (
     ConsentChange,
     Event,
+    HouseholdMember,
     HouseholdWord,
     Identifier,
     MatchCandidate,
@@ -32,7 +35,7 @@ from profiles.models import (
     TicketMove,
 )
 from profiles.signals import profiles_merged, profiles_unmerged
-from tenants.network.models import Job, Staff, audit
+from tenants.network.models import Job, Staff, audit, audit_all
 from tenants.scoping import whole_network
 
 HANGS_ON_A_PROFILE = (SourceRecord, Identifier, ConsentChange, Purchase, PurchaseLine, Event)
@@ -66,57 +69,72 @@ def merge(
 
     Raises `CannotMerge`.
     """
-    deed = _join(one, other, ground=ground, match=match, by=by, job=job)
-    _recompute(deed.winner_id, deed.loser_id)
+    with whole_network():
+        living = _living([one.pk, other.pk])
+        if living[one.pk] == living[other.pk]:
+            raise CannotMerge(_("both are the same customer"))
+        pair = Pair.of(living[one.pk], living[other.pk], ground, match)
+        if by is None and _kept_apart([pair]):
+            raise CannotMerge(_("somebody decided that these are two persons"))
+        (deed,) = _join([pair], by=by, job=job)
     return deed
 
 
-def _join(
-    one: Profile,
-    other: Profile,
-    *,
-    ground: str,
-    match: Match | None,
-    by: Staff | None = None,
-    job: Job | None = None,
-    held: list[Profile] | None = None,
-) -> Merge:
-    """A merge but for the values and facts of the two, which the caller recomputes in the same transaction. `held`: the
-    two, where the caller has locked them and both live."""
-    with whole_network():
-        living = held or _living([one.pk, other.pk])
-        if len(living) < 2:
-            raise CannotMerge(_("both are the same customer"))
-        winner, loser = living
-        if by is None and _separated(winner, loser):
-            raise CannotMerge(_("somebody decided that these are two persons"))
-        moved: dict[str, list | dict] = _hand_over(loser, winner)
-        moved["pin"] = _pass_on_pins(winner, loser)
-        moved["household"] = households.pass_on(winner, loser)
-        moved["candidates"] = _pass_on_candidates(winner, loser)
-        moved["since"] = {str(p.pk): p.created_at.isoformat() for p in (winner, loser)}
-        moved["stores"] = [
-            [pk, store_id, since.isoformat()]
-            for pk, store_id, since in loser.stores.order_by("pk").values_list("pk", "store", "since")
-        ]
-        loser.merged_into = winner
-        loser.save(update_fields=["merged_into"])
-        deed = Merge(
-            winner=winner,
-            loser=loser,
-            ground=ground,
-            weight=match.weight if match else None,
-            probability=match.probability if match else None,
-            evidence=list(match.evidence) if match else [],
-            model_version=match.model_version if match else "",
-            moved=moved,
+class Pair(NamedTuple):
+    """Two living profiles, locked, the older first; and why they are one."""
+
+    winner: Profile
+    loser: Profile
+    ground: str
+    match: Match | None
+
+    @classmethod
+    def of(cls, one: Profile, other: Profile, ground: str, match: Match | None) -> "Pair":
+        winner, loser = sorted((one, other), key=lambda profile: profile.pk)
+        return cls(winner, loser, ground, match)
+
+
+def _join(pairs: Sequence[Pair], *, by: Staff | None = None, job: Job | None = None) -> list[Merge]:
+    """Carry these merges out, in a set of statements that is the same for one of them as for a hundred.
+
+    Nobody is merged in two of them, and whom somebody is merged into is merged into nobody.
+    """
+    moved, beside = _hand_over(pairs)
+    # Most people have none of these, and each question costs a round trip.
+    of_pins = _pass_on_pins(pairs) if "pin" in beside else {}
+    of_household = (
+        households.pass_on([(pair.winner.pk, pair.loser.pk) for pair in pairs]) if "household" in beside else {}
+    )
+    of_candidates = _pass_on_candidates(pairs) if "candidates" in beside else {}
+    of_stores = _stores_of(moved) if "stores" in beside else {}
+    for pair in pairs:
+        pk = pair.loser.pk
+        moved[pk] |= {
+            "pin": of_pins.get(pk, []), "household": of_household.get(pk, {}),
+            "candidates": of_candidates.get(pk, []), "stores": of_stores.get(pk, []),
+            "since": {str(p.pk): p.created_at.isoformat() for p in (pair.winner, pair.loser)},
+        }  # fmt: skip
+        pair.loser.merged_into = pair.winner
+    deeds = [
+        Merge(
+            winner=pair.winner,
+            loser=pair.loser,
+            ground=pair.ground,
+            weight=pair.match.weight if pair.match else None,
+            probability=pair.match.probability if pair.match else None,
+            evidence=list(pair.match.evidence) if pair.match else [],
+            model_version=pair.match.model_version if pair.match else "",
+            moved=moved[pair.loser.pk],
             by=by,
             job=job,
         )
-        profiles_merged.send(Merge, merge=deed)
-        deed.save()
-        audit(by or "matching", "merged", winner, other=loser.pk)
-    return deed
+        for pair in pairs
+    ]
+    profiles_merged.send(Merge, merges=deeds)
+    Merge.objects.bulk_create(deeds)
+    audit_all(by or "matching", "merged", [(deed.winner, {"other": deed.loser_id}) for deed in deeds])
+    _recompute(*{pk for deed in deeds for pk in (deed.winner_id, deed.loser_id)})
+    return deeds
 
 
 @transaction.atomic
@@ -306,33 +324,49 @@ def take_back(candidate: MatchCandidate, by: Staff) -> None:
 def join_all(found: Mapping[int, Mapping[int, Match]]) -> list[tuple[int, int]]:
     """Merge what matching found: survivor -> (who is merged into it -> why). All of them are one transaction, and each
     survivor's values and facts are recomputed once. Returns (survivor, merged) for those that could be merged."""
-    joined, touched = [], set()
+    asked = [(winner, loser, match) for winner, losers in found.items() for loser, match in losers.items()]
+    joined = []
     with whole_network():
-        held = {
-            row.pk: row
-            for row in _living({pk for winner, losers in found.items() for pk in (winner, *losers)})
-        }
-        for winner, losers in found.items():
-            for loser, match in losers.items():
-                by_identifier = match.rule.startswith("same_")
-                ground = Merge.Ground.IDENTIFIER if by_identifier else Merge.Ground.MATCH
-                try:
-                    with transaction.atomic():
-                        both = (
-                            [held[pk] for pk in sorted((winner, loser))]
-                            if {winner, loser} <= held.keys()
-                            else None
-                        )
-                        deed = _join(
-                            Profile(pk=winner), Profile(pk=loser), ground=ground, match=match, held=both
-                        )
-                except CannotMerge:
-                    continue
-                joined.append((winner, loser))
-                touched |= {deed.winner_id, deed.loser_id}
-        if touched:
-            _recompute(*touched)
-    return joined
+        while asked:
+            living = _living({pk for winner, loser, _match in asked for pk in (winner, loser)})
+            now, later = _at_once(asked, living)
+            if now:
+                joined += _join(now)
+            asked = later
+    return [(deed.winner_id, deed.loser_id) for deed in joined]
+
+
+Asked = tuple[int, int, Match]
+
+
+def _at_once(asked: Sequence[Asked], living: Mapping[int, Profile]) -> tuple[list[Pair], list[Asked]]:
+    """Those that can be merged in one set of statements, and those that have to wait for them because somebody else,
+    meanwhile, made one of two of their people. Who is kept apart, or is the same already, is in neither."""
+    pairs: list[Pair] = []
+    later: list[Asked] = []
+    winners: set[int] = set()
+    losers: set[int] = set()
+    for winner_id, loser_id, match in asked:
+        one, other = living[winner_id], living[loser_id]
+        if one == other:
+            continue
+        ground = Merge.Ground.IDENTIFIER if match.rule.startswith("same_") else Merge.Ground.MATCH
+        pair = Pair.of(one, other, ground, match)
+        if pair.winner.pk in losers or pair.loser.pk in winners | losers:
+            later.append((winner_id, loser_id, match))
+            continue
+        pairs.append(pair)
+        winners.add(pair.winner.pk)
+        losers.add(pair.loser.pk)
+    apart = _kept_apart(pairs)
+    free: list[Pair] = []
+    for pair in pairs:
+        of_winner = apart.setdefault(pair.winner.pk, set())
+        if pair.loser.pk not in of_winner:
+            # Whoever is kept apart from the merged one is kept apart from the survivor.
+            of_winner |= apart.get(pair.loser.pk, set())
+            free.append(pair)
+    return free, later
 
 
 def queue(left_id: int, right_id: int, match: Match) -> int:
@@ -363,41 +397,90 @@ def _locked(one: Profile, other: Profile) -> tuple[Profile, Profile]:
     return (rows[0], rows[-1])
 
 
-def _living(profile_ids: Iterable[int]) -> list[Profile]:
-    """Whom these people live on in, each once, locked in the order of their ids.
+def _living(profile_ids: Iterable[int]) -> dict[int, Profile]:
+    """Whom these people live on in: id -> profile, locked in the order of their ids.
 
-    Read first and locked afterwards: of two merges at once that share a person, none then waits for a smaller id than
-    it holds. Where a merge came in between, the locks are given back and the question is asked again.
+    Read before they are locked where one was merged: of two merges at once that share a person, none then waits for a
+    smaller id than it holds. Where a merge came in between, the locks are given back and the question is asked again.
     """
-    ids = list(profile_ids)
+    ids = set(profile_ids)
+    living = {pk: pk for pk in ids}
     while True:
-        living = {profile.survivor.pk for profile in Profile.objects.filter(pk__in=ids)}
         with transaction.atomic():
-            rows = list(Profile.objects.select_for_update(no_key=True).filter(pk__in=living).order_by("pk"))
-            if not any(row.merged_into_id for row in rows):
-                return rows
+            locked = Profile.objects.select_for_update(no_key=True).filter(pk__in=set(living.values()))
+            rows = {row.pk: row for row in locked.order_by("pk")}
+            if not any(row.merged_into_id for row in rows.values()):
+                return {pk: rows[at] for pk, at in living.items()}
             transaction.set_rollback(True)
+        living = {profile.pk: profile.survivor.pk for profile in Profile.objects.filter(pk__in=ids)}
 
 
-def _separated(one: Profile, other: Profile) -> bool:
-    left, right = sorted((one.pk, other.pk))
-    return MatchCandidate.objects.filter(left=left, right=right, status=MatchCandidate.Status.NEVER).exists()
+def _kept_apart(pairs: Sequence[Pair]) -> dict[int, set[int]]:
+    """From whom a person keeps each of these people apart, among these people."""
+    people = {profile.pk for pair in pairs for profile in (pair.winner, pair.loser)}
+    decided = MatchCandidate.objects.filter(
+        left__in=people, right__in=people, status=MatchCandidate.Status.NEVER
+    )
+    apart: dict[int, set[int]] = defaultdict(set)
+    for left, right in decided.order_by().values_list("left", "right"):
+        apart[left].add(right)
+        apart[right].add(left)
+    return apart
 
 
-def _hand_over(loser: Profile, winner: Profile) -> dict[str, list | dict]:
-    """Give the survivor all that hangs on the other, in one statement; the ids of what was moved, by model."""
-    names = {
-        model._meta.model_name: connection.ops.quote_name(model._meta.db_table)
-        for model in HANGS_ON_A_PROFILE
-    }
+def _hand_over(pairs: Sequence[Pair]) -> tuple[dict[int, dict[str, list | dict]], set[str]]:
+    """Give each survivor all that hangs on the other, which from then on is merged into it, in one statement.
+
+    Returns merged profile -> model -> ids of what was moved; and which of those things the merged have too that two
+    people cannot simply put together.
+    """
+    names = {model._meta.model_name: _table(model) for model in HANGS_ON_A_PROFILE}
     moves = ", ".join(
-        f"{name} AS (UPDATE {table} SET profile_id = %s WHERE profile_id = %s RETURNING id)"
+        f"{name} AS (UPDATE {table} t SET profile_id = pair.winner FROM pair WHERE t.profile_id = pair.loser"
+        " RETURNING pair.loser, t.id)"
         for name, table in names.items()
     )
-    ids = ", ".join(f"(SELECT coalesce(array_agg(id ORDER BY id), '{{}}') FROM {name})" for name in names)
+    ids = " UNION ALL ".join(
+        f"SELECT '{name}', loser, array_agg(id ORDER BY id) FROM {name} GROUP BY loser" for name in names
+    )
+    beside = {
+        "pin": f"FROM {_table(Pin)} t WHERE t.profile_id = ANY(%(losers)s)",
+        "household": f"FROM {_table(HouseholdMember)} t WHERE t.profile_id = ANY(%(losers)s)",
+        "stores": f"FROM {_table(ProfileStore)} t WHERE t.profile_id = ANY(%(losers)s)",
+        "candidates": f"FROM {_table(MatchCandidate)} t WHERE t.left_id = ANY(%(losers)s) OR t.right_id = ANY(%(losers)s)",
+    }
+    there = " UNION ALL ".join(
+        f"SELECT '{name}', NULL, NULL WHERE EXISTS (SELECT {rows})" for name, rows in beside.items()
+    )
+    people = {"winners": [pair.winner.pk for pair in pairs], "losers": [pair.loser.pk for pair in pairs]}
     with connection.cursor() as cursor:
-        cursor.execute(f"WITH {moves} SELECT {ids}", [winner.pk, loser.pk] * len(names))
-        return dict(zip(names, cursor.fetchone(), strict=True))
+        cursor.execute(
+            "WITH pair AS (SELECT * FROM unnest(%(winners)s::bigint[], %(losers)s::bigint[]) AS _ (winner, loser)),"
+            f" merged AS (UPDATE {_table(Profile)} t SET merged_into_id = pair.winner FROM pair WHERE t.id = pair.loser),"
+            f" {moves} {ids} UNION ALL {there}",
+            people,
+        )
+        moved: dict[int, dict[str, list | dict]] = {pk: {name: [] for name in names} for pk in people["losers"]}
+        found = set()
+        for name, loser_id, moved_ids in cursor.fetchall():
+            if loser_id is None:
+                found.add(name)
+            else:
+                moved[loser_id][name] = moved_ids
+    return moved, found
+
+
+def _table(model) -> str:
+    return connection.ops.quote_name(model._meta.db_table)
+
+
+def _stores_of(profile_ids: Iterable[int]) -> dict[int, list[list]]:
+    """The stores that know these people, as an unmerge writes them again."""
+    known: dict[int, list[list]] = defaultdict(list)
+    rows = ProfileStore.objects.filter(profile__in=list(profile_ids)).order_by("pk")
+    for pk, profile_id, store_id, since in rows.values_list("pk", "profile", "store", "since"):
+        known[profile_id].append([pk, store_id, since.isoformat()])
+    return known
 
 
 def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
@@ -490,29 +573,43 @@ def _known_since_then(deed: Merge) -> None:
             untold.update(created_at=datetime.fromisoformat(at))
 
 
-def _pass_on_pins(winner: Profile, loser: Profile) -> list[int]:
+def _pass_on_pins(pairs: Sequence[Pair]) -> dict[int, list[int]]:
     """The survivor's own pins win; of the other one's those that say something more, which become the survivor's."""
-    own = Pin.objects.filter(profile=winner, ended_at=None).values("field")
-    ids = list(
-        Pin.objects.filter(profile=loser, ended_at=None).exclude(field__in=own).values_list("pk", flat=True)
-    )
-    Pin.objects.filter(pk__in=ids).update(profile=winner)
-    return ids
+    people = [profile.pk for pair in pairs for profile in (pair.winner, pair.loser)]
+    pins_of: dict[int, dict[str, Pin]] = defaultdict(dict)
+    for pin in Pin.objects.filter(profile__in=people, ended_at=None):
+        pins_of[pin.profile_id][pin.field] = pin
+    moved: dict[int, list[int]] = {}
+    for pair in pairs:
+        own = pins_of[pair.winner.pk]
+        more = {field: pin for field, pin in pins_of[pair.loser.pk].items() if field not in own}
+        if more:
+            own |= more
+            moved[pair.loser.pk] = sorted(pin.pk for pin in more.values())
+            Pin.objects.filter(pk__in=moved[pair.loser.pk]).update(profile=pair.winner)
+    return moved
 
 
-def _pass_on_candidates(winner: Profile, loser: Profile) -> list[dict]:
-    """Open questions and decisions about the merged profile become the survivor's. Returns what an unmerge needs."""
-    both = [winner.pk, loser.pk]
-    # All of both, in one order: two merges at once that share a question wait for each other here.
+def _pass_on_candidates(pairs: Sequence[Pair]) -> dict[int, list[dict]]:
+    """Open questions and decisions about the merged profiles become the survivors'. Returns what an unmerge needs."""
+    losers = {pair.loser.pk for pair in pairs}
+    both = losers | {pair.winner.pk for pair in pairs}
+    # All of everybody, in one order: two merges at once that share a question wait for each other here.
     rows = list(
         MatchCandidate.objects.select_for_update().filter(Q(left__in=both) | Q(right__in=both)).order_by("pk")
     )
+    asked = {pk for row in rows for pk in (row.left_id, row.right_id)} - losers
+    gone = set(Profile.objects.filter(pk__in=asked, merged_into__isnull=False).values_list("pk", flat=True))
+    notes = {}
+    for pair in pairs:
+        notes[pair.loser.pk] = _pass_on(rows, pair.winner, pair.loser, gone)
+        gone.add(pair.loser.pk)
+        rows = [row for row in rows if row.pk]
+    return notes
+
+
+def _pass_on(rows: Sequence[MatchCandidate], winner: Profile, loser: Profile, gone: set[int]) -> list[dict]:
     of_winner = {_beside(row, winner): row for row in rows if winner.pk in (row.left_id, row.right_id)}
-    gone = set(
-        Profile.objects.filter(
-            pk__in={pk for row in rows for pk in (row.left_id, row.right_id)}, merged_into__isnull=False
-        ).values_list("pk", flat=True)
-    )
     notes = []
     for row in rows:
         if loser.pk not in (row.left_id, row.right_id):
@@ -603,6 +700,7 @@ def _decide(candidate: MatchCandidate, status: str, by: Staff | None) -> None:
 
 
 def _recompute(*ids: int) -> None:
+    """Of people who are locked: the values, stores and facts anew."""
     survivorship.refresh(ids)
     facts.note_stores(ids)
-    facts.refresh(ids)
+    facts.refresh_held(ids)

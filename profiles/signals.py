@@ -1,7 +1,7 @@
 """The signals our apps send each other: what happens to a person, for the apps above that keep things about people.
 
-Sent inside the transaction of the deed; a receiver that raises undoes it all. Receivers of a merge write what they
-moved into `merge.moved`, which the sender saves, and read it again to undo.
+Sent inside the transaction of the deed; a receiver that raises undoes it all. Receivers of merges write what they
+moved into `merge.moved` of each, which the sender saves, and read it again to undo.
 
 `profiles_untold`: no source speaks of these people any more, since an import was undone. What an app keeps of them
 that means nothing alone goes; whatever still refers to one of them keeps the profile.
@@ -12,7 +12,7 @@ Receivers write what they moved into `move.moved`, which the sender saves.
 
 from django.dispatch import Signal
 
-profiles_merged = Signal()  # merge: Merge
+profiles_merged = Signal()  # merges: list[Merge], not written yet, their profiles merged
 profiles_unmerged = Signal()  # merge: Merge
 profiles_untold = Signal()  # profile_ids: set[int]
 ticket_moved = Signal()  # move: TicketMove, giver_id, taker_id: int

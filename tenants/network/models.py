@@ -3,6 +3,7 @@
 import hashlib
 import math
 import secrets
+from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -323,7 +324,16 @@ class AuditEvent(StoreScoped):
 
 def audit(actor, verb: str, thing, *, reason: str = "", store_id: int | None = None, **detail) -> None:
     """Add a line to the audit trail. `actor` is a `Staff`, a `Till` or a word such as "system"."""
-    AuditEvent.objects.create(
+    _line(actor, verb, thing, reason, store_id, detail).save(force_insert=True)
+
+
+def audit_all(actor, verb: str, things: Iterable[tuple[models.Model, dict]]) -> None:
+    """Add a line for each of many (thing, detail), in one statement."""
+    AuditEvent.objects.bulk_create([_line(actor, verb, thing, "", None, detail) for thing, detail in things])
+
+
+def _line(actor, verb: str, thing, reason: str, store_id: int | None, detail: dict) -> AuditEvent:
+    return AuditEvent(
         actor=str(actor),
         role=getattr(actor, "role", "till" if isinstance(actor, Till) else ""),
         store_id=store_id,

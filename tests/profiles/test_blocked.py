@@ -44,7 +44,7 @@ def crm(brand):
 def tell(source, external_id="1", **fields) -> SourceRecord:
     told = Statement(external_id, FIELDS | fields, raw={"n": external_id, **FIELDS, **fields})
     record = SourceRecord.objects.get(pk=take_in_records(source, [told])[0].record_id)
-    neighbours.index([record.pk])  # as matching does before it compares
+    neighbours.index([record.pk], None)  # as matching does before it compares
     return record
 
 
