@@ -1,23 +1,28 @@
 """Recognising people on PostgreSQL: a new record among a million, and a whole brand at once.
 
-    make bench-resolve                      a hundred thousand records
-    make bench-resolve ARGS=1000000         as many as you like
+    make bench-resolve                      a hundred thousand records, and a million
+    make bench-resolve ARGS="20000 50000"   as many as you like
 
 A scratch brand is filled by COPY with invented people, told by several systems with gaps and slips of the pen, each
-record a profile of its own as intake leaves it. The brand learns its model and indexes its records; then new records
-come in one at a time, as from a till, and in bulk. Prints a table and, last, one line of JSON.
+record a profile of its own as intake leaves it. Celery workers, one and then, in a brand filled the same way, two, carry
+the batch out: compare, learn, index, merge, ask, group. Then new records come in one at a time, as from a till, and in
+bulk. Prints a table for each size and, last, one line of JSON for the largest.
 """
 
 import json
 import os
 import random
-import resource
+import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from uuid import UUID
 
+import psutil
+
 BRAND = "benchresolve"
-RECORDS = 100_000
+SIZES = [100_000, 1_000_000]
 ONE_AT_A_TIME, AT_ONCE = 300, 1000
 MUST = {"incremental_p95_ms": (25, "at most"), "incremental_per_s": (100, "at least")}
 
@@ -95,76 +100,115 @@ def fill(rows: list[tuple[str, ...]], source_id: int, first: int = 1) -> list[in
     return records
 
 
-def settle(records, labels) -> None:
-    """Let each cluster be one profile, as it is once its merges are done: set at once, since merging is not what is
-    measured here."""
-    import numpy as np
-    from django.db import connection
+@contextmanager
+def workers(number: int):
+    """Celery workers of one process each, as production starts them; yields their peak memory so far, in MB."""
+    from django.conf import settings
 
-    profiles = np.asarray(records.profiles)[labels]
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMP TABLE settled (record_id bigint PRIMARY KEY, profile_id bigint)")
-        with cursor.copy("COPY settled FROM STDIN") as copy:
-            for row in zip(records.ids, profiles.tolist(), strict=True):
-                copy.write_row(row)
-        for table, column in (("profiles_sourcerecord", "id"), ("profiles_identifier", "record_id")):
-            cursor.execute(
-                f"UPDATE {table} t SET profile_id = s.profile_id FROM settled s"
-                f" WHERE s.record_id = t.{column} AND t.profile_id <> s.profile_id"
-            )
-        cursor.execute("DROP TABLE settled")
+    log = tempfile.TemporaryFile()
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "cdp.celery", "worker", "--pool=prefork", "--concurrency=1",
+             "-n", f"{BRAND}{n}@%h", "--loglevel=WARNING"],
+            cwd=settings.BASE_DIR, stdout=log, stderr=log,
+        )
+        for n in range(number)
+    ]  # fmt: skip
+    peak = 0.0
+
+    def peak_mb() -> float:
+        nonlocal peak
+        for worker in running:
+            if worker.poll() is not None:
+                log.seek(0)
+                raise RuntimeError(f"a worker ended: {log.read()[-2000:].decode()}")
+            family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+            peak = max(peak, *(process.memory_info().rss / 1024**2 for process in family))
+        return peak
+
+    try:
+        yield peak_mb
+    finally:
+        for worker in running:
+            worker.terminate()
+        for worker in running:
+            worker.wait(timeout=60)
+        log.close()
+
+
+def batch(number: int) -> tuple[dict, float, float]:
+    """Have so many workers unify the brand: what came of it, seconds from the question to the end, peak MB."""
+    from cdp.celery import app
+    from profiles import tasks, unification
+    from tenants.network.models import Job
+
+    with workers(number) as peak_mb:
+        while len(app.control.ping(timeout=0.5)) < number:
+            peak_mb()
+        begin = time.perf_counter()
+        tasks.unify_brand.delay()
+        while not (job := Job.objects.filter(kind=unification.JOB).first()) or job.state not in Job.OVER:
+            peak_mb()
+            time.sleep(0.2)
+        seconds = time.perf_counter() - begin
+        if job.state != Job.State.DONE:
+            raise RuntimeError(job.error)
+        return job.result, seconds, peak_mb()
+
+
+def one_by_one(records: list[int]) -> tuple[list[float], int]:
+    """Milliseconds for each record, in order of length, and how many profiles were merged."""
+    from profiles import recognition
+
+    milliseconds, merged = [], 0
+    for record_id in records:
+        start = time.perf_counter()
+        merged += recognition.match_records([record_id]).merged
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return sorted(milliseconds), merged
 
 
 def measure(records: int) -> dict:
-    """Learn from so many records, then recognise new ones."""
+    """A batch with one worker and with two, then new records one at a time and in bulk."""
     from django.db import connection
 
     from benchmarks.brand import scratch_brand
-    from profiles import neighbours, recognition
-    from profiles.matching.unifying import unify
+    from profiles import recognition
     from profiles.models import Source
 
-    with scratch_brand(BRAND):
-        source = Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
-        draw, everybody = random.Random(3), people(int(records * 0.6), seed=1)
-        for start in range(0, records, 100_000):
-            some = [told(draw.choice(everybody), draw) for _ in range(min(100_000, records - start))]
-            fill(some, source.pk, first=start)
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")
-        begin = time.perf_counter()
-        known = neighbours.read("true", [], many=True)
-        read = time.perf_counter() - begin
-        found = unify(known.table)
-        compared = time.perf_counter() - begin - read
-        recognition._remember(known, found)  # noqa: SLF001 - learns and indexes without merging
-        learnt = time.perf_counter() - begin
-        settle(known, found.automatic)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        del known, found
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")
-        new = fill(
-            [told(draw.choice(everybody), draw) for _ in range(ONE_AT_A_TIME + AT_ONCE)], source.pk, records
-        )
-        milliseconds, merged = [], 0
-        for record_id in new[:ONE_AT_A_TIME]:
+    everybody, figures = people(int(records * 0.6), seed=1), {"records": records}
+    for number in (1, 2):
+        with scratch_brand(BRAND):
+            source = Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
+            draw = random.Random(3)
+            for start in range(0, records, 100_000):
+                some = [told(draw.choice(everybody), draw) for _ in range(min(100_000, records - start))]
+                fill(some, source.pk, first=start)
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+            done, seconds, peak = batch(number)
+            figures |= {
+                f"batch_s_{number}": round(seconds, 1),
+                f"merged_{number}": done["merged"],
+                f"peak_mb_{number}": round(peak),
+            }
+            if number == 1:
+                continue
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+            new = [told(draw.choice(everybody), draw) for _ in range(ONE_AT_A_TIME + AT_ONCE)]
+            new_ids = fill(new, source.pk, records)
+            milliseconds, merged = one_by_one(new_ids[:ONE_AT_A_TIME])
             start = time.perf_counter()
-            merged += recognition.match_records([record_id]).merged
-            milliseconds.append(1000 * (time.perf_counter() - start))
-        start = time.perf_counter()
-        bulk = recognition.match_records(new[ONE_AT_A_TIME:])
-        bulk_seconds = time.perf_counter() - start
-    milliseconds.sort()
+            bulk = recognition.match_records(new_ids[ONE_AT_A_TIME:])
+            bulk_seconds = time.perf_counter() - start
     return {
-        "records": records,
-        "read_s": round(read, 1),
-        "compare_s": round(compared, 1),
-        "learn_and_index_s": round(learnt, 1),
-        "batch_peak_mb": round(peak),
+        **figures,
+        "batch_peak_mb": max(figures["peak_mb_1"], figures["peak_mb_2"]),
+        "speedup_2_workers": round(figures["batch_s_1"] / figures["batch_s_2"], 2),
         "one_p50_ms": round(milliseconds[len(milliseconds) // 2], 1),
         "incremental_p95_ms": round(milliseconds[int(0.95 * len(milliseconds))], 1),
-        "merged_of_one_by_one": merged,
+        "merged_one_by_one": merged,
         "incremental_per_s": round(AT_ONCE / bulk_seconds),
         "merged_in_bulk": bulk.merged,
     }
@@ -178,13 +222,17 @@ def main() -> None:
     from django.core.management import call_command
 
     call_command("migrate_schemas", shared=True, verbosity=0)
-    told_of = measure(int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS)
-    for name, figure in told_of.items():
-        print(f"{name:24} {figure:>12,}")
-    for name, (limit, which) in MUST.items():
-        holds = told_of[name] >= limit if which == "at least" else told_of[name] <= limit
-        print(f"{'reached' if holds else 'MISSED ':8} {name} = {told_of[name]}, {which} {limit}")
-    print(json.dumps(told_of))
+    for size in [int(argument) for argument in sys.argv[1:]] or SIZES:
+        found = measure(size)
+        for name, figure in found.items():
+            print(f"{name:24} {figure:>12,}")
+        for name, (limit, which) in MUST.items():
+            holds = found[name] >= limit if which == "at least" else found[name] <= limit
+            print(f"{'reached' if holds else 'MISSED ':8} {name} = {found[name]}, {which} {limit}")
+        print(flush=True)
+    asked = ("incremental_p95_ms", "incremental_per_s", "batch_peak_mb", "speedup_2_workers")
+    batch_1m_s = found["batch_s_1"] if size == 1_000_000 else None
+    print(json.dumps({name: found[name] for name in asked} | {"batch_1m_s": batch_1m_s, "records": size}))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Sum
 from django.utils import timezone
 
 from loyalty import rules
 from loyalty.models import Membership, Tier, Transaction
+from profiles.models import Profile
 from tenants.scoping import whole_network
 
 QUALIFYING_WINDOW = timedelta(days=365)
@@ -63,11 +64,13 @@ def taking_part(profile_ids: Iterable[int]) -> list[int]:
 
 def involved(profile_ids: Iterable[int]) -> set[int]:
     """The same, in no order."""
-    ids = list(profile_ids)
     with whole_network():
-        known = Membership.objects.filter(profile__in=ids).order_by().values_list("profile")
-        earned = Transaction.objects.filter(profile__in=ids).order_by().values_list("profile")
-        return {pk for (pk,) in known.union(earned)}
+        taking = Profile.objects.filter(
+            Exists(Membership.objects.filter(profile=OuterRef("pk")))
+            | Exists(Transaction.objects.filter(profile=OuterRef("pk"))),
+            pk__in=list(profile_ids),
+        )
+        return set(taking.order_by().values_list("pk", flat=True))
 
 
 def noted(profile_ids: Iterable[int]) -> dict[str, list | None]:

@@ -101,6 +101,7 @@ def _write(groups: _Groups) -> Regrouped:
     standing = {m.profile_id: m for m in HouseholdMember.objects.select_for_update().order_by("profile")}
     taken: set[int] = set()
     wanted: dict[int, int] = {}
+    founded: list[set[int]] = []
     stay = {
         min(group): Counter(standing[p].household_id for p in group if p in standing)
         for group in groups.all()
@@ -111,9 +112,16 @@ def _write(groups: _Groups) -> Regrouped:
     ):
         before = stay[min(group)]
         free = [pk for pk in before if pk not in taken]
-        home = min(free, key=lambda pk: (-before[pk], pk)) if free else Household.objects.create().pk
+        home = min(free, key=lambda pk: (-before[pk], pk)) if free else None
+        if home is None:
+            founded.append(group)
+            continue
         taken.add(home)
         wanted |= dict.fromkeys(group, home)
+    new = Household.objects.bulk_create([Household() for _group in founded], batch_size=5000)
+    for group, household in zip(founded, new, strict=True):
+        taken.add(household.pk)
+        wanted |= dict.fromkeys(group, household.pk)
     gone = [m.pk for pk, m in standing.items() if pk not in wanted]
     HouseholdMember.objects.filter(pk__in=gone).delete()
     changed = []

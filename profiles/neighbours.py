@@ -14,8 +14,7 @@ from django.db.models import Exists, OuterRef
 
 from profiles import blocklist
 from profiles.intake.writing import write
-from profiles.matching.keys import keys_of, stable_atoms
-from profiles.matching.keys import rules as all_rules
+from profiles.matching.keys import keys_of
 from profiles.matching.model import Model
 from profiles.matching.recognising import AUTOMATIC_UNLEARNT
 from profiles.matching.starting import prior_model
@@ -28,7 +27,6 @@ LARGEST_BLOCK = 100
 # Neighbours of one record: once its rarer keys have found so many, its commoner ones are not asked.
 ENOUGH_NEIGHBOURS = 150
 READ_AT_ONCE = 20_000
-WRITTEN_AT_ONCE = 100_000
 
 # The columns of matching, each with the kind of identifier that may be blocked.
 COLUMNS = {
@@ -183,7 +181,8 @@ def index(ids: Collection[int], rules: Collection[str] | None) -> None:
         if not held:
             return
         records = read("r.id = ANY(%s)", [held])
-        write(BlockingKey, ["key", "record_id"], rows_of(records, rules))
+        # In the order of the index: pages are filled one after the other.
+        write(BlockingKey, ["key", "record_id"], sorted(rows_of(records, rules)))
 
 
 def rows_of(records: Records, rules: Collection[str] | None) -> Iterable[tuple[int, int]]:
@@ -193,30 +192,15 @@ def rows_of(records: Records, rules: Collection[str] | None) -> Iterable[tuple[i
             yield number, record_id
 
 
-def index_all(ids: Sequence[int]) -> None:
-    """Write the keys of those of the brand's records that have none yet, some at a time."""
-    bare = sorted(set(ids) - set(BlockingKey.objects.order_by().values_list("record", flat=True).distinct()))
-    rules = known().rules
-    for start in range(0, len(bare), READ_AT_ONCE):
-        index(bare[start : start + READ_AT_ONCE], rules)
+def bare(ids: Sequence[int]) -> list[int]:
+    """Those of the records that have no key yet."""
+    return sorted(set(ids) - set(BlockingKey.objects.order_by().values_list("record", flat=True).distinct()))
 
 
-def reindex(records: Records, rules: Sequence[str]) -> None:
-    """Write the keys of all these records under these rules, and no others."""
+def clear() -> None:
+    """Take all records out of the index: they will be indexed under other rules."""
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {connection.ops.quote_name(BlockingKey._meta.db_table)}")
-    atoms = stable_atoms(records.table)
-    ids = np.asarray(records.ids, dtype=np.int64)
-    for rule in (rule for rule in all_rules(records.table.columns) if rule.name in rules):
-        keys = atoms.keys(rule).view(np.int64)
-        filled = np.flatnonzero(keys)
-        # In the order of the index: pages are filled one after the other.
-        filled = filled[np.argsort(keys[filled], kind="stable")]
-        for start in range(0, len(filled), WRITTEN_AT_ONCE):
-            some = filled[start : start + WRITTEN_AT_ONCE]
-            write(
-                BlockingKey, ["key", "record_id"], zip(keys[some].tolist(), ids[some].tolist(), strict=True)
-            )
 
 
 def near(ids: Sequence[int]) -> list[tuple[int, int]]:

@@ -103,7 +103,9 @@ def _join(pairs: Sequence[Pair], *, by: Staff | None = None, job: Job | None = N
     # Most people have none of these, and each question costs a round trip.
     of_pins = _pass_on_pins(pairs) if "pin" in beside else {}
     of_household = (
-        households.pass_on([(pair.winner.pk, pair.loser.pk) for pair in pairs]) if "household" in beside else {}
+        households.pass_on([(pair.winner.pk, pair.loser.pk) for pair in pairs])
+        if "household" in beside
+        else {}
     )
     of_candidates = _pass_on_candidates(pairs) if "candidates" in beside else {}
     of_stores = _stores_of(moved) if "stores" in beside else {}
@@ -369,21 +371,43 @@ def _at_once(asked: Sequence[Asked], living: Mapping[int, Profile]) -> tuple[lis
     return free, later
 
 
-def queue(left_id: int, right_id: int, match: Match) -> int:
-    """Put a pair of profiles in the queue unless a person decided it; returns 1 if it was not there yet. Of a profile
-    that was merged meanwhile, the one it lives on in."""
-    asked = Profile.objects.filter(pk__in=[left_id, right_id])
-    left_id, right_id = sorted(profile.survivor.pk for profile in asked) if len(asked) == 2 else (0, 0)
-    if left_id == right_id:
-        return 0
-    told = {
+@transaction.atomic(savepoint=False)
+def queue(found: Mapping[tuple[int, int], Match]) -> int:
+    """Put pairs of profiles in the queue unless a person decided them; how many were not there yet. Of a profile that
+    was merged meanwhile, the one it lives on in."""
+    wanted: dict[tuple[int, int], Match] = {}
+    with whole_network():
+        people = Profile.objects.filter(pk__in={pk for pair in found for pk in pair})
+        living = {profile.pk: profile.survivor.pk for profile in people.select_related("merged_into")}
+        for (one, other), match in found.items():
+            left, right = sorted((living.get(one, 0), living.get(other, 0)))
+            standing = wanted.get((left, right))
+            if left and left != right and (standing is None or match.weight > standing.weight):
+                wanted[left, right] = match
+        rows = [
+            MatchCandidate(left_id=left, right_id=right, **_told(match))
+            for (left, right), match in sorted(wanted.items())
+        ]
+        there = {
+            (row.left_id, row.right_id): row
+            for row in MatchCandidate.objects.filter(
+                left__in=[row.left_id for row in rows]
+            ).select_for_update()
+        }
+        new = [row for row in rows if (row.left_id, row.right_id) not in there]
+        MatchCandidate.objects.bulk_create(new, ignore_conflicts=True)
+        for pair, match in wanted.items():
+            row = there.get(pair)
+            if row and row.status == MatchCandidate.Status.OPEN and match.weight > row.weight:
+                MatchCandidate.objects.filter(pk=row.pk).update(**_told(match))
+    return len(new)
+
+
+def _told(match: Match) -> dict:
+    return {
         "weight": match.weight, "probability": match.probability, "evidence": list(match.evidence),
         "model_version": match.model_version,
     }  # fmt: skip
-    candidate, new = MatchCandidate.objects.get_or_create(left_id=left_id, right_id=right_id, defaults=told)
-    if not new and candidate.status == MatchCandidate.Status.OPEN and match.weight > candidate.weight:
-        MatchCandidate.objects.filter(pk=candidate.pk).update(**told)
-    return int(new)
 
 
 # --- What a merge moves -----------------------------------------------------------------------------------------------
@@ -443,24 +467,28 @@ def _hand_over(pairs: Sequence[Pair]) -> tuple[dict[int, dict[str, list | dict]]
     ids = " UNION ALL ".join(
         f"SELECT '{name}', loser, array_agg(id ORDER BY id) FROM {name} GROUP BY loser" for name in names
     )
+    of_merged = "t.profile_id = ANY(%(losers)s)"
     beside = {
-        "pin": f"FROM {_table(Pin)} t WHERE t.profile_id = ANY(%(losers)s)",
-        "household": f"FROM {_table(HouseholdMember)} t WHERE t.profile_id = ANY(%(losers)s)",
-        "stores": f"FROM {_table(ProfileStore)} t WHERE t.profile_id = ANY(%(losers)s)",
-        "candidates": f"FROM {_table(MatchCandidate)} t WHERE t.left_id = ANY(%(losers)s) OR t.right_id = ANY(%(losers)s)",
+        "pin": f"{_table(Pin)} t WHERE {of_merged}",
+        "household": f"{_table(HouseholdMember)} t WHERE {of_merged}",
+        "stores": f"{_table(ProfileStore)} t WHERE {of_merged}",
+        "candidates": f"{_table(MatchCandidate)} t WHERE {of_merged.replace('profile_id', 'left_id')}"
+        f" OR {of_merged.replace('profile_id', 'right_id')}",
     }
     there = " UNION ALL ".join(
-        f"SELECT '{name}', NULL, NULL WHERE EXISTS (SELECT {rows})" for name, rows in beside.items()
+        f"SELECT '{name}', NULL, NULL WHERE EXISTS (SELECT FROM {rows})" for name, rows in beside.items()
     )
     people = {"winners": [pair.winner.pk for pair in pairs], "losers": [pair.loser.pk for pair in pairs]}
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH pair AS (SELECT * FROM unnest(%(winners)s::bigint[], %(losers)s::bigint[]) AS _ (winner, loser)),"
-            f" merged AS (UPDATE {_table(Profile)} t SET merged_into_id = pair.winner FROM pair WHERE t.id = pair.loser),"
-            f" {moves} {ids} UNION ALL {there}",
+            f" merged AS (UPDATE {_table(Profile)} t SET merged_into_id = pair.winner FROM pair"
+            f" WHERE t.id = pair.loser), {moves} {ids} UNION ALL {there}",
             people,
         )
-        moved: dict[int, dict[str, list | dict]] = {pk: {name: [] for name in names} for pk in people["losers"]}
+        moved: dict[int, dict[str, list | dict]] = {
+            pk: {name: [] for name in names} for pk in people["losers"]
+        }
         found = set()
         for name, loser_id, moved_ids in cursor.fetchall():
             if loser_id is None:

@@ -32,18 +32,29 @@ NEWEST = gettext_noop("the newest of equally trusted sources")
 VERIFIED = gettext_noop("confirmed by the customer, which the others are not")
 PINNED = gettext_noop("pinned by hand")
 # What is read of a record: of its values those that a profile has, not the whole row as it came.
-READ = ["profile", "source__name", "source__trust", "external_id", "content_hash", "stated_at", "stated_again_at", *FIELDS]
-_WRITTEN = [*FIELDS, "provenance", "search_text"]
-_AS = {"birth_date": "date", "provenance": "jsonb"}
-# One statement for any number of people.
+READ = [
+    "profile",
+    "source__name",
+    "source__trust",
+    "external_id",
+    "content_hash",
+    "stated_at",
+    "stated_again_at",
+    *FIELDS,
+]
+_WRITTEN = {
+    **dict.fromkeys(FIELDS, "text"),
+    "birth_date": "date",
+    "provenance": "jsonb",
+    "search_text": "text",
+}
+# One statement for any number of people, who come as one JSON document: many times faster than an array a column.
 _WRITE = """
-UPDATE {profiles} p SET {settings}
-FROM unnest(%s::bigint[], {arrays}) AS told (id, {columns}) WHERE p.id = told.id
+UPDATE {profiles} p SET {settings} FROM jsonb_to_recordset(%s) AS told (id bigint, {columns}) WHERE p.id = told.id
 """.format(
     profiles=connection.ops.quote_name(Profile._meta.db_table),
     settings=", ".join(f"{name} = told.{name}" for name in _WRITTEN),
-    arrays=", ".join(f"%s::{_AS.get(name, 'text')}[]" for name in _WRITTEN),
-    columns=", ".join(_WRITTEN),
+    columns=", ".join(f"{name} {kind}" for name, kind in _WRITTEN.items()),
 )
 # What only whoever reads the mailbox or holds the phone can do. The last three a brand adds to its dictionary.
 VERIFYING = ("email_clicked", "email_confirmed", "sms_clicked", "phone_confirmed")
@@ -54,7 +65,9 @@ def refresh(profile_ids: Iterable[int]) -> None:
     ids = sorted(set(profile_ids))
     with whole_network():
         records: dict[int, list[SourceRecord]] = defaultdict(list)
-        for record in SourceRecord.objects.filter(profile__in=ids).select_related("source").only(*READ).order_by("pk"):
+        for record in (
+            SourceRecord.objects.filter(profile__in=ids).select_related("source").only(*READ).order_by("pk")
+        ):
             records[record.profile_id].append(record)
         shown: dict[int, set[str]] = defaultdict(set)
         for profile_id, value in Identifier.objects.filter(profile__in=ids).values_list("profile", "value"):
@@ -73,13 +86,8 @@ def refresh(profile_ids: Iterable[int]) -> None:
             profile.search_text = search_text(profile, sorted(shown[pk]))
             unified.append(profile)
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, _columns(unified))
-
-
-def _columns(profiles: Sequence[Profile]) -> list[list]:
-    told = [[profile.pk for profile in profiles]]
-    told += [[getattr(profile, field) for profile in profiles] for field in FIELDS]
-    return [*told, [json.dumps(p.provenance) for p in profiles], [p.search_text for p in profiles]]
+        told = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
+        cursor.execute(_WRITE, [json.dumps(told, default=str)])
 
 
 def verified(profile_ids: Iterable[int], before: datetime | None = None) -> dict[int, set[tuple[str, str]]]:
@@ -185,7 +193,11 @@ def search_text(profile: Unified, identifiers: Sequence[str]) -> str:
 
 def _says(record: Record, group: Sequence[str]) -> bool:
     # A blocked e-mail or phone is nobody's: it stays in the record and wins nowhere.
-    return any(getattr(record, field) and not blocklist.current().blocks_of(record, field) for field in group)
+    return any(
+        getattr(record, field)
+        and (field not in blocklist.KINDS or not blocklist.current().blocks_of(record, field))
+        for field in group
+    )
 
 
 def _is_confirmed(record: Record, field: str, confirmed: Collection[tuple[str, str]]) -> bool:

@@ -1,14 +1,15 @@
 """What workers do for people's data."""
 
+import logging
 from dataclasses import asdict
 
 from celery import shared_task
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import translation
-from django.utils.translation import gettext as _
+from kombu.exceptions import OperationalError
 
-from profiles import blocked, recognition, reviewing, survivorship
+from profiles import blocked, recognition, reviewing, survivorship, unification
 from profiles.connectors import polling
 from profiles.imports import files, run, undo
 from profiles.intake import event_retention, events
@@ -23,6 +24,11 @@ from profiles.models import (
 from tenants.locks import alone
 from tenants.network.models import Job
 from tenants.scoping import whole_network
+
+logger = logging.getLogger(__name__)
+
+# Workers that are asked to help with a batch; those that are busy come later, and find what is left.
+CALLED = 8
 
 
 @shared_task
@@ -100,7 +106,8 @@ def forget_import_files() -> int:
 def match_new_records(chunk: int = 2000) -> dict:
     """Match the records that nobody has compared yet, in chunks; returns the sums over them all.
 
-    Where another worker is at it, that one comes to the newest records too, and this one leaves them to it.
+    A batch that was begun is carried on first: its worker died. Where another worker is at it, that one comes to the
+    newest records too, and this one leaves them to it.
     """
     done = {"records": 0, "merged": 0, "queued": 0}
     with whole_network():
@@ -110,7 +117,7 @@ def match_new_records(chunk: int = 2000) -> dict:
             with alone("match") as is_alone:
                 if not is_alone:
                     break
-                if recognition.wants_batch():
+                if unification.under_way() or unification.wants_batch():
                     found = _unify()
                     for name in done:
                         done[name] += getattr(found, name)
@@ -128,17 +135,27 @@ def unify_brand() -> dict:
         return asdict(_unify()) if is_alone else {}
 
 
-def _unify() -> recognition.Unified:
-    """The whole brand compared with itself, with a job whose page tells how far it is."""
+def _unify() -> unification.Unified:
     with translation.override(getattr(connection.tenant, "language", settings.LANGUAGE_CODE)):
-        job = Job.objects.create(kind="unification", title=_("All customers compared anew"))
-        try:
-            found = recognition.unify_brand(job.start)
-        except Exception as error:
-            job.fail(str(error) or type(error).__name__)
-            raise
-        job.finish(**asdict(found))
-    return found
+        return unification.unify_brand(call=_call_workers)
+
+
+def _call_workers(job_id: int) -> None:
+    """Have whoever is free help with the steps of a batch. Without a broker, this worker carries them out alone."""
+    try:
+        for _worker in range(CALLED):
+            carry_out_steps.delay(job_id)
+    except OperationalError as error:
+        logger.warning("no workers could be called to help with the unification: %s", error)
+
+
+@shared_task
+def carry_out_steps(job_id: int) -> int:
+    """Carry out steps of a batch while there are any to be had: how many. Who compared is waiting for the last."""
+    carried_out = 0
+    while unification.carry_out(job_id):
+        carried_out += 1
+    return carried_out
 
 
 @shared_task

@@ -17,7 +17,7 @@ from profiles.models.events import (
     UnknownProperty,
 )
 from profiles.models.households import Household, HouseholdMember, HouseholdWord
-from profiles.models.matching import BlockingKey, MatchingModel
+from profiles.models.matching import BlockingKey, MatchingModel, UnificationStep
 from profiles.models.profile import MatchCandidate, Merge, Profile, ProfileFacts, ProfileStore
 from profiles.models.purchases import Purchase, PurchaseLine, Refund, RefundLine
 from profiles.models.records import (
@@ -68,5 +68,6 @@ __all__ = [
     "Source",
     "SourceRecord",
     "TicketMove",
+    "UnificationStep",
     "UnknownProperty",
 ]

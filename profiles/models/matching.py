@@ -5,6 +5,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from profiles.models.records import SourceRecord
+from tenants.network.models import Job
 from tenants.scoping import NetworkWide, StoreScoped
 
 
@@ -61,3 +62,35 @@ class BlockingKey(StoreScoped):
     @classmethod
     def visible_from(cls, stores):
         return models.Q(key=None)
+
+
+class UnificationStep(NetworkWide):
+    """A part of what a comparison of the whole brand comes to, carried out in one transaction by any worker
+    (`profiles/unification.py`). Gone when the batch is over."""
+
+    class Kind(models.TextChoices):
+        INDEX = "index", _("index records")
+        MERGE = "merge", _("merge")
+        QUEUE = "queue", _("ask people")
+        HOUSEHOLDS = "households", _("find households")
+        MATCHED = "matched", _("note records as matched")
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="unification_steps", verbose_name=_("job"))
+    stage = models.PositiveSmallIntegerField(
+        _("stage"), help_text=_("A step waits for all of the stages before.")
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    told = models.JSONField(_("what is to be done"))
+    changed = models.PositiveBigIntegerField(_("changed"), default=0)
+    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["stage", "pk"]
+        verbose_name = _("step of a unification")
+        verbose_name_plural = _("steps of a unification")
+        indexes = [
+            models.Index(fields=["job", "stage", "id"], name="step_to_do", condition=models.Q(done_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"

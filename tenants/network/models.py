@@ -324,15 +324,17 @@ class AuditEvent(StoreScoped):
 
 def audit(actor, verb: str, thing, *, reason: str = "", store_id: int | None = None, **detail) -> None:
     """Add a line to the audit trail. `actor` is a `Staff`, a `Till` or a word such as "system"."""
-    _line(actor, verb, thing, reason, store_id, detail).save(force_insert=True)
+    _line(actor, verb, thing, detail, reason=reason, store_id=store_id).save(force_insert=True)
 
 
 def audit_all(actor, verb: str, things: Iterable[tuple[models.Model, dict]]) -> None:
     """Add a line for each of many (thing, detail), in one statement."""
-    AuditEvent.objects.bulk_create([_line(actor, verb, thing, "", None, detail) for thing, detail in things])
+    AuditEvent.objects.bulk_create([_line(actor, verb, thing, detail) for thing, detail in things])
 
 
-def _line(actor, verb: str, thing, reason: str, store_id: int | None, detail: dict) -> AuditEvent:
+def _line(
+    actor, verb: str, thing, detail: dict, *, reason: str = "", store_id: int | None = None
+) -> AuditEvent:
     return AuditEvent(
         actor=str(actor),
         role=getattr(actor, "role", "till" if isinstance(actor, Till) else ""),

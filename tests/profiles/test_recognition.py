@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from profiles import neighbours, recognition, resolution
+from profiles import neighbours, recognition, resolution, unification
 from profiles.intake import Statement, take_in_records
 from profiles.matching import unifying
 from profiles.models import BlockingKey, MatchCandidate, MatchingModel, Merge, Profile, Source, SourceRecord
@@ -91,7 +91,7 @@ def f1(truth: dict[int, int]) -> float:
 
 
 def test_a_brand_learns_from_its_own_records_and_a_second_run_finds_nothing_to_do(records):
-    found = recognition.unify_brand()
+    found = unification.unify_brand()
 
     assert found.records == len(records)
     assert f1(records) > 0.95
@@ -102,28 +102,28 @@ def test_a_brand_learns_from_its_own_records_and_a_second_run_finds_nothing_to_d
     assert all(merge.evidence for merge in Merge.objects.all())
     assert not SourceRecord.objects.filter(matched_at=None).exists()
 
-    again = recognition.unify_brand()
+    again = unification.unify_brand()
 
     assert (again.merged, again.separated, again.queued) == (0, 0, 0)
     assert MatchingModel.objects.count() == 2  # a version is never changed
 
 
 def test_what_came_since_the_last_batch_is_found_by_later_records_too(records):
-    recognition.unify_brand()
+    unification.unify_brand()
     source = Source.objects.get(code="crm")
     fields = _people(1, seed=77)[0]
     late = take_in_records(source, [Statement("late", fields, raw=fields)])[0]
     indexed = BlockingKey.objects.filter(record=late.record_id)
     assert not indexed.exists()
 
-    recognition.unify_brand()
+    unification.unify_brand()
 
     assert indexed.exists()
     assert BlockingKey.objects.values("record").distinct().count() == len(records) + 1
 
 
 def test_a_brand_opened_anew_forgets_the_model_of_the_one_before(records):
-    recognition.unify_brand()
+    unification.unify_brand()
     before = neighbours.known()
     MatchingModel.objects.update(automatic=before.automatic + 1, learnt_at=timezone.now())
     assert neighbours.known().version == before.version
@@ -132,7 +132,7 @@ def test_a_brand_opened_anew_forgets_the_model_of_the_one_before(records):
 
 def test_new_records_find_their_people_as_the_batch_would(records):
     with transaction.atomic():
-        recognition.unify_brand()
+        unification.unify_brand()
         batch = f1(records)
         model, keys = neighbours.known(), list(BlockingKey.objects.values_list("key", "record"))
         transaction.set_rollback(True)
@@ -140,7 +140,9 @@ def test_new_records_find_their_people_as_the_batch_would(records):
     draw = random.Random(3)
     first, later = _halves(records, draw)
     SourceRecord.objects.filter(pk__in=later).update(matched_at=None)
-    recognition._remember(neighbours.read("true", []), unifying.unify(neighbours.read("true", []).table))
+    everybody = neighbours.read("true", [])
+    rules, bare = unification._remember(everybody, unifying.unify(everybody.table))
+    neighbours.index(bare, rules)
     assert neighbours.known().rules == model.rules
     assert sorted(BlockingKey.objects.values_list("key", "record")) == sorted(keys)
 
@@ -158,13 +160,13 @@ def _halves(records: dict[int, int], draw: random.Random) -> tuple[list[int], li
 
 
 def test_what_people_decided_binds_the_batch(records, alice):
-    recognition.unify_brand()
+    unification.unify_brand()
     merge = Merge.objects.filter(by=None).order_by("pk").first()
     resolution.unmerge(merge, by=alice)
     strangers = Profile.objects.filter(merged_into=None).order_by("-pk")[:2]
     kept = resolution.merge(*strangers, ground=Merge.Ground.PERSON, by=alice)
 
-    recognition.unify_brand()
+    unification.unify_brand()
 
     apart = {Profile.objects.get(pk=pk).survivor for pk in (merge.winner_id, merge.loser_id)}
     assert len(apart) == 2
@@ -172,11 +174,11 @@ def test_what_people_decided_binds_the_batch(records, alice):
 
 
 def test_what_no_model_holds_together_is_separated_again(records):
-    recognition.unify_brand()
+    unification.unify_brand()
     one, other = Profile.objects.filter(merged_into=None).order_by("-pk")[:2]
     wrong = resolution.merge(one, other, ground=Merge.Ground.MATCH)
 
-    found = recognition.unify_brand()
+    found = unification.unify_brand()
 
     wrong.refresh_from_db()
     assert found.separated == 1
@@ -192,13 +194,13 @@ def test_a_brand_with_much_that_is_new_is_compared_as_a_whole(records, monkeypat
     assert (job.state, job.result["merged"]) == (Job.State.DONE, done["merged"])
     assert MatchingModel.objects.count() == 1
     assert f1(records) > 0.95
-    assert not recognition.wants_batch()
+    assert not unification.wants_batch()
     SourceRecord.objects.update(matched_at=None)
-    assert recognition.wants_batch()
+    assert unification.wants_batch()
     SourceRecord.objects.update(matched_at=timezone.now())
-    assert not recognition.wants_batch()
-    monkeypatch.setattr(recognition, "GROWN_BY", 0.9)  # as if the brand had grown since
-    assert recognition.wants_batch()
+    assert not unification.wants_batch()
+    monkeypatch.setattr(unification, "GROWN_BY", 0.9)  # as if the brand had grown since
+    assert unification.wants_batch()
 
 
 def test_a_small_brand_begins_with_the_model_to_start_with(brand):
