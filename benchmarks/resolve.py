@@ -4,9 +4,9 @@
     make bench-resolve ARGS="20000 50000"   as many as you like
 
 A scratch brand is filled by COPY with invented people, told by several systems with gaps and slips of the pen, each
-record a profile of its own as intake leaves it. Celery workers, one and then, in a brand filled the same way, two, carry
-the batch out: compare, learn, index, merge, ask, group. Then new records come in one at a time, as from a till, and in
-bulk. Prints a table for each size and, last, one line of JSON for the largest.
+record a profile of its own as intake leaves it. Celery workers, one and then, in a brand filled the same way, two,
+carry the batch out: compare, learn, index, merge, ask, group. Then new records come in one at a time, as from a till,
+and in bulk. Prints a table for each size and, last, one line of JSON for the largest.
 """
 
 import json
@@ -105,35 +105,34 @@ def workers(number: int):
     """Celery workers of one process each, as production starts them; yields their peak memory so far, in MB."""
     from django.conf import settings
 
-    log = tempfile.TemporaryFile()
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "cdp.celery", "worker", "--pool=prefork", "--concurrency=1",
-             "-n", f"{BRAND}{n}@%h", "--loglevel=WARNING"],
-            cwd=settings.BASE_DIR, stdout=log, stderr=log,
-        )
-        for n in range(number)
-    ]  # fmt: skip
     peak = 0.0
+    with tempfile.TemporaryFile() as log:
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "cdp.celery", "worker", "--pool=prefork", "--concurrency=1",
+                 "-n", f"{BRAND}{n}@%h", "--loglevel=WARNING"],
+                cwd=settings.BASE_DIR, stdout=log, stderr=log,
+            )
+            for n in range(number)
+        ]  # fmt: skip
 
-    def peak_mb() -> float:
-        nonlocal peak
-        for worker in running:
-            if worker.poll() is not None:
-                log.seek(0)
-                raise RuntimeError(f"a worker ended: {log.read()[-2000:].decode()}")
-            family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
-            peak = max(peak, *(process.memory_info().rss / 1024**2 for process in family))
-        return peak
+        def peak_mb() -> float:
+            nonlocal peak
+            for worker in running:
+                if worker.poll() is not None:
+                    log.seek(0)
+                    raise RuntimeError(f"a worker ended: {log.read()[-2000:].decode()}")
+                family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+                peak = max(peak, *(process.memory_info().rss / 1024**2 for process in family))
+            return peak
 
-    try:
-        yield peak_mb
-    finally:
-        for worker in running:
-            worker.terminate()
-        for worker in running:
-            worker.wait(timeout=60)
-        log.close()
+        try:
+            yield peak_mb
+        finally:
+            for worker in running:
+                worker.terminate()
+            for worker in running:
+                worker.wait(timeout=60)
 
 
 def batch(number: int) -> tuple[dict, float, float]:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from profiles import blocklist, neighbours, normalise, resolution, survivorship
+from profiles import blocklist, neighbours, normalise, separating, survivorship
 from profiles.matching.fields import MOST_RECORDS_PER_IDENTIFIER
 from profiles.models import BlockedValue, BlockingKey, Identifier, Merge, Profile, SourceRecord
 from tenants.network.models import Staff, audit
@@ -174,7 +174,7 @@ def reapply(row: BlockedValue) -> int:
             with transaction.atomic():
                 changed += _settle(ids)
         if row.lifted_at is None:
-            resolution.reopen(merge for merge in _resting_on(row) if merge.by_id is None)
+            separating.reopen(merge for merge in _resting_on(row) if merge.by_id is None)
         count_people(row)
     return changed
 

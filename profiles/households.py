@@ -1,7 +1,7 @@
 """Who lives together: matching names pairs, people say yes or no, and households are made of both.
 
 A household merges nobody: its members keep their consents, points and tickets. `regroup` takes the pairs that matching
-found; what a person said binds it. Merges and unmerges take memberships along (`profiles/resolution.py`).
+found; what a person said binds it. Merges and unmerges take memberships along (`profiles/merging.py`).
 """
 
 from collections import Counter, defaultdict

@@ -1,7 +1,7 @@
 """A person says which value of a field is right. A pin wins over every source until somebody takes it off.
 
 Pins are rows that stay: imports come and go beneath them, a merge passes them on, an unmerge gives them back
-(`profiles/resolution.py`). `profiles/survivorship.py` lets them win.
+(`profiles/merging.py`). `profiles/survivorship.py` lets them win.
 """
 
 from django.db import transaction

@@ -1,7 +1,7 @@
 """Recognise people in new records: they are compared with their neighbours.
 
 By the same comparisons, model and rules as a whole brand with itself (`profiles/unification.py`). What is certain is
-merged (`profiles/resolution.py`), what is not waits for a person.
+merged (`profiles/merging.py`), what is not waits for a person.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from django.db import transaction
 from django.utils import timezone
 
-from profiles import neighbours, resolution
+from profiles import merging, neighbours, resolution
 from profiles.matching.arrays import Floats, Ints
 from profiles.matching.model import Model
 from profiles.matching.reasons import Match, matches
@@ -146,7 +146,7 @@ def merge(some: Sequence[Tie], reasons: Reasons) -> int:
     found: dict[int, dict[int, Match]] = {}
     for tie, match in zip(some, reasons.of([(tie.left, tie.right) for tie in some]), strict=True):
         found.setdefault(tie.winner, {})[tie.loser] = match
-    return len(resolution.join_all(found))
+    return len(merging.join_all(found))
 
 
 def queue(pairs: Sequence[tuple[int, int]], reasons: Reasons) -> int:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from profiles import resolution
+from profiles import merging, resolution, separating
 from profiles.models import MatchCandidate, Merge, ProfileFacts, Purchase, Skip
 from tenants.locks import alone
 from tenants.network.models import Job, Staff, audit
@@ -246,9 +246,9 @@ def _merge_pairs(job: Job) -> None:
         pair = MatchCandidate.objects.filter(pk=pk, status=MatchCandidate.Status.OPEN).first()
         try:
             if pair is None:
-                raise resolution.CannotMerge
+                raise merging.CannotMerge
             resolution.decide_same(pair, by, job=job)
-        except resolution.CannotMerge:
+        except merging.CannotMerge:
             passed += 1
         if number % REPORT_EVERY == 0:
             job.report(number)
@@ -266,8 +266,8 @@ def _take_back(job: Job) -> None:
     kept = 0
     for number, deed in enumerate(of.order_by("-at", "-pk"), start=1):
         try:
-            resolution.unmerge(deed, job.asked_by, binding=False)
-        except resolution.CannotSeparate:
+            separating.unmerge(deed, job.asked_by, binding=False)
+        except separating.CannotSeparate:
             kept += 1
         if number % REPORT_EVERY == 0:
             job.report(job.total - total + number)

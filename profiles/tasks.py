@@ -113,7 +113,7 @@ def match_new_records(chunk: int = 2000) -> dict:
     with whole_network():
         waiting = SourceRecord.objects.filter(matched_at=None).order_by("pk")
         # Asked again once the lock is given back: who found it held has left its records to this worker.
-        while waiting.exists():
+        while unification.under_way() or waiting.exists():
             with alone("match") as is_alone:
                 if not is_alone:
                     break
@@ -137,10 +137,10 @@ def unify_brand() -> dict:
 
 def _unify() -> unification.Unified:
     with translation.override(getattr(connection.tenant, "language", settings.LANGUAGE_CODE)):
-        return unification.unify_brand(call=_call_workers)
+        return unification.unify_brand(call=call_workers)
 
 
-def _call_workers(job_id: int) -> None:
+def call_workers(job_id: int) -> None:
     """Have whoever is free help with the steps of a batch. Without a broker, this worker carries them out alone."""
     try:
         for _worker in range(CALLED):

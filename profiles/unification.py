@@ -16,7 +16,7 @@ from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import households, neighbours, recognition, resolution
+from profiles import households, neighbours, recognition, separating
 from profiles.matching.arrays import Ints
 from profiles.matching.pruning import yielding_rules
 from profiles.matching.starting import FEWEST_TO_LEARN
@@ -26,7 +26,7 @@ from profiles.matching.unifying import Resolution, unify
 from profiles.models import MatchingModel, Merge, SourceRecord, UnificationStep
 from profiles.neighbours import Records
 from profiles.recognition import Matched, Reasons, Tie, Weighed
-from tenants.network.models import Job
+from tenants.network.models import Job, Staff, audit
 from tenants.scoping import whole_network
 
 JOB = "unification"
@@ -66,6 +66,20 @@ def under_way() -> Job | None:
     """The batch that was begun and is not over, whoever began it."""
     with whole_network():
         return Job.objects.filter(kind=JOB).exclude(state__in=Job.OVER).order_by("pk").first()
+
+
+@transaction.atomic
+def ask(by: Staff) -> Job:
+    """Have workers compare the brand with itself for this person; the job, or that of the batch that is under way."""
+    with whole_network():
+        job = under_way()
+        if job is None:
+            job = Job.objects.create(kind=JOB, title=_("All customers compared anew"), asked_by=by)
+            audit(by, "asked to compare all", job)
+    from profiles.tasks import unify_brand as in_background
+
+    transaction.on_commit(in_background.delay, robust=True)
+    return job
 
 
 def unify_brand(call: Callable[[int], None] | None = None) -> Unified:
@@ -300,8 +314,8 @@ def _separate(records: Records, labels: Ints) -> int:
         if {int(labels[place]) for place in came} & {int(labels[place]) for place in there}:
             continue
         try:
-            resolution.unmerge(deed, binding=False)
-        except resolution.CannotSeparate:
+            separating.unmerge(deed, binding=False)
+        except separating.CannotSeparate:
             continue  # a person has merged the survivor since: that binds
         members[deed.winner_id], members[deed.loser_id] = there, came
         for place in came:

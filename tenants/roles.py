@@ -56,14 +56,14 @@ PERMISSIONS: dict[str, set[str]] = {
                  till="view add change", auditevent="view")
         | _EDITS_EVENTS
         | _deeds("profiles", source="add change", site="add change", connection="add change",
-                 importrun="view add", profile="change merge", matchcandidate="decide", blockedvalue="add change",
-                 purchase="move")
+                 importrun="view add", profile="change merge", matchcandidate="decide decideall",
+                 blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK | _EDITS_EVENTS
-        | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide",
-                 blockedvalue="add change", purchase="move")
+        | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide decideall",
+                 blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
         | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
     ),
@@ -71,7 +71,7 @@ PERMISSIONS: dict[str, set[str]] = {
     Role.STORE_MANAGER: (
         _deeds("network", store="view", till="view")
         | _deeds("profiles", profile="view", purchase="view", purchaseline="view", consentchange="view",
-                 event="view")
+                 event="view", matchcandidate="view decide")
         | _deeds("campaigns", segment="view add change delete")
     ),
 }  # fmt: skip

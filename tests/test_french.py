@@ -20,7 +20,7 @@ from campaigns.segments.saving import save
 from cdp.admin_sites import platform_site
 from cdp.store_area.segment_templates import TEMPLATES
 from loyalty import starter, till
-from profiles import resolution
+from profiles import merging
 from profiles.intake import ConsentStatement, Shown, Statement, Ticket, TicketLine, take_in_records
 from profiles.models import MatchCandidate, Merge, Profile, Source
 from tenants import invitations
@@ -228,7 +228,7 @@ def _life(lille, lyon, staff) -> dict:
     MatchCandidate.objects.create(
         left=paul, right=paule, weight=3.0, probability=0.9, evidence=evidence, model_version="essai"
     )
-    resolution.merge(zoe, jeanne, ground=Merge.Ground.PERSON, by=staff[0])
+    merging.merge(zoe, jeanne, ground=Merge.Ground.PERSON, by=staff[0])
     buyers = {"all": [{"field": "purchases", "op": ">=", "value": 1}]}
     national = Segment(name="Acheteurs", shared=True)
     save(national, buyers, staff[0], "pour commencer")

@@ -18,7 +18,7 @@ from campaigns.segments.saving import save
 from cdp.admin_sites import platform_site
 from loyalty import till
 from loyalty.models import Account, Lot, Programme, Rule, Tier, Transaction
-from profiles import blocked, resolution
+from profiles import blocked, merging
 from profiles.intake import EventStatement, Sender, Statement, record_events, take_in_records
 from profiles.models import (
     BlockedValue,
@@ -67,7 +67,7 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
     two, three, four = (
         Profile.objects.get(pk=outcome.profile_id) for outcome in take_in_records(source, told)
     )
-    resolution.merge(three, four, ground=Merge.Ground.PERSON, by=diane)
+    merging.merge(three, four, ground=Merge.Ground.PERSON, by=diane)
     asked = {"weight": 1, "probability": 0.5, "model_version": "1"}
     everyone = {"all": [{"field": "purchases", "op": ">=", "value": 1}]}
     segment, unused = Segment(name="Own", store=lille), Segment(name="Unused", store=lille)
@@ -245,9 +245,10 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "profiles.decide_matchcandidate"),
         ("keys", reverse("admin:profiles_matchcandidate_keys"), {"keys": "off"}, "profiles.view_matchcandidate"),
         ("merge many", reverse("admin:profiles_matchcandidate_bulk_merge"), {"least": "97", "same": "card"},
-         "profiles.decide_matchcandidate"),
+         "profiles.decideall_matchcandidate"),
+        ("compare all", reverse("admin:profiles_matchcandidate_unify"), {}, "profiles.learn_matchingmodel"),
         ("undo many", reverse("admin:profiles_matchcandidate_bulk_undo", args=[rows[Job].pk]), {},
-         "profiles.decide_matchcandidate"),
+         "profiles.decideall_matchcandidate"),
         ("separate", reverse("admin:profiles_profile_separate", args=[merge.winner_id, merge.pk]), {},
          "profiles.merge_profile"),
         ("consent", reverse("admin:profiles_profile_consent", args=[rows[Profile].pk]),

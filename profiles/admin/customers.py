@@ -2,7 +2,7 @@
 
 The page is read-only: values belong to their sources. What a person may decide here, a verb elsewhere does: consent
 (`profiles/consent.py`), a value that is pinned (`profiles/pins.py`) and the separation of a wrong merge
-(`profiles/resolution.py`). Each block asks the role of
+(`profiles/merging.py`). Each block asks the role of
 whoever looks, and the scope leaves out what happened in other people's stores. Apps above add a block with `PANELS`.
 """
 
@@ -28,7 +28,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import as_at, consent, households, normalise, pins, resolution, search
+from profiles import as_at, consent, households, normalise, pins, search, separating
 from profiles.admin.filters import HomeRegionFilter, KnownFilter, MergedFilter, ReachFilter
 from profiles.admin.review import say_separated
 from profiles.matching.reasons import sentence
@@ -314,8 +314,8 @@ class ProfileAdmin(ScopedModelAdmin):
         profile = _posted_about(request, pk, "profiles.merge_profile")
         merge = get_object_or_404(Merge, pk=merge_pk, undone_at=None)
         try:
-            resolution.unmerge(merge, by=request.user)
-        except resolution.CannotSeparate as refused:
+            separating.unmerge(merge, by=request.user)
+        except separating.CannotSeparate as refused:
             messages.error(request, _("Not separated: %(reason)s.") % {"reason": refused})
         else:
             say_separated(request, merge)

@@ -21,7 +21,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
 
-from profiles import consent, pins, resolution, reviewing
+from profiles import consent, merging, pins, resolution, reviewing, separating, unification
 from profiles.matching.reasons import sentence
 from profiles.models import Channel, Identifier, MatchCandidate, Merge, Profile, Purchase, Reviewer
 from profiles.models.profile import FIELDS_OF_A_PERSON
@@ -31,6 +31,8 @@ from tenants.scoping import current_scope
 from tenants.templatetags.money import money
 
 MAY_DECIDE = "profiles.decide_matchcandidate"
+MAY_DECIDE_MANY = "profiles.decideall_matchcandidate"
+MAY_LEARN = "profiles.learn_matchingmodel"
 REVIEWED = "pairs_reviewed"  # in the session: how many were decided since signing in
 BULKS_SHOWN = 10
 ADDRESS = ("street", "postcode", "city")
@@ -125,6 +127,7 @@ class MatchCandidateAdmin(ScopedModelAdmin):
             named("<int:pk>/skip/", self.skip_view, "skip"),
             named("undo/", self.undo_view, "undo"),
             named("keys/", self.keys_view, "keys"),
+            named("anew/", self.unify_view, "unify"),
             named("bulk/", self.bulk_view, "bulk"),
             named("bulk/merge/", self.bulk_merge_view, "bulk_merge"),
             named("bulk/<int:pk>/undo/", self.bulk_undo_view, "bulk_undo"),
@@ -137,6 +140,8 @@ class MatchCandidateAdmin(ScopedModelAdmin):
             "last": _last_decision(request),
             "first": reviewing.queue_of(request.user).first() if self.has_view_permission(request) else None,
             "may_decide": request.user.has_perm(MAY_DECIDE),
+            "may_decide_many": request.user.has_perm(MAY_DECIDE_MANY),
+            "may_learn": request.user.has_perm(MAY_LEARN),
             "reviewed": request.session.get(REVIEWED, 0),
             "agreement": reviewing.agreement(request.user),
         }
@@ -192,7 +197,7 @@ class MatchCandidateAdmin(ScopedModelAdmin):
         if decision == "merge":
             try:
                 resolution.decide_same(candidate, request.user, keep=_kept(request, candidate))
-            except (resolution.CannotMerge, pins.BadPin) as refused:
+            except (merging.CannotMerge, pins.BadPin) as refused:
                 messages.error(request, _("Not merged: %(reason)s.") % {"reason": refused})
                 return redirect("admin:profiles_matchcandidate_change", pk)
         elif decision == "never":
@@ -221,7 +226,7 @@ class MatchCandidateAdmin(ScopedModelAdmin):
             return _to(None)
         try:
             resolution.take_back(last, request.user)
-        except resolution.CannotSeparate as refused:
+        except separating.CannotSeparate as refused:
             messages.error(request, _("Not taken back: %(reason)s.") % {"reason": refused})
             return _to(reviewing.queue_of(request.user).first())
         request.session[REVIEWED] = max(0, request.session.get(REVIEWED, 0) - 1)
@@ -238,9 +243,15 @@ class MatchCandidateAdmin(ScopedModelAdmin):
             return redirect(back)
         return _to(None)
 
+    def unify_view(self, request):
+        """Have workers compare all customers anew, and show how far they are."""
+        _may_post(request, MAY_LEARN)
+        job = unification.ask(request.user)
+        return redirect("admin:network_job_change", job.pk)
+
     def bulk_view(self, request):
         """Choose likely pairs, see how many they are and some of them, and what was merged at once before."""
-        if not request.user.has_perm(MAY_DECIDE):
+        if not request.user.has_perm(MAY_DECIDE_MANY):
             raise PermissionDenied
         percent, same = request.GET.get("least", "97"), request.GET.get("same", "either")
         count, sample, wrong = None, [], ""
@@ -273,7 +284,7 @@ class MatchCandidateAdmin(ScopedModelAdmin):
 
     def bulk_merge_view(self, request):
         """Have all that was counted merged by a worker."""
-        _may_post(request)
+        _may_post(request, MAY_DECIDE_MANY)
         try:
             choice = reviewing.choice_of(request.POST.get("least", ""), request.POST.get("same", ""))
             job = reviewing.merge_all(choice, request.user)
@@ -284,7 +295,7 @@ class MatchCandidateAdmin(ScopedModelAdmin):
 
     def bulk_undo_view(self, request, pk):
         """Have a bulk decision taken back as a whole."""
-        _may_post(request)
+        _may_post(request, MAY_DECIDE_MANY)
         try:
             job = reviewing.undo_all(get_object_or_404(Job, pk=pk), request.user)
         except reviewing.CannotUndo as refused:
@@ -312,8 +323,7 @@ def _kept(request, candidate: MatchCandidate) -> dict[str, str]:
 def _last_decision(request) -> MatchCandidate | None:
     if not request.user.has_perm(MAY_DECIDE):
         return None
-    last = resolution.last_decision(request.user)
-    return last and MatchCandidate.objects.select_related("left", "right").get(pk=last.pk)
+    return resolution.last_decision(request.user)
 
 
 def _evidence(candidate: MatchCandidate) -> list[dict]:

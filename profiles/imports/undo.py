@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import facts, intake, resolution, survivorship
+from profiles import facts, intake, merging, separating, survivorship
 from profiles.imports.files import forget, left_lying
 from profiles.imports.report import numbers
 from profiles.imports.run import JOB_KIND, NotNow, State, TakenOver, discard
@@ -196,7 +196,7 @@ def _take_back_merges(people: Iterable[int], import_run: ImportRun) -> set[int]:
         deeds |= found
         touched |= {pk for deed in found.values() for pk in (deed.winner_id, deed.loser_id)}
     for deed in sorted(deeds.values(), key=lambda deed: (deed.at, deed.pk), reverse=True):
-        resolution.unmerge(deed, binding=False)
+        separating.unmerge(deed, binding=False)
     if deeds:
         others = SourceRecord.objects.filter(profile__in=touched).exclude(import_run=import_run)
         others.update(matched_at=None)
@@ -211,7 +211,7 @@ def _decide_again(deeds: Iterable[Merge], import_run: ImportRun) -> None:
             stays.filter(profile=side).exists() for side in (deed.winner_id, deed.loser_id)
         ):
             one, other = Profile.objects.get(pk=deed.winner_id), Profile.objects.get(pk=deed.loser_id)
-            resolution.merge(one.survivor, other.survivor, ground=deed.ground, by=deed.by)
+            merging.merge(one.survivor, other.survivor, ground=deed.ground, by=deed.by)
 
 
 def _keep_buyers_known(people: Iterable[int]) -> None:

@@ -1,7 +1,7 @@
 """What sources say about people: attached to a profile, kept for good.
 
 Only certain identity is settled here: the same id at the same source, or the same loyalty card where the first names
-do not contradict each other. Everything else gets a profile of its own, and matching (`profiles/resolution.py`)
+do not contradict each other. Everything else gets a profile of its own, and matching (`profiles/recognition.py`)
 compares it with the others afterwards.
 """
 

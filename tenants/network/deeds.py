@@ -10,6 +10,7 @@ DEEDS = {
     "adjusted": pgettext_lazy("audit trail", "adjusted the points of"),
     "activated": pgettext_lazy("audit trail", "activated"),
     "added": pgettext_lazy("audit trail", "added"),
+    "asked to compare all": pgettext_lazy("audit trail", "asked to have all customers compared anew"),
     "asked for": pgettext_lazy("audit trail", "asked for"),
     "blocked": pgettext_lazy("audit trail", "blocked"),
     "called off": pgettext_lazy("audit trail", "called off"),

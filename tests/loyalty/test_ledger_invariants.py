@@ -17,7 +17,7 @@ from django.db import DatabaseError, connection, transaction
 
 from loyalty import ledger, proof, starter, statements, tasks, till
 from loyalty.models import Account, Lot, LotUse, Posting, RuleVersion, Tier, TillRequest, Transaction
-from profiles import resolution
+from profiles import merging
 from profiles.intake import RefundLineStatement, RefundStatement, Shown
 from profiles.models import Merge, Profile, ProfileFacts, Purchase
 from tenants.models import Brand
@@ -647,7 +647,7 @@ def test_a_ticket_during_a_merge_follows_the_survivor(arena):
     older = arena.run(lambda: Profile.objects.create(first_name="Older"))
     # The older one survives, by its id: here it is the younger row, so the card's owner keeps its points.
     deed, bought = arena.overtaken(
-        lambda: resolution.merge(older, loser, ground=Merge.Ground.MATCH), lambda: buy(arena, "R2", 3000)
+        lambda: merging.merge(older, loser, ground=Merge.Ground.MATCH), lambda: buy(arena, "R2", 3000)
     )
     assert bought.body["available"] == 80
     assert (
@@ -662,7 +662,7 @@ def test_a_merge_into_an_older_customer_during_a_ticket_loses_nothing(arena):
     loser = member(arena)
     older = Profile.objects.get(identifiers__key=older_card.value)
     deed, bought = arena.overtaken(
-        lambda: resolution.merge(older, loser, ground=Merge.Ground.MATCH), lambda: buy(arena, "R2", 3000)
+        lambda: merging.merge(older, loser, ground=Merge.Ground.MATCH), lambda: buy(arena, "R2", 3000)
     )
     assert not isinstance(bought, Exception), bought
     assert Purchase.objects.get(till=arena.till, receipt_id=arena.receipt("R2")).profile_id == deed.winner_id

@@ -25,7 +25,7 @@ from loyalty import ledger, proof, rules, statements, till
 from loyalty.ledger import NotEnoughPoints
 from loyalty.models import Account, Posting, Programme, Rule
 from loyalty.rulebook import publish
-from profiles import resolution
+from profiles import merging, separating
 from profiles.intake import RefundLineStatement, RefundStatement, Shown, Statement, take_in_records
 from profiles.models import Merge, Profile, Source
 from tests.loyalty.conftest import LONG_AGO, ticket
@@ -290,11 +290,11 @@ class TillsAndNights(RuleBasedStateMachine):
         pair = [Profile.objects.get(pk=self.ids[person]) for person in (one, other)]
         one, other = self.paper.living(one), self.paper.living(other)
         if one == other:
-            with pytest.raises(resolution.CannotMerge):
-                resolution.merge(*pair, ground=Merge.Ground.PERSON, by=self.diane)
+            with pytest.raises(merging.CannotMerge):
+                merging.merge(*pair, ground=Merge.Ground.PERSON, by=self.diane)
             return
         winner, loser = sorted((one, other))
-        deed = resolution.merge(*pair, ground=Merge.Ground.PERSON, by=self.diane)
+        deed = merging.merge(*pair, ground=Merge.Ground.PERSON, by=self.diane)
         noted = PaperMerge(deed, winner, loser, self.paper.debt[loser])
         self.paper.debt[winner] += self.paper.debt[loser]
         self.paper.debt[loser] = 0
@@ -308,10 +308,10 @@ class TillsAndNights(RuleBasedStateMachine):
         noted = data.draw(st.sampled_from(self.merges))
         winner, loser = noted.winner, noted.loser
         if self.paper.living(winner) != winner:
-            with pytest.raises(resolution.CannotSeparate):
-                resolution.unmerge(noted.deed, self.diane)
+            with pytest.raises(separating.CannotSeparate):
+                separating.unmerge(noted.deed, self.diane)
             return
-        resolution.unmerge(noted.deed, self.diane)
+        separating.unmerge(noted.deed, self.diane)
         self.merges.remove(noted)
         for index, points in noted.settled.items():
             lot = self.paper.lots[index]

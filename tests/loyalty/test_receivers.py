@@ -5,7 +5,7 @@ from django.db import transaction
 
 from loyalty import ledger, proof, statements, till
 from loyalty.models import Account, Lot, Membership, Transaction
-from profiles import resolution
+from profiles import merging, separating
 from profiles.intake import Shown
 from profiles.models import Merge, Profile
 from tests.loyalty.conftest import ticket
@@ -23,7 +23,7 @@ def two(lille_till, programme) -> list[Profile]:
 
 
 def merged(two) -> Merge:
-    return resolution.merge(*two, ground=Merge.Ground.PERSON)
+    return merging.merge(*two, ground=Merge.Ground.PERSON)
 
 
 def test_a_merge_moves_lots_with_their_expiry_store_and_rule(two):
@@ -47,7 +47,7 @@ def test_points_that_wait_are_moved_as_points_that_wait(two):
     ledger.post([waiting])
     deed = merged(two)
     assert statements.balance_of(two[0]).pending == 90
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert (statements.balance_of(two[1]).pending, statements.balance_of(two[1]).available) == (90, 90)
     assert proof.prove().differences == []
 
@@ -56,7 +56,7 @@ def test_tiers_follow_who_earned(two):
     assert [statements.balance_of(profile).tier for profile in two] == ["", ""]
     deed = merged(two)
     assert statements.balance_of(two[0]).tier == "Silver"
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert [statements.balance_of(profile).tier for profile in two] == ["", ""]
     assert Membership.objects.count() == 2
 
@@ -71,8 +71,8 @@ def test_a_merge_that_is_rolled_back_moves_no_point(two):
 
 def test_people_without_points_leave_the_ledger_alone(brand):
     one, other = Profile.objects.create(first_name="A"), Profile.objects.create(first_name="B")
-    deed = resolution.merge(one, other, ground=Merge.Ground.PERSON)
-    resolution.unmerge(deed)
+    deed = merging.merge(one, other, ground=Merge.Ground.PERSON)
+    separating.unmerge(deed)
     assert not Transaction.objects.exists()
     assert "ledger" not in deed.moved
 
@@ -80,7 +80,7 @@ def test_people_without_points_leave_the_ledger_alone(brand):
 def test_points_earned_together_and_refunded_apart(two, lille_till):
     deed = merged(two)
     till.record_purchase(lille_till[0], ticket("R5", 5000, shown=CARDS[1]))
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert statements.balance_of(two[1]).available == 230
     assert Transaction.objects.get(purchase__receipt_id="R5").profile == two[1]
     assert proof.prove().differences == []
@@ -100,7 +100,7 @@ def test_a_lot_whose_points_came_back_expires_again(two, lille_till):
     assert statements.balance_of(two[0]).available == 150
     day_after = lot.expires_on.replace(year=lot.expires_on.year + 1)
     assert ledger.expire_due(day_after) == 1
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert (statements.balance_of(two[0]).available, statements.balance_of(two[1]).debt) == (20, 20)
     assert ledger.expire_due(day_after) == 1
     assert ledger.expire_due(day_after) == 0

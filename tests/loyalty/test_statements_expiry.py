@@ -8,7 +8,7 @@ import time_machine
 from loyalty import ledger, proof, rules, statements, till
 from loyalty.ledger import NotEnoughPoints
 from loyalty.models import Lot, Transaction
-from profiles import resolution
+from profiles import merging
 from profiles.models import Merge, Profile
 from tests.loyalty.conftest import AT, CARD, back, ticket
 
@@ -73,7 +73,7 @@ def test_activity_keeps_points_alive(lille_till, programme_p):
     with time_machine.travel(datetime(2026, 11, 20, tzinfo=UTC), tick=False):
         till.refund(machine, back("B1", "R2", 1))
         ledger.adjust(member.pk, 5, store_id=machine.store_id, key="a", at=AT, why={})
-        resolution.merge(member, other, ground=Merge.Ground.PERSON)
+        merging.merge(member, other, ground=Merge.Ground.PERSON)
         lot.refresh_from_db()
         assert lot.expires_on == date(2027, 2, 28)
         till.redeem(machine, CARD, 100, "P1", AT)

@@ -6,7 +6,7 @@ from django.db.models import Sum
 
 from loyalty import ledger, proof, statements, till
 from loyalty.models import Account, Lot, Posting, Tier
-from profiles import resolution
+from profiles import merging, separating
 from profiles.intake import Shown
 from profiles.models import Merge, Profile
 from tests.loyalty.conftest import AT, CARD, back, ticket
@@ -31,7 +31,7 @@ def test_a_merge_loses_no_point(lille_till, programme_p):
     one, other = Profile.objects.order_by("pk")
     assert (points(one), points(other)) == ((120, 30), (80, 0))
     kept = list(Lot.objects.order_by("pk").values_list("pk", "points", "expires_on", "store", "transaction"))
-    resolution.merge(one, other, ground=Merge.Ground.PERSON)
+    merging.merge(one, other, ground=Merge.Ground.PERSON)
     assert (points(one), points(other)) == ((200, 30), (0, 0))
     rows = Lot.objects.order_by("pk").values_list("pk", "points", "expires_on", "store", "transaction")
     assert list(rows) == kept
@@ -45,9 +45,9 @@ def test_a_separation_gives_back_what_is_left(lille_till, programme_p):
     early = AT - timedelta(days=40)
     till.record_purchases(machine, [ticket("A", 12000, at=early), ticket("B", 8000, shown=OTHER)])
     one, other = Profile.objects.order_by("pk")
-    deed = resolution.merge(one, other, ground=Merge.Ground.PERSON)
+    deed = merging.merge(one, other, ground=Merge.Ground.PERSON)
     ledger.redeem(one.pk, 150, store_id=machine.store_id, key="spend", at=AT)
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert (points(one), points(other)) == ((0, 0), (50, 0))
     till.record_purchase(machine, ticket("B2", 1000, shown=OTHER))
     assert points(other) == (60, 0)

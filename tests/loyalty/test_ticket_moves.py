@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loyalty import ledger, proof, statements, till
 from loyalty.models import Lot, Transaction
-from profiles import resolution, ticket_moves
+from profiles import merging, separating, ticket_moves
 from profiles.intake import RefundLineStatement, RefundStatement, Shown
 from profiles.models import Merge, Profile, ProfileFacts, ProfileStore, Purchase, PurchaseLine, TicketMove
 from tenants.network.models import AuditEvent
@@ -128,12 +128,12 @@ def test_the_new_owner_spent_it_and_it_is_moved_back(three, diane, lille_till):
 def test_an_unmerge_keeps_the_decision(three, diane, first):
     """R0 is given to the third; the first and second were one meanwhile, or become one afterwards."""
     if first == "before":
-        deed = resolution.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
+        deed = merging.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
         done = move("R1", three[2], diane)
     else:
         done = move("R1", three[2], diane)
-        deed = resolution.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
-    resolution.unmerge(deed, diane, binding=False)
+        deed = merging.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
+    separating.unmerge(deed, diane, binding=False)
     assert points(three) == [(220, 0), (0, 0), (160, 0)]
     assert Purchase.objects.get(receipt_id="R1").profile == three[2]
     # It was the second's, and returns there, not to whom the second was a part of.
@@ -145,21 +145,21 @@ def test_an_unmerge_keeps_the_decision(three, diane, first):
 
 def test_moved_back_into_a_merge_it_returns_with_its_owner(three, diane):
     done = move("R1", three[2], diane)
-    deed = resolution.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
+    deed = merging.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
     ticket_moves.undo(done, diane)
     assert Purchase.objects.get(receipt_id="R1").profile == three[0]
-    resolution.unmerge(deed, diane, binding=False)
+    separating.unmerge(deed, diane, binding=False)
     assert Purchase.objects.get(receipt_id="R1").profile == three[1]
     assert points(three) == [(220, 0), (80, 0), (80, 0)]
     assert proof.prove().differences == []
 
 
 def test_a_ticket_given_to_the_two_as_one_stays_with_the_survivor(three, diane, lyon_till):
-    deed = resolution.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
+    deed = merging.merge(three[0], three[1], ground=Merge.Ground.PERSON, by=diane)
     till.record_purchase(lyon_till[0], ticket("N1", 1000, shown=CARDS[1], at=AT + timedelta(days=4)))
     away = move("N1", three[2], diane)
     move("R2", three[0], diane)
-    resolution.unmerge(deed, diane, binding=False)
+    separating.unmerge(deed, diane, binding=False)
     owners = dict(Purchase.objects.values_list("receipt_id", "profile"))
     assert (owners["N1"], owners["R2"]) == (three[2].pk, three[0].pk)
     ticket_moves.undo(away, diane)
@@ -180,7 +180,7 @@ def test_what_cannot_be_moved(three, diane, lille_till):
     with pytest.raises(ticket_moves.CannotMove):
         ticket_moves.undo(first, diane)
     assert TicketMove.objects.count() == 2
-    deed = resolution.merge(three[1], three[2], ground=Merge.Ground.PERSON, by=diane)
+    deed = merging.merge(three[1], three[2], ground=Merge.Ground.PERSON, by=diane)
     assert deed
     with pytest.raises(ticket_moves.CannotMove):
         ticket_moves.undo(TicketMove.objects.first(), diane)

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from loyalty import statements, till
-from profiles import as_at, consent, pins, resolution, ticket_moves
+from profiles import as_at, consent, merging, pins, ticket_moves
 from profiles.intake import ConsentStatement, Shown, Statement, take_in_records
 from profiles.models import Merge, Profile, Purchase, Source
 from tenants.network.models import AuditEvent
@@ -54,7 +54,7 @@ def anne(crm, lille_till, lyon_till, programme, diane) -> Profile:  # noqa: F811
     with on(9):
         till.record_purchase(lyon_till[0], ticket("R9", 7000, shown=CARDS[0], at=timezone.now()))
     with on(11):
-        resolution.merge(anne, anna, ground=Merge.Ground.PERSON, by=diane)
+        merging.merge(anne, anna, ground=Merge.Ground.PERSON, by=diane)
     with on(13):
         pins.unpin(pin, diane)
     with on(15):

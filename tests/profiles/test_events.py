@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdp.celery import app
-from profiles import blocked, blocklist, resolution
+from profiles import blocked, blocklist, merging, separating
 from profiles.behaviour import Identification, belongs_to, reach
 from profiles.intake import (
     EventStatement,
@@ -236,13 +236,13 @@ def test_a_merge_moves_events_and_an_unmerge_moves_them_back(shop, diane):
     record_events(shop, [logged_in("i1", 10, ANNA), viewed("e1", 11)])
     record_events(shop, [logged_in("i2", 10, BEN, "d2"), viewed("e2", 11, "d2")])
     anna, ben = (Event.objects.get(event_id=i).profile for i in ("i1", "i2"))
-    merge = resolution.merge(anna, ben, ground=Merge.Ground.PERSON, by=diane)
+    merge = merging.merge(anna, ben, ground=Merge.Ground.PERSON, by=diane)
     assert set(Event.objects.values_list("profile", flat=True)) == {merge.winner_id}
     # Meanwhile: more of both, and an earlier identification that takes events from another.
     record_events(shop, [viewed("e3", 20, "d2"), logged_in("i3", 30, BEN, "d3"), viewed("e4", 31, "d3")])
     record_events(shop, [logged_in("i4", 11, ANNA, "d2")])
     assert Event.objects.get(event_id="e2").proof.event_id == "i4"
-    resolution.unmerge(merge, by=diane)
+    separating.unmerge(merge, by=diane)
     whose = {e.event_id: e.profile_id for e in Event.objects.all()}
     assert whose == {
         "i1": anna.pk, "e1": anna.pk, "i4": anna.pk, "e2": anna.pk, "e3": anna.pk,
@@ -255,7 +255,7 @@ def test_a_merge_moves_events_and_an_unmerge_moves_them_back(shop, diane):
 def test_an_identification_by_a_merged_person_s_identifier_goes_to_the_survivor(shop, diane):
     record_events(shop, [logged_in("i1", 10, ANNA), logged_in("i2", 10, BEN, "d2")])
     anna, ben = (Event.objects.get(event_id=i).profile for i in ("i1", "i2"))
-    merge = resolution.merge(anna, ben, ground=Merge.Ground.PERSON, by=diane)
+    merge = merging.merge(anna, ben, ground=Merge.Ground.PERSON, by=diane)
     record_events(shop, [logged_in("i3", 20, BEN, "d3")])
     assert Event.objects.get(event_id="i3").profile_id == merge.winner_id
 

@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 
-from profiles import resolution
+from profiles import merging
 from profiles.intake import EventStatement, Sender, Shown, record_events
 from profiles.intake.events import add_to_dictionary
 from profiles.models import Event, EventProperty, Merge, Profile, Site, Source, UnknownProperty
@@ -98,7 +98,7 @@ def test_a_merge_while_events_come_in_loses_none(field, merge_first):
     anna, ben = field.owner("i"), field.owner("j")
 
     def merge():
-        return resolution.merge(Profile(pk=anna), Profile(pk=ben), ground=Merge.Ground.PERSON)
+        return merging.merge(Profile(pk=anna), Profile(pk=ben), ground=Merge.Ground.PERSON)
 
     verbs = [merge, field.send(field.viewed("e", 1, "d2"), field.login("k", 2, "d3", "ben"))]
     sound(*field.stage.overtaken(*(verbs if merge_first else verbs[::-1])))

@@ -5,7 +5,7 @@ from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from profiles import households, resolution
+from profiles import households, merging, separating
 from profiles.households import Pair, Regrouped, decide, regroup
 from profiles.intake import Statement, take_in_records
 from profiles.models import Household, HouseholdMember, HouseholdWord, MatchCandidate, Merge, Profile, Source
@@ -91,7 +91,7 @@ def test_a_crowd_is_no_household(six, monkeypatch):
 
 def test_somebody_merged_counts_as_who_they_are_now(six, diane):
     decide(six[1], six[3], together=False, by=diane)
-    resolution.merge(six[0], six[1], ground=Merge.Ground.PERSON, by=diane)
+    merging.merge(six[0], six[1], ground=Merge.Ground.PERSON, by=diane)
     regroup(pairs(six, (1, 2), (0, 3), (0, 1)))
     assert homes(six) == [{0, 2}]
     with pytest.raises(households.CannotDecide):
@@ -100,12 +100,12 @@ def test_somebody_merged_counts_as_who_they_are_now(six, diane):
 
 def test_a_merge_passes_a_place_on_and_an_unmerge_gives_it_back(six, diane):
     regroup(pairs(six, (1, 2), (3, 4)))
-    deed = resolution.merge(six[0], six[1], ground=Merge.Ground.PERSON, by=diane)
+    deed = merging.merge(six[0], six[1], ground=Merge.Ground.PERSON, by=diane)
     assert homes(six) == [{0, 2}, {3, 4}]
-    other = resolution.merge(six[0], six[3], ground=Merge.Ground.PERSON, by=diane)
+    other = merging.merge(six[0], six[3], ground=Merge.Ground.PERSON, by=diane)
     assert homes(six) == [{0, 2}, {4}]
-    resolution.unmerge(other, diane)
-    resolution.unmerge(deed, diane)
+    separating.unmerge(other, diane)
+    separating.unmerge(deed, diane)
     assert homes(six) == [{1, 2}, {3, 4}]
 
 

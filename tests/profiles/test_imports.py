@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from kombu.exceptions import OperationalError
 
-from profiles import resolution, tasks
+from profiles import merging, tasks
 from profiles.imports import files, report, run
 from profiles.imports.mapping import WrongMapping
 from profiles.imports.staging import Stage
@@ -554,7 +554,7 @@ def test_an_undoing_says_first_what_goes_away(write, crm, pages):
     other = Source.objects.create(code="shop", name="Shop", kind=Source.Kind.ECOMMERCE)
     known = SourceRecord.objects.get(external_id="1").profile
     outcome = take_in_records(other, [Statement("s1", {"last_name": "Lefèvre"}, {"n": 1})])[0]
-    resolution.merge(known, Profile.objects.get(pk=outcome.profile_id), ground="person", by=None)
+    merging.merge(known, Profile.objects.get(pk=outcome.profile_id), ground="person", by=None)
     asked = pages.get(f"/profiles/importrun/{done.pk}/undo/")
     would = asked.context["would"]
     assert {word: would[word] for word in ("records", "consents", "people", "gone", "buyers", "tickets", "merges")} == {

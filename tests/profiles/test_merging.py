@@ -12,7 +12,7 @@ from campaigns.models import Segment
 from campaigns.segments.saving import save
 from loyalty import proof, till
 from loyalty.models import Account, Lot, Transaction
-from profiles import blocked, consent, households, pins, recognition, resolution
+from profiles import blocked, consent, households, merging, pins, recognition, resolution, separating
 from profiles.intake import (
     ConsentStatement,
     EventStatement,
@@ -113,7 +113,7 @@ def four(lille_till, lyon_till, programme, crm) -> list[Profile]:  # noqa: F811
 
 
 def merged(one, other, **more) -> Merge:
-    return resolution.merge(one, other, **({"ground": Merge.Ground.PERSON} | more))
+    return merging.merge(one, other, **({"ground": Merge.Ground.PERSON} | more))
 
 
 # --- To the letter ----------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_merge_undone_leaves_every_row_as_it_was(four, diane, homes):
     before = dump(*ids)
     deed = merged(four[0], four[1], by=diane)
     assert changed(before, dump(*ids))
-    resolution.unmerge(deed, diane, binding=False)
+    separating.unmerge(deed, diane, binding=False)
     assert changed(before, dump(*ids)) == {}
     assert proof.prove().differences == []
 
@@ -161,19 +161,19 @@ def test_any_chain_of_merges_undone_in_reverse_leaves_every_row_as_it_was(four, 
         standing: list[Merge] = []
         for deed in deeds:
             if deed[0] == "undo" and standing:
-                resolution.unmerge(standing.pop(), diane, binding=False)
+                separating.unmerge(standing.pop(), diane, binding=False)
                 stack.pop()
                 assert changed(stack[-1], dump(*ids)) == {}
             elif deed[0] == "merge":
                 try:
                     with transaction.atomic():
                         standing.append(merged(four[deed[1]], four[deed[2]], by=diane))
-                except resolution.CannotMerge:
+                except merging.CannotMerge:
                     continue
                 stack.append(dump(*ids))
                 assert proof.prove().differences == []
         while standing:
-            resolution.unmerge(standing.pop(), diane, binding=False)
+            separating.unmerge(standing.pop(), diane, binding=False)
             stack.pop()
             assert changed(stack[-1], dump(*ids)) == {}
         assert proof.prove().differences == []
@@ -213,7 +213,7 @@ def test_what_came_meanwhile_stands_as_if_the_two_had_never_been_one(four, lille
         transaction.set_rollback(True)
     deed = merged(four[0], four[1], by=diane)
     news()
-    resolution.unmerge(deed, diane, binding=False)
+    separating.unmerge(deed, diane, binding=False)
     assert shape() == apart
     assert proof.prove().differences == []
 
@@ -223,7 +223,7 @@ def test_a_refusal_told_to_the_two_as_one_holds_for_both(four, diane):
     assert consent.may_contact(four[0], "email")
     consent.withdraw(four[0], "email", actor=diane)
     consent.grant(four[0], "post", actor=diane)
-    resolution.unmerge(deed, diane)
+    separating.unmerge(deed, diane)
     assert [consent.may_contact(p, "email") for p in (four[0], four[2])] == [False, False]
     assert [consent.may_contact(p, "post") for p in (four[0], four[2])] == [True, False]
 
@@ -235,7 +235,7 @@ def test_a_pin_of_the_survivor_wins_and_is_given_back(four, diane):
     deed = merged(four[0], four[1], by=diane)
     survivor = Profile.objects.get(pk=four[0].pk)
     assert (survivor.first_name, survivor.city) == ("Anne-Marie", "Lyon")
-    resolution.unmerge(deed, diane)
+    separating.unmerge(deed, diane)
     one, other = (Profile.objects.get(pk=p.pk) for p in four[:2])
     assert (one.first_name, one.city, other.first_name, other.city) == ("Anne-Marie", "", "Annabelle", "Lyon")
 
@@ -274,7 +274,7 @@ def test_killed_at_any_statement_it_is_done_or_not_begun(four, diane, deed):
     number = 0
 
     def verb():
-        resolution.unmerge(standing, diane) if standing else merged(four[0], four[1], by=diane)
+        separating.unmerge(standing, diane) if standing else merged(four[0], four[1], by=diane)
 
     while killed_at(number := number + 1, verb):
         assert changed(before, dump(*ids)) == {}, f"statement {number}"
@@ -313,7 +313,7 @@ def test_a_value_blocked_late_opens_the_merges_again_that_rested_on_it(crm, dian
 
 def test_what_a_person_merged_stands_and_is_merged_again_above_what_is_opened(crm, diane):
     """Matching joined A and B by a phone, a person joined that one with Z: the person's word is kept."""
-    match = resolution.Match(9.0, 0.99, ({"field": "phone", "level": "exact", "a": "+33671849320",
+    match = merging.Match(9.0, 0.99, ({"field": "phone", "level": "exact", "a": "+33671849320",
                                           "b": "+33671849320", "weight": 9.0},), "merge")  # fmt: skip
     fields = [{"first_name": name, "phone": "0671849320"} for name in ("Zoé", "Ada", "Bea")]
     z, a, b = (
@@ -395,7 +395,7 @@ def test_either_decision_is_taken_back_and_the_question_stands_open_again(four, 
     asked.refresh_from_db()
     assert (asked.status, asked.decided_by) == ("open", None)
     assert resolution.last_decision(diane) is None
-    with pytest.raises(resolution.CannotSeparate):
+    with pytest.raises(separating.CannotSeparate):
         resolution.take_back(asked, diane)
 
 
@@ -404,5 +404,5 @@ def test_a_decision_of_last_month_stands(four, diane):
     resolution.decide_same(asked, diane)
     MatchCandidate.objects.update(decided_at=datetime.now(UTC) - timedelta(days=31))
     assert resolution.last_decision(diane) is None
-    with pytest.raises(resolution.CannotSeparate):
+    with pytest.raises(separating.CannotSeparate):
         resolution.take_back(asked, diane)

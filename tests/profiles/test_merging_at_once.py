@@ -3,7 +3,7 @@
 import pytest
 
 from loyalty import till
-from profiles import resolution
+from profiles import merging
 from profiles.intake import Shown
 from profiles.models import Identifier, MatchCandidate, Merge, Profile, Purchase
 from tests.loyalty.conftest import ticket
@@ -30,8 +30,8 @@ def people(arena, request):  # noqa: F811
     return make
 
 
-def merging(one: Profile, other: Profile):
-    return lambda: resolution.merge(one, other, ground=Merge.Ground.MATCH)
+def to_merge(one: Profile, other: Profile):
+    return lambda: merging.merge(one, other, ground=Merge.Ground.MATCH)
 
 
 def asked(arena, one: Profile, other: Profile) -> None:  # noqa: F811
@@ -41,7 +41,7 @@ def asked(arena, one: Profile, other: Profile) -> None:  # noqa: F811
 
 
 def sound(*outcomes) -> None:
-    wrong = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, resolution.CannotMerge)]
+    wrong = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, merging.CannotMerge)]
     assert wrong == []
 
 
@@ -49,7 +49,7 @@ def whole(*people: Profile) -> None:
     """Nothing hangs on a merged profile, and no open question names one."""
     ids = [profile.pk for profile in people]
     gone = Profile.objects.filter(pk__in=ids, merged_into__isnull=False)
-    for model in resolution.HANGS_ON_A_PROFILE:
+    for model in merging.HANGS_ON_A_PROFILE:
         assert not model.objects.filter(profile__in=gone).exists(), model
     for side in ("left", "right"):
         assert not MatchCandidate.objects.filter(status="open", **{f"{side}__in": gone}).exists()
@@ -59,7 +59,7 @@ def whole(*people: Profile) -> None:
 def test_overlapping_pairs_at_once_end_as_one_person(arena, people, turn):  # noqa: F811
     a, b, c, d = people(4)
     pairs = [(c, d), (b, c), (a, d), (a, b)][turn:] + [(c, d), (b, c), (a, d), (a, b)][:turn]
-    sound(*arena.at_once(*(merging(*pair) for pair in pairs)))
+    sound(*arena.at_once(*(to_merge(*pair) for pair in pairs)))
     assert {Profile.objects.get(pk=profile.pk).survivor for profile in (a, b, c, d)} == {a}
     assert Merge.objects.filter(loser__in=[a, b, c, d]).count() == 3
     assert Purchase.objects.filter(profile=a).count() == 4
@@ -69,10 +69,10 @@ def test_overlapping_pairs_at_once_end_as_one_person(arena, people, turn):  # no
 @pytest.mark.parametrize("turn", range(4))
 def test_overlapping_clusters_at_once_end_as_one_person(arena, people, turn):  # noqa: F811
     a, b, c, d = people(4)
-    match = resolution.Match(9.0, 0.99, (), "merge", "same_card")
+    match = merging.Match(9.0, 0.99, (), "merge", "same_card")
     verbs = [
-        lambda: resolution.join_all({b.pk: {c.pk: match, d.pk: match}}),
-        lambda: resolution.join_all({a.pk: {d.pk: match, c.pk: match}}),
+        lambda: merging.join_all({b.pk: {c.pk: match, d.pk: match}}),
+        lambda: merging.join_all({a.pk: {d.pk: match, c.pk: match}}),
     ]
     sound(*arena.at_once(*(verbs if turn % 2 else verbs[::-1])))
     assert {Profile.objects.get(pk=profile.pk).survivor for profile in (a, b, c, d)} == {a}
@@ -84,7 +84,7 @@ def test_two_merges_that_share_questions_pass_them_on_to_both_survivors(arena, p
     one, other, gone, lost = people(4)
     for left, right in [(one, lost), (other, gone), (gone, lost)][: turn or 3]:
         asked(arena, left, right)
-    sound(*arena.at_once(merging(one, gone), merging(other, lost)))
+    sound(*arena.at_once(to_merge(one, gone), to_merge(other, lost)))
     questions = MatchCandidate.objects.filter(status="open", left__in=[one, other, gone, lost])
     assert list(questions.values_list("left", "right")) == [(one.pk, other.pk)]
     whole(one, other, gone, lost)
@@ -94,8 +94,8 @@ def test_a_merge_waits_for_a_ticket_and_takes_it_along(arena, people):  # noqa: 
     one, other, third = people(3)
     card = Identifier.objects.get(profile=other, kind="card").key
     told = ticket(arena.receipt("late"), 500, shown=Shown("card", card))
-    sound(*arena.overtaken(lambda: till.record_purchase(arena.till, told), merging(one, other)))
+    sound(*arena.overtaken(lambda: till.record_purchase(arena.till, told), to_merge(one, other)))
     assert Purchase.objects.get(receipt_id=told.receipt_id).profile == one
-    sound(*arena.overtaken(*(merging(one, third) for _turn in range(2))))
+    sound(*arena.overtaken(*(to_merge(one, third) for _turn in range(2))))
     assert Merge.objects.filter(loser=third).count() == 1
     whole(one, other, third)

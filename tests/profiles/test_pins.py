@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from django.urls import reverse
 
-from profiles import pins, resolution, survivorship
+from profiles import merging, pins, survivorship
 from profiles.intake import EventStatement, Sender, Shown, Statement, record_events, take_in_records
 from profiles.models import EventType, Merge, Pin, Profile, Site, Source
 from profiles.survivorship import NEWEST, ONLY, PINNED, TRUSTED, VERIFIED
@@ -126,7 +126,7 @@ def test_what_no_field_can_hold_is_refused(anne, diane, field, value):
 
 def test_a_pin_on_a_merged_customer_goes_to_the_survivor(anne, sources, diane):
     other = told(sources["crm"], "2", first_name="Anna", last_name="Petit")
-    resolution.merge(anne, other, ground=Merge.Ground.PERSON, by=diane)
+    merging.merge(anne, other, ground=Merge.Ground.PERSON, by=diane)
     pins.pin(other, "city", "Lyon", by=diane)
     assert now(anne).city == "Lyon"
 

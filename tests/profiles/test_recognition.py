@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from profiles import neighbours, recognition, resolution, unification
+from profiles import merging, neighbours, recognition, separating, unification
 from profiles.intake import Statement, take_in_records
 from profiles.matching import unifying
 from profiles.models import BlockingKey, MatchCandidate, MatchingModel, Merge, Profile, Source, SourceRecord
@@ -162,9 +162,9 @@ def _halves(records: dict[int, int], draw: random.Random) -> tuple[list[int], li
 def test_what_people_decided_binds_the_batch(records, alice):
     unification.unify_brand()
     merge = Merge.objects.filter(by=None).order_by("pk").first()
-    resolution.unmerge(merge, by=alice)
+    separating.unmerge(merge, by=alice)
     strangers = Profile.objects.filter(merged_into=None).order_by("-pk")[:2]
-    kept = resolution.merge(*strangers, ground=Merge.Ground.PERSON, by=alice)
+    kept = merging.merge(*strangers, ground=Merge.Ground.PERSON, by=alice)
 
     unification.unify_brand()
 
@@ -176,7 +176,7 @@ def test_what_people_decided_binds_the_batch(records, alice):
 def test_what_no_model_holds_together_is_separated_again(records):
     unification.unify_brand()
     one, other = Profile.objects.filter(merged_into=None).order_by("-pk")[:2]
-    wrong = resolution.merge(one, other, ground=Merge.Ground.MATCH)
+    wrong = merging.merge(one, other, ground=Merge.Ground.MATCH)
 
     found = unification.unify_brand()
 

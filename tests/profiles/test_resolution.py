@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from loyalty import proof, statements, till
 from loyalty.models import Account, Lot, Membership, Transaction
-from profiles import consent, facts, resolution
+from profiles import consent, facts, merging, resolution, separating
 from profiles.intake import (
     ConsentStatement,
     RefundLineStatement,
@@ -17,6 +17,7 @@ from profiles.intake import (
     Statement,
     take_in_records,
 )
+from profiles.merging import CannotMerge
 from profiles.models import (
     ConsentChange,
     Identifier,
@@ -30,7 +31,7 @@ from profiles.models import (
     Source,
     SourceRecord,
 )
-from profiles.resolution import CannotMerge, CannotSeparate
+from profiles.separating import CannotSeparate
 from profiles.tasks import match_new_records
 from tests.loyalty.conftest import programme, ticket  # noqa: F401 - a fixture
 
@@ -123,7 +124,7 @@ def two(lille_till, lyon_till, programme, crm, shop) -> tuple[Profile, Profile]:
 
 
 def merged(one, other, **more) -> Merge:
-    return resolution.merge(one, other, **({"ground": Merge.Ground.PERSON} | more))
+    return merging.merge(one, other, **({"ground": Merge.Ground.PERSON} | more))
 
 
 # --- A merge ----------------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def test_a_merge_hands_everything_to_the_older(two):
     anne, anna = two
     deed = merged(anna, anne)
     assert (deed.winner, deed.loser) == (anne, anna)
-    for model in resolution.HANGS_ON_A_PROFILE:
+    for model in merging.HANGS_ON_A_PROFILE:
         assert not model.objects.filter(profile=anna).exists(), model
     assert {row.store.code for row in ProfileStore.objects.filter(profile=anne)} == {"ACM-001", "ACM-002"}
     kept = ProfileFacts.objects.get(profile=anne)
@@ -180,7 +181,7 @@ def test_the_history_of_a_survivor_sums_to_the_balance(two):
     after = {movement.transaction.pk: movement.points for movement in statements.history(anne)}
     assert {pk: after[pk] for pk in before} == before
     assert sum(after.values()) == 250
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     for profile in two:
         moved = sum(movement.points for movement in statements.history(profile))
         assert moved == statements.balance_of(profile).available
@@ -204,7 +205,7 @@ def test_an_unmerge_restores_everything(two, diane):
     before = [everything_of(profile) for profile in two]
     deed = merged(*two, by=diane)
     assert everything_of(two[0]) != before[0]
-    resolution.unmerge(deed, diane)
+    separating.unmerge(deed, diane)
     after = [everything_of(profile) for profile in two]
     for was, now in zip(before, after, strict=True):
         # What is new is the decision itself: these two are never joined again without a person.
@@ -239,7 +240,7 @@ def test_an_unmerge_restores_a_debt_that_the_other_had_paid(two, lille_till, lyo
     balance = statements.balance_of(two[0])
     assert not (balance.available and balance.debt)
     assert proof.prove().differences == []
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     for was, profile in zip(before, two, strict=True):
         now = everything_of(profile)
         assert (now["account"], now["lots"], now["balance"]) == (was["account"], was["lots"], was["balance"])
@@ -257,7 +258,7 @@ def test_two_debts_are_told_apart_again(two, lille_till, lyon_till):
     assert debts == [100, 80]
     deed = merged(*two)
     assert statements.balance_of(two[0]).debt == 180
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert [statements.balance_of(profile).debt for profile in two] == debts
     assert proof.prove().differences == []
 
@@ -266,7 +267,7 @@ def test_what_was_spent_in_between_stays_spent(two, lille_till):
     """Anne had 170 points that expire first, Anna 80: after 200 spent together 50 of Anna's are left."""
     deed = merged(*two)
     spend(lille_till, CARD_B, 200, "P1")
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert [statements.balance_of(profile).available for profile in two] == [0, 50]
     assert proof.prove().differences == []
 
@@ -280,7 +281,7 @@ def test_what_came_in_between_follows_the_identifier(two, lille_till, crm, shop)
     till.record_purchase(lille_till[0], ticket("R5", 500, shown=by_phone))
     told(shop, "B", first_name="Anna", last_name="Petit", email="anna@mail.example", consents=yes("post"))
     told(crm, "Z", card=CARD_B.value, first_name="Anna", last_name="Petit")
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     owners = dict(Purchase.objects.values_list("receipt_id", "profile"))
     assert owners == {"R1": anne.pk, "R2": anna.pk, "R3": anna.pk, "R4": anne.pk, "R5": anna.pk}
     assert {r.external_id for r in SourceRecord.objects.filter(profile=anne)} == {"A"}
@@ -305,11 +306,11 @@ def test_a_later_merge_rests_on_an_earlier_one(two, crm):
     inner = merged(anna, first)
     outer = merged(anne, anna)
     with pytest.raises(CannotSeparate):
-        resolution.unmerge(inner)
-    resolution.unmerge(outer)
+        separating.unmerge(inner)
+    separating.unmerge(outer)
     with pytest.raises(CannotSeparate):
-        resolution.unmerge(outer)
-    resolution.unmerge(inner)
+        separating.unmerge(outer)
+    separating.unmerge(inner)
     assert Profile.objects.filter(merged_into__isnull=False).count() == 0
     assert SourceRecord.objects.get(external_id="Y").profile == first
 
@@ -320,20 +321,20 @@ def test_of_two_merges_the_first_is_undone_alone(two, crm, lille_till):
     till.record_purchase(lille_till[0], ticket("R7", 700, shown=Shown("card", "2990000000031")))
     before = everything_of(anna)
     one, other = merged(anne, anna), merged(anne, third)
-    resolution.unmerge(one)
+    separating.unmerge(one)
     after = everything_of(anna)
     assert after.pop("candidates")
     before.pop("candidates")
     assert after == before
     assert statements.balance_of(anne).available == 170 + 7
-    resolution.unmerge(other)
+    separating.unmerge(other)
     assert statements.balance_of(third).available == 7
     assert proof.prove().differences == []
 
 
 def test_merging_and_separating_again_and_again_loses_nothing(two, diane):
     for _turn in range(3):
-        resolution.unmerge(merged(*two, by=diane), diane)
+        separating.unmerge(merged(*two, by=diane), diane)
     assert [statements.balance_of(profile).available for profile in two] == [170, 80]
     assert Merge.objects.count() == 3
     for profile in two:
@@ -367,7 +368,7 @@ def test_what_was_separated_is_not_joined_again_by_matching(crm, shop, diane):
     told(crm, "1", **fields)
     told(shop, "1", **fields)
     match_new_records()
-    resolution.unmerge(Merge.objects.get(), diane)
+    separating.unmerge(Merge.objects.get(), diane)
     SourceRecord.objects.update(matched_at=None)
     match_new_records()
     assert Merge.objects.filter(undone_at=None).count() == 0
@@ -411,7 +412,7 @@ def test_decisions_about_the_merged_bind_the_survivor_and_return(two, crm, of_lo
     deed = merged(anne, anna)
     assert MatchCandidate.objects.get(left=anne, right=third).status == while_merged
     assert not MatchCandidate.objects.filter(left=anna, right=third).exists()
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     after = [everything_of(profile)["candidates"] for profile in two]
     separated = [[row for row in rows if row[0] == third.pk] for rows in after]
     assert separated == before
@@ -423,7 +424,7 @@ def test_a_decision_made_meanwhile_stays(two, crm, diane):
     candidate(anna, third)
     deed = merged(anne, anna)
     resolution.decide_never(MatchCandidate.objects.get(left=anne, right=third), diane)
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     assert MatchCandidate.objects.get(left=anne, right=third).status == NEVER
     assert MatchCandidate.objects.get(left=anna, right=third).status == OPEN
 

@@ -11,7 +11,6 @@ from profiles import resolution, reviewing
 from profiles.intake import Shown, Statement, take_in_records
 from profiles.models import MatchCandidate, Merge, Pin, Profile, Source
 from profiles.tasks import carry_on_bulk, carry_out_bulk
-from tenants import roles
 from tenants.network.models import Job
 from tenants.scoping import scoped_to
 from tests.loyalty.conftest import programme, ticket  # noqa: F401 - a fixture
@@ -137,32 +136,41 @@ def test_the_switch_of_the_keys_is_remembered_for_the_person(queue, alice, diane
     assert 'data-keys="on"' in client.get(page(queue[0])).text
 
 
-def test_a_manager_who_may_look_sees_pairs_of_the_own_store_and_decides_nothing(
-    queue, people, bruno, client_of, monkeypatch
-):
+def test_a_manager_decides_the_pairs_of_the_own_store_and_no_other(queue, people, bruno, client_of):
     """Bruno of Lille knows 0 to 3: of the pair that spans both stores, and of Lyon's, he hears nothing."""
     across = ask(people[3], people[4], 0.99, EMAIL)
     MatchCandidate.objects.filter(pk=queue[1].pk).update(evidence=EMAIL)
-    manager = roles.PERMISSIONS[roles.Role.STORE_MANAGER] | {"profiles.view_matchcandidate"}
-    monkeypatch.setitem(roles.PERMISSIONS, roles.Role.STORE_MANAGER, manager)
     client = client_of(bruno)
     listed = client.get(reverse("admin:profiles_matchcandidate_changelist"))
     assert set(listed.context["cl"].result_list) == {queue[1], queue[2]}
+    assert "Merge many at once" not in listed.text
+    assert "Compare all customers anew" not in listed.text
     assert client.get(page(queue[1])).status_code == 200
     assert "x@mail.example" not in client.get(page(queue[1])).text + listed.text
     for other in (across, queue[0]):
         assert client.get(page(other)).status_code == 302
-    for name, told in (("decide", {"decision": "merge"}), ("skip", {})):
-        assert post(client, name, queue[1].pk, **told).status_code == 403
+        assert post(client, "decide", other.pk, decision="merge").status_code == 404
+        assert post(client, "skip", other.pk).status_code == 404
     assert post(client, "bulk_merge", least="50", same="").status_code == 403
-    monkeypatch.setitem(
-        roles.PERMISSIONS, roles.Role.STORE_MANAGER, manager | {"profiles.decide_matchcandidate"}
-    )
-    assert post(client, "decide", queue[0].pk, decision="merge").status_code == 404
+    assert client.get(reverse("admin:profiles_matchcandidate_bulk")).status_code == 403
+
     assert post(client, "decide", queue[1].pk, decision="merge").status_code == 302
+
     assert Merge.objects.get().winner == people[2]
     with scoped_to(bruno.scope):
         assert list(reviewing.chosen(reviewing.Choice(0.5))) == [queue[2]]
+
+
+def test_a_manager_takes_a_merge_back_though_no_store_knows_the_merged_one_any_more(queue, bruno, client_of):
+    client = client_of(bruno)
+    post(client, "decide", queue[1].pk, decision="merge")
+    assert Merge.objects.filter(undone_at=None).exists()
+    assert client.get(page(queue[2])).context["last"] == queue[1]
+
+    assert post(client, "undo").url == page(queue[1])
+
+    assert not Merge.objects.filter(undone_at=None).exists()
+    assert client.get(page(queue[1])).status_code == 200
 
 
 # --- Many at once -------------------------------------------------------------------------------------------------

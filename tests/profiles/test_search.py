@@ -7,7 +7,7 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles import resolution, search
+from profiles import merging, search
 from profiles.admin.customers import BoundedPaginator
 from profiles.intake import Statement, take_in_records
 from profiles.models import Merge, Profile, Source
@@ -143,7 +143,7 @@ def test_the_api_finds_as_the_screens_do(people, alice, client_of):
 def test_a_merged_profile_is_found_through_its_survivor_alone(people, source):
     by_name = {name: pk for pk, name in people.items()}
     jean, martin = Profile.objects.get(pk=by_name["jean"]), Profile.objects.get(pk=by_name["martin"])
-    resolution.merge(jean, martin, ground=Merge.Ground.PERSON)
+    merging.merge(jean, martin, ground=Merge.Ground.PERSON)
     gone = Profile.objects.exclude(merged_into=None).get()
     Profile.objects.filter(pk=gone.pk).update(search_text="duplessis")
     for text in ("duplessis", "dup", ""):

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from loyalty import till as tills
 from loyalty.models import Account
-from profiles import resolution
+from profiles import merging
 from profiles.imports import run, undo
 from profiles.imports.files import kept
 from profiles.intake import ConsentStatement, Shown, Statement, take_in_records
@@ -119,7 +119,7 @@ def test_merges_made_with_it_are_taken_back_and_matching_looks_again(imported, s
     SourceRecord.objects.update(matched_at=timezone.now())
     done = imported(ANNA)
     anna = SourceRecord.objects.get(external_id="1").profile
-    resolution.merge(Profile.objects.get(pk=told.profile_id), anna, ground=Merge.Ground.MATCH)
+    merging.merge(Profile.objects.get(pk=told.profile_id), anna, ground=Merge.Ground.MATCH)
     undone(done)
     [left] = Profile.objects.all()
     assert (left.pk, left.merged_into, left.last_name) == (told.profile_id, None, "")
@@ -135,7 +135,7 @@ def test_what_a_person_decided_about_two_who_stay_still_holds(imported, crm, sho
     )
     done = imported(ANNA, BERTHE)
     both = Profile.objects.get(pk=one.profile_id), Profile.objects.get(pk=other.profile_id)
-    resolution.merge(*both, ground=Merge.Ground.PERSON, by=alice)
+    merging.merge(*both, ground=Merge.Ground.PERSON, by=alice)
     undone(done)
     assert Profile.objects.get(pk=other.profile_id).survivor.pk == one.profile_id
     assert Merge.objects.get(undone_at=None).by == alice
