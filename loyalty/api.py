@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
+from loyalty import actions
 from loyalty import till as tills
 from loyalty import till_schemas as schemas
 from loyalty.till import Answer
@@ -78,7 +79,7 @@ def identify(till: Till, body: schemas.IdentifyRequest) -> Answer:
         "birth_date": new.birth_date.isoformat() if new.birth_date else "",
     }  # fmt: skip
     consents = [ConsentStatement(c.channel, c.granted, wording=c.wording) for c in new.consents]
-    return Answer(200, tills.enrol(till, shown, fields, consents))
+    return Answer(200, actions.enrol(till, shown, fields, consents))
 
 
 @posted(schemas.PurchaseRequest)
@@ -130,6 +131,15 @@ def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
     """Spend points for money off."""
     at = _instant(body.redeemed_at, "redeemed_at")
     return tills.redeem(till, _shown(body.member), body.points, body.redemption_id, at)
+
+
+@posted(schemas.ActionRequest)
+def action(till: Till, body: schemas.ActionRequest) -> Answer:
+    """Tell of something a member did that is no purchase, and credit what it earns."""
+    at = _instant(body.occurred_at, "occurred_at")
+    return actions.record(
+        till, actions.Deed(body.action, body.action_key, _shown(body.member), at, body.campaign)
+    )
 
 
 def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
@@ -211,6 +221,7 @@ PATHS = {
     "/api/v1/purchases": (purchase, schemas.PurchaseRequest, schemas.PurchaseAnswer, 201),
     "/api/v1/purchases/batch": (batch, schemas.BatchRequest, schemas.BatchAnswer, 200),
     "/api/v1/refunds": (refund, schemas.RefundRequest, schemas.RefundAnswer, 201),
+    "/api/v1/actions": (action, schemas.ActionRequest, schemas.ActionAnswer, 201),
     "/api/v1/redemptions": (redemption, schemas.RedemptionRequest, schemas.RedemptionAnswer, 201),
 }
 PROBLEMS = {

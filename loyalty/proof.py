@@ -12,9 +12,9 @@ from hashlib import sha256
 from django.db.models import Sum
 from django.utils import timezone
 
-from loyalty import rules
+from loyalty import actions, rules
 from loyalty.members import Standing
-from loyalty.models import Account, Lot, LotUse, Membership, Posting, Tier, Transaction
+from loyalty.models import Account, Action, Lot, LotUse, Membership, Posting, Tier, Transaction
 from loyalty.rulebook import Rulebook
 from loyalty.till import as_recorded
 from profiles.models import Purchase, PurchaseLine, RefundLine
@@ -49,7 +49,7 @@ def prove() -> Proof:
     counted: Counter = Counter()
     with whole_network():
         found: list[Difference] = []
-        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _tiers, _tickets):
+        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _tiers, _tickets, _actions):
             found += check(counted)
     return Proof(found, counted)
 
@@ -138,6 +138,33 @@ def _lots(counted: Counter) -> Iterator[Difference]:
         expected = lot.points - used.get(lot.pk, 0)
         if lot.remaining != expected:
             yield Difference("lot_is_points_less_uses", f"lot {lot.pk}", expected, lot.remaining)
+
+
+def _actions(counted: Counter) -> Iterator[Difference]:
+    """Each action earned what its rule says, or nothing once it was taken back; and nothing else was ever issued."""
+    roots: Counter = Counter()
+    kinds = [Transaction.Kind.EARN, Transaction.Kind.REFUND, Transaction.Kind.GIVE_BACK]
+    issued = Posting.objects.filter(account__kind=Account.Kind.ISSUED, transaction__kind__in=kinds)
+    rows = issued.filter(transaction__purchase=None).values_list(
+        "points", "transaction", "transaction__reverses", "transaction__reverses__reverses"
+    )
+    for points, fact, undone, undone_before in rows.order_by().iterator():
+        roots[undone_before or undone or fact] -= points
+    told = Action.objects.filter(points__gt=0) | Action.objects.filter(transaction__isnull=False)
+    if not roots and not told.exists():
+        return
+    book = Rulebook.load()
+    for row in told.select_related("store").order_by("pk").iterator():
+        counted["actions"] += 1
+        rule = rules.rule_for_action(row.code, actions.as_rules_see_it(row), book.at(row.occurred_at))
+        expected = 0
+        if rule is not None and row.withdrawn_by_id is None:
+            expected = rules.points_for_action(rule, row.counted_before, row.counted_in_campaign).points
+        found = roots.pop(row.transaction_id, 0)
+        if found != expected:
+            yield Difference("action_earned_what_its_rule_says", f"action {row.pk}", expected, found)
+    for fact, points in roots.items():
+        yield Difference("points_have_a_ticket_or_an_action", f"transaction {fact}", 0, points)
 
 
 def _tickets(counted: Counter) -> Iterator[Difference]:

@@ -2,7 +2,7 @@
 
 from django.dispatch import receiver
 
-from loyalty import ledger, members
+from loyalty import actions, ledger, members
 from loyalty.models import Account, Membership
 from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold, ticket_moved
 
@@ -11,6 +11,8 @@ from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold
 def hand_points_over(sender, merge, **kwargs) -> None:
     people = [merge.winner_id, merge.loser_id]
     merge.moved["members"] = members.noted(people)
+    if withdrawn := actions.settle_merge(merge):
+        merge.moved["withdrawn"] = withdrawn
     ledger.transfer(merge)
     if any(merge.moved["members"].values()) or "ledger" in merge.moved:
         members.join(merge.winner_id, merge.loser_id)
@@ -19,6 +21,7 @@ def hand_points_over(sender, merge, **kwargs) -> None:
 @receiver(profiles_unmerged)
 def hand_points_back(sender, merge, **kwargs) -> None:
     ledger.transfer_back(merge)
+    actions.settle_unmerge(merge.moved.get("withdrawn", []))
     members.put_back(merge.moved.get("members", {}))
 
 

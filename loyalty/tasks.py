@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import ledger, members, proof, settlement
+from loyalty import actions, ledger, members, proof, settlement
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -48,6 +48,19 @@ def review_tiers(chunk: int = 1000) -> int:
     for start in range(0, len(ids), chunk):
         members.refresh(ids[start : start + chunk])
     return len(ids)
+
+
+@shared_task
+def credit_birthdays() -> int:
+    """Credit today's birthdays; returns how many."""
+    return actions.birthdays(brand_today())
+
+
+@shared_task
+def credit_welcomes(chunk: int = 1000) -> int:
+    """Credit the welcome of members who joined where nobody was there to say it; returns how many."""
+    ids = actions.not_welcomed()
+    return sum(actions.welcome(ids[start : start + chunk]) for start in range(0, len(ids), chunk))
 
 
 @shared_task

@@ -99,6 +99,18 @@ class RedemptionRequest(Request):
     redeemed_at: Instant
 
 
+class ActionRequest(Request):
+    """What a member did. `action_key` names the deed in the whole brand: told again, it counts once."""
+
+    action: Annotated[
+        str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,39}$", description="A code that a rule speaks of.")
+    ]
+    action_key: Id
+    member: MemberShown
+    occurred_at: Instant
+    campaign: Annotated[str, Meta(max_length=60)] = ""
+
+
 class Expiry(Struct):
     on: date
     points: int
@@ -187,6 +199,29 @@ class RedemptionAnswer(Struct, kw_only=True):
     member: str
     points: int
     discount_cents: int
+    available: int
+    pending: int
+    debt: int
+
+
+class ActionStep(Struct, kw_only=True):
+    rule: str
+    version: int
+    points: int
+    why: str
+    funding: str = ""
+
+
+class ActionAnswer(Struct, kw_only=True):
+    """`why`: earned, no rule, cap of the period or cap of the campaign."""
+
+    action: str
+    action_key: str
+    member: str
+    points: int
+    why: str
+    explanation: list[ActionStep]
+    tier: str
     available: int
     pending: int
     debt: int
