@@ -41,6 +41,7 @@ urlpatterns = [
     path("purchases", read_or(till.purchase, PurchaseViewSet.as_view({"get": "list"})), name="purchases"),
     path("purchases/batch", till.batch, name="batch"),
     path("refunds", till.refund, name="refund"),
+    path("claims", till.claim, name="claim"),
     path("actions", till.action, name="action"),
     path("redemptions", till.redemption, name="redemption"),
     path("members/<uuid:public_id>", till.member, name="member"),

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
-from loyalty import actions
+from loyalty import actions, claims
 from loyalty import till as tills
 from loyalty import till_schemas as schemas
 from loyalty.till import Answer
@@ -142,6 +142,15 @@ def action(till: Till, body: schemas.ActionRequest) -> Answer:
     )
 
 
+@posted(schemas.ClaimRequest)
+def claim(till: Till, body: schemas.ClaimRequest) -> Answer:
+    """Claim a ticket without a card by its number and amount; its points are those of its own day."""
+    told = claims.Told(
+        body.receipt_id, _cents(body.total, "total"), body.store or till.store.code, body.business_day
+    )
+    return claims.at_till(till, body.claim_id, _shown(body.member), told, body.cashier.strip())
+
+
 def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """A member whom the till's store knows: balances, tier, next expiry."""
     if request.method != "GET":
@@ -167,6 +176,7 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
         bought_at=_instant(told.bought_at, "bought_at"),
         shown=_shown(told.member) if told.member else None,
         payment=told.payment,
+        cashier=told.cashier.strip(),
         lines=[
             TicketLine(
                 sku=line.sku,
@@ -222,6 +232,7 @@ PATHS = {
     "/api/v1/purchases/batch": (batch, schemas.BatchRequest, schemas.BatchAnswer, 200),
     "/api/v1/refunds": (refund, schemas.RefundRequest, schemas.RefundAnswer, 201),
     "/api/v1/actions": (action, schemas.ActionRequest, schemas.ActionAnswer, 201),
+    "/api/v1/claims": (claim, schemas.ClaimRequest, schemas.ClaimAnswer, 201),
     "/api/v1/redemptions": (redemption, schemas.RedemptionRequest, schemas.RedemptionAnswer, 201),
 }
 PROBLEMS = {
@@ -262,6 +273,10 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
                 **problems,
             },
         }  # fmt: skip
+    result["paths"]["/api/v1/refunds"]["post"]["responses"]["202"] = {
+        "description": "Parked: the sale is not known yet",
+        "content": {"application/json": {"schema": reference[schemas.RefundAnswer]}},
+    }
     result["paths"]["/api/v1/members/{id}"] = {
         "get": {
             "operationId": "till_member", "tags": ["till"], "summary": member.__doc__,

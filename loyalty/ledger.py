@@ -17,7 +17,7 @@ from django.db.models import Count, Exists, OuterRef, Sum
 from django.utils import timezone
 
 from loyalty import rules
-from loyalty.models import Account, Lot, LotUse, Posting, Transaction
+from loyalty.models import Account, CaseTicket, Lot, LotUse, Posting, Transaction
 from profiles.models import Merge, Profile, Purchase, Refund
 from tenants.calendar import brand_today
 from tenants.scoping import whole_network
@@ -129,13 +129,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Earning:
-    """What a ticket earned its member, by `rules.points_for`."""
+    """What a ticket earned its member, by `rules.points_for`. Held points wait whatever the rule says."""
 
     purchase: Purchase
     local_day: date
     earned: rules.Earned
     tier: str = ""
     earned_before: int = 0
+    held: bool = False
 
 
 def post(facts: Sequence[Fact]) -> dict[str, int]:
@@ -206,7 +207,7 @@ def earn(earnings: Sequence[Earning]) -> dict[str, int]:
     for earning in earnings:
         purchase, points = earning.purchase, earning.earned.points
         member = members[purchase.profile_id]
-        waits = earning.earned.pending_days > 0
+        waits = earning.earned.pending_days > 0 or earning.held
         paid = 0 if waits else min(points, debts[purchase.profile_id])
         debts[purchase.profile_id] -= paid
         account = member.pending_id if waits else member.available_id
@@ -650,11 +651,17 @@ def head_office_losses() -> int:
 
 
 @transaction.atomic
-def release_due(today: date, limit: int = 500) -> int:
-    """Make pending points spendable whose day has come; returns how many lots. Debts are paid first."""
+def release_due(today: date, limit: int = 500, of: Iterable[int] | None = None) -> int:
+    """Make pending points spendable whose day has come, of these transactions or of all; returns how many lots.
+
+    Debts are paid first. What a case holds stays.
+    """
     with whole_network():
+        held = CaseTicket.objects.filter(transaction=OuterRef("transaction"), ended_at=None)
+        lots = Lot.objects.filter(remaining__gt=0, account__kind=PENDING, available_on__lte=today)
         due = list(
-            Lot.objects.filter(remaining__gt=0, account__kind=PENDING, available_on__lte=today)
+            (lots if of is None else lots.filter(transaction__in=list(of)))
+            .exclude(Exists(held))
             .select_related("account", "transaction")
             .order_by("pk")[:limit]
         )

@@ -32,7 +32,7 @@ def points_follow_the_ticket(sender, move, giver_id, taker_id, **kwargs) -> None
         move.moved["ledger"] = ledger.follow_ticket(
             move.purchase, giver_id, taker_id, key=f"move:{move.purchase_id}"
         )
-        members.refresh(members.taking_part([giver_id, taker_id]))
+        members.recount(members.taking_part([giver_id, taker_id]))
     else:
         ledger.follow_ticket_back(
             move.purchase, giver_id, taker_id, move.moved.get("ledger") or {}, key=f"move:{move.purchase_id}"

@@ -42,11 +42,14 @@ def cancel_stale_reservations() -> int:
 
 @shared_task
 def review_tiers(chunk: int = 1000) -> int:
-    """Give every member the tier that the last twelve months are worth; returns how many were looked at."""
+    """Give every member the tier that the last twelve months are worth, with the programme's grace; returns how many
+    were looked at."""
     with whole_network():
-        ids = list(Membership.objects.values_list("profile", flat=True))
+        # Of who was merged the membership stands as it was, to be found again if the two are separated.
+        living = Membership.objects.filter(profile__merged_into=None).order_by("profile")
+        ids = list(living.values_list("profile", flat=True))
     for start in range(0, len(ids), chunk):
-        members.refresh(ids[start : start + chunk])
+        members.review(ids[start : start + chunk])
     return len(ids)
 
 

@@ -68,6 +68,7 @@ class PurchaseRequest(Request):
     lines: Annotated[list[LineSold], Meta(min_length=1, max_length=1000)]
     member: MemberShown | None = None
     payment: Annotated[str, Meta(max_length=20)] = ""
+    cashier: Annotated[str, Meta(max_length=40, description="The till's code of who served.")] = ""
 
 
 class BatchRequest(Request):
@@ -109,6 +110,18 @@ class ActionRequest(Request):
     member: MemberShown
     occurred_at: Instant
     campaign: Annotated[str, Meta(max_length=60)] = ""
+
+
+class ClaimRequest(Request):
+    """A ticket without a card, for whom it is. `total` as printed; `cashier` is who serves now."""
+
+    claim_id: Id
+    member: MemberShown
+    receipt_id: Id
+    total: Amount
+    store: Annotated[str, Meta(max_length=20)] = ""
+    business_day: date | None = None
+    cashier: Annotated[str, Meta(max_length=40)] = ""
 
 
 class Expiry(Struct):
@@ -184,6 +197,8 @@ class BatchAnswer(Struct, kw_only=True):
 
 
 class RefundAnswer(Struct, kw_only=True):
+    """`parked` (202): the sale is not known yet; the return takes effect when it arrives."""
+
     refund_id: str
     receipt_id: str
     refunded_cents: int
@@ -192,6 +207,7 @@ class RefundAnswer(Struct, kw_only=True):
     available: int = 0
     pending: int = 0
     debt: int = 0
+    parked: bool = False
 
 
 class RedemptionAnswer(Struct, kw_only=True):
@@ -221,6 +237,18 @@ class ActionAnswer(Struct, kw_only=True):
     points: int
     why: str
     explanation: list[ActionStep]
+    tier: str
+    available: int
+    pending: int
+    debt: int
+
+
+class ClaimAnswer(Struct, kw_only=True):
+    claim_id: str
+    receipt_id: str
+    member: str
+    points: int
+    explanation: list[Step]
     tier: str
     available: int
     pending: int

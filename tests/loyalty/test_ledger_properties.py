@@ -108,7 +108,9 @@ class TillsAndNights(RuleBasedStateMachine):
         self.spent: dict[int, tuple[int, list[list[int]]]] = {}
         self.reserved: dict[int, tuple[int, list[list[int]]]] = {}
         self.number = 0
-        Programme.objects.create(name="Club", reward_points=10, reward_cents=50)
+        Programme.objects.create(
+            name="Club", reward_points=10, reward_cents=50, velocity_tickets=0, velocity_cents=0
+        )
         base = Rule.objects.create(code="only", name="Only", kind="base", priority=1)
         terms = {"points": 1, "per_cents": 100, "pending_days": pending_days, "expiry_months": 12}
         publish(base, {}, terms, effective_from=LONG_AGO)
