@@ -3,8 +3,9 @@
 Once a ticket, within the programme's days, and never by whoever sat at the till when it was made.
 """
 
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -12,12 +13,13 @@ from django.utils.translation import gettext as _
 
 from loyalty import cases, ledger, members, once, rules, statements
 from loyalty import till as tills
-from loyalty.models import Cashier, Claim, TicketCashier
+from loyalty.models import Case, Cashier, Claim, ClaimTally, Programme, TicketCashier, Transaction
 from loyalty.rulebook import Rulebook
 from loyalty.till import Answer, UnknownMember
 from profiles.intake import Problem, Shown
 from profiles.intake.purchases import key_in, name_buyer, people_by_key
 from profiles.models import Profile, Purchase
+from tenants.calendar import brand_zone
 from tenants.network.models import Staff, Store, Till, audit
 from tenants.scoping import whole_network
 
@@ -170,3 +172,61 @@ def _credit(purchase: Purchase, book: Rulebook, actor: str) -> int:
         points -= taken
     members.refresh([purchase.profile_id])
     return points
+
+
+# --- The weekly report -----------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def tally(monday: date) -> int:
+    """Count the claims of the week that begins on this day by store and cashier of the ticket; returns the lines.
+
+    Where one cashier's tickets are claimed out of proportion, a case is opened. Run again, it counts again.
+    """
+    start = datetime.combine(monday, time.min, brand_zone())
+    with whole_network():
+        programme = Programme.objects.first()
+        made = list(
+            Claim.objects.filter(claimed_at__gte=start, claimed_at__lt=start + timedelta(days=7))
+            .select_related("purchase", "store")
+            .order_by("pk")
+        )
+        of_store: Counter = Counter(row.store_id for row in made)
+        groups: dict[tuple[int, str], list[Claim]] = defaultdict(list)
+        for row in made:
+            groups[row.store_id, row.cashier].append(row)
+        lines = [
+            ClaimTally(
+                week=monday, store_id=store_id, cashier=cashier, claims=len(rows),
+                cents=sum(row.purchase.total_cents for row in rows), points=sum(row.points for row in rows),
+                share=100 * len(rows) // of_store[store_id],
+            )
+            for (store_id, cashier), rows in groups.items()
+        ]  # fmt: skip
+        ClaimTally.objects.bulk_create(
+            lines, update_conflicts=True, unique_fields=["week", "store", "cashier"],
+            update_fields=["claims", "cents", "points", "share"],
+        )  # fmt: skip
+        for line in lines:
+            if programme is not None and _stands_out(line, programme):
+                _open_case(line, groups[line.store_id, line.cashier])
+    return len(lines)
+
+
+def _stands_out(line: ClaimTally, programme: Programme) -> bool:
+    enough = bool(programme.claims_least) and line.claims >= programme.claims_least
+    return bool(line.cashier) and enough and line.share >= programme.claims_share
+
+
+def _open_case(line: ClaimTally, rows: list[Claim]) -> None:
+    told = {"kind": cases.Kind.CLAIMS, "store": line.store_id, "cashier": line.cashier, "day": line.week}
+    if Case.objects.filter(**told).exists():  # decided, perhaps: once a week is enough
+        return
+    case = cases.opened(cases.Kind.CLAIMS, rows[0].store, line.week, cashier=line.cashier)
+    earned = dict(
+        Transaction.objects.filter(key__in=[f"earn:{row.purchase_id}" for row in rows]).values_list(
+            "purchase", "pk"
+        )
+    )
+    for row in rows:
+        cases.add_ticket(case, row.purchase_id, earned.get(row.purchase_id))

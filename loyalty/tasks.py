@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import actions, ledger, members, proof, settlement
+from loyalty import actions, claims, ledger, members, proof, settlement
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -64,6 +64,13 @@ def credit_welcomes(chunk: int = 1000) -> int:
     """Credit the welcome of members who joined where nobody was there to say it; returns how many."""
     ids = actions.not_welcomed()
     return sum(actions.welcome(ids[start : start + chunk]) for start in range(0, len(ids), chunk))
+
+
+@shared_task
+def tally_claims() -> int:
+    """Count last week's claims by cashier; returns how many lines the report has."""
+    today = brand_today()
+    return claims.tally(today - timedelta(days=today.weekday() + 7))
 
 
 @shared_task
