@@ -290,8 +290,8 @@ def _seen_around(tickets: Sequence[Purchase]) -> dict[int, list[Seen]]:
         .values_list("pk", "profile", "store", "bought_at", "business_day", "total_cents", "served__cashier")
     )
     seen: dict[int, list[Seen]] = defaultdict(list)
-    for *told, cashier in rows:
-        seen[told[1]].append(Seen(*told, cashier=cashier or ""))
+    for pk, profile_id, store_id, bought_at, day, cents, cashier in rows:
+        seen[profile_id].append(Seen(pk, profile_id, store_id, bought_at, day, cents, cashier or ""))
     return seen
 
 

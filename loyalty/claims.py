@@ -97,7 +97,7 @@ def claim(
         if not name_buyer(purchase, profile, f"{shown.kind}:{key_in(shown, region)}"):
             raise Problem("already_claimed", _("this ticket was claimed before"), "receipt_id")
         served = TicketCashier.objects.filter(purchase=purchase).first()
-        points = _credit(purchase, book, str(by or till))
+        points = _credit(purchase, profile.pk, book, str(by or till))
         made = Claim.objects.create(
             purchase=purchase, store=purchase.store, profile=profile, claimed_at=now, till=till, by=by,
             cashier=served.cashier if served else "", taken_by=taken_by, points=points,
@@ -153,13 +153,13 @@ def _check(purchase: Purchase, profile: Profile, till: Till | None, by: Staff | 
         raise own
 
 
-def _credit(purchase: Purchase, book: Rulebook, actor: str) -> int:
+def _credit(purchase: Purchase, profile_id: int, book: Rulebook, actor: str) -> int:
     """Post what the ticket earned on its day, and what its returns took since; the points that are left."""
-    standing = members.Standing([purchase.profile_id], purchase.bought_at, book.thresholds)
-    tier = standing.tier(purchase.profile_id, purchase.bought_at)
+    standing = members.Standing([profile_id], purchase.bought_at, book.thresholds)
+    tier = standing.tier(profile_id, purchase.bought_at)
     in_force, before = book.at(purchase.bought_at), 0
     if rules.look_at_the_day(in_force):
-        before = standing.earned_on(purchase.profile_id, purchase.business_day)
+        before = standing.earned_on(profile_id, purchase.business_day)
     lines = list(purchase.lines.order_by("number"))
     earned = rules.points_for(tills.as_recorded(purchase, lines, tier, before), in_force)
     earning = ledger.Earning(purchase, purchase.business_day, earned, tier, before)
@@ -170,7 +170,7 @@ def _credit(purchase: Purchase, book: Rulebook, actor: str) -> int:
         taken = tills.points_to_take_back(refund)
         ledger.take_back(refund, taken, actor=actor, clamp=clamp)
         points -= taken
-    members.refresh([purchase.profile_id])
+    members.refresh([profile_id])
     return points
 
 

@@ -77,7 +77,7 @@ class Programme(NetworkWide):
         help_text=_("From so many on; 0: no limit."),
     )
     claims_share = models.PositiveSmallIntegerField(
-        _("% of the store's claims"), default=50, validators=[MaxValueValidator(100)],
+        _("share of the store's claims (%)"), default=50, validators=[MaxValueValidator(100)],
         help_text=_("From this share on, both open a case."),
     )  # fmt: skip
     tier_grace_days = models.PositiveSmallIntegerField(_("days of grace before a tier is lost"), default=60)
@@ -755,7 +755,7 @@ class ClaimTally(StoreScoped):
     claims = models.PositiveIntegerField(_("claims"))
     cents = models.BigIntegerField(_("amount"))
     points = models.BigIntegerField(_("points"))
-    share = models.PositiveSmallIntegerField(_("% of the store's claims"))
+    share = models.PositiveSmallIntegerField(_("share of the store's claims (%)"))
 
     class Meta:
         ordering = ["-week", "store", "-claims", "cashier"]

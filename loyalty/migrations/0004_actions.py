@@ -113,7 +113,7 @@ class Migration(migrations.Migration):
                 ('claims', models.PositiveIntegerField(verbose_name='claims')),
                 ('cents', models.BigIntegerField(verbose_name='amount')),
                 ('points', models.BigIntegerField(verbose_name='points')),
-                ('share', models.PositiveSmallIntegerField(verbose_name="% of the store's claims")),
+                ('share', models.PositiveSmallIntegerField(verbose_name="share of the store's claims (%)")),
             ],
             options={
                 'verbose_name': 'claims by cashier',
@@ -212,7 +212,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='programme',
             name='claims_share',
-            field=models.PositiveSmallIntegerField(default=50, help_text='From this share on, both open a case.', validators=[django.core.validators.MaxValueValidator(100)], verbose_name="% of the store's claims"),
+            field=models.PositiveSmallIntegerField(default=50, help_text='From this share on, both open a case.', validators=[django.core.validators.MaxValueValidator(100)], verbose_name="share of the store's claims (%)"),
         ),
         migrations.AddField(
             model_name='programme',
