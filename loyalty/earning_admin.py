@@ -8,6 +8,7 @@ from django.http import HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
@@ -273,7 +274,8 @@ class CaseTicketInline(ReadOnly, TabularInline):
 
     @display(description=_("bought"))
     def bought_at(self, row):
-        return row.purchase.bought_at
+        bought_at = row.purchase.bought_at.astimezone(row.purchase.store.zone)
+        return date_format(bought_at, "SHORT_DATETIME_FORMAT")
 
     @display(description=_("total"))
     def total(self, row):

@@ -759,7 +759,7 @@ class ClaimTally(StoreScoped):
 
     class Meta:
         ordering = ["-week", "store", "-claims", "cashier"]
-        verbose_name = _("claims by cashier")
+        verbose_name = _("line of the claims report")
         verbose_name_plural = _("claims by cashier")
         constraints = [
             models.UniqueConstraint(fields=["week", "store", "cashier"], name="claims_tallied_once")
@@ -840,7 +840,7 @@ class Case(StoreScoped):
         DEBT = "debt", _("a large debt")
 
     class State(models.TextChoices):
-        OPEN = "open", _("open")
+        OPEN = "open", _("to be decided")
         RELEASED = "released", _("released")
         REVERSED = "reversed", _("taken back")
 

@@ -82,7 +82,7 @@ TERMS = {
     "cap_per_day": lambda: _whole("cap_per_day", _("At most … points a day")),
     "times": lambda: _whole("times", _("At most … times a member"), minimum=1),
     "period": lambda: forms.ChoiceField(
-        label=_("counted"), required=False, widget=UnfoldAdminSelectWidget, choices=list(PERIODS.items())
+        label=_("Period"), required=False, widget=UnfoldAdminSelectWidget, choices=list(PERIODS.items())
     ),
     "times_per_campaign": lambda: _whole(
         "times_per_campaign", _("At most … times a campaign"), minimum=1,

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('velocity', 'many tickets in an hour'), ('amount', 'a large amount in a day'), ('self_scan', "a cashier's own card"), ('card_uses', 'one card again and again under one cashier'), ('distance', 'two distant stores within minutes'), ('claims', "claims of one cashier's tickets"), ('debt', 'a large debt')], max_length=10, verbose_name='kind')),
                 ('cashier', models.CharField(blank=True, max_length=40, verbose_name='cashier')),
                 ('day', models.DateField(verbose_name='day')),
-                ('state', models.CharField(choices=[('open', 'open'), ('released', 'released'), ('reversed', 'taken back')], default='open', max_length=10, verbose_name='state')),
+                ('state', models.CharField(choices=[('open', 'to be decided'), ('released', 'released'), ('reversed', 'taken back')], default='open', max_length=10, verbose_name='state')),
                 ('opened_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='opened')),
                 ('decided_at', models.DateTimeField(blank=True, null=True, verbose_name='decided')),
                 ('comment', models.CharField(blank=True, max_length=300, verbose_name='comment')),
@@ -116,7 +116,7 @@ class Migration(migrations.Migration):
                 ('share', models.PositiveSmallIntegerField(verbose_name="share of the store's claims (%)")),
             ],
             options={
-                'verbose_name': 'claims by cashier',
+                'verbose_name': 'line of the claims report',
                 'verbose_name_plural': 'claims by cashier',
                 'ordering': ['-week', 'store', '-claims', 'cashier'],
             },
