@@ -23,8 +23,8 @@ from loyalty.models import Action, Membership, Rule, RuleVersion
 from loyalty.rulebook import NoProgramme, Rulebook
 from loyalty.till import Answer
 from profiles.intake import Conflict, Problem, Shown
-from profiles.intake.purchases import CLOCK_SKEW, OLDEST
-from profiles.models import Merge, Profile, ProfileStore
+from profiles.intake.purchases import CLOCK_SKEW, OLDEST, key_of
+from profiles.models import Identifier, Merge, Profile, ProfileStore
 from tenants.calendar import brand_zone
 from tenants.network.models import Store, Till, audit
 from tenants.scoping import whole_network
@@ -83,7 +83,8 @@ def _record(till: Till, deed: Deed) -> Answer:
     if known is None:
         told = Action(
             code=deed.action, key=deed.key, profile=profile, store=till.store, till=till,
-            campaign=deed.campaign.strip(), occurred_at=deed.occurred_at, received_at=now, content_hash=content,
+            identified_by=f"{deed.shown.kind}:{key_of(deed.shown, till)}", campaign=deed.campaign.strip(),
+            occurred_at=deed.occurred_at, received_at=now, content_hash=content,
         )  # fmt: skip
         return Answer(201, _body(_credit(told, book, str(till)), profile))
     if known.content_hash != content:
@@ -320,8 +321,24 @@ def _withdraw(row: Action, merge: Merge, book: Rulebook) -> bool:
     return True
 
 
-def settle_unmerge(withdrawn: Iterable[int]) -> None:
+def hand_back(merge: Merge) -> None:
+    """Give the separated person the actions that were told of them while the two were one, before points are moved."""
+    with whole_network():
+        theirs, others = (
+            {
+                f"{kind}:{key}"
+                for kind, key in Identifier.objects.filter(profile=pk).values_list("kind", "key")
+            }
+            for pk in (merge.loser_id, merge.winner_id)
+        )
+        Action.objects.filter(
+            profile=merge.winner_id, received_at__gt=merge.at, identified_by__in=theirs - others
+        ).update(profile=merge.loser_id)
+
+
+def settle_unmerge(merge: Merge) -> None:
     """Put back what a merge took back, after the points were separated."""
+    withdrawn = merge.moved.get("withdrawn", [])
     with whole_network():
         rows = Action.objects.filter(pk__in=list(withdrawn), withdrawn_by__isnull=False)
         for row in rows.select_related("store").order_by("pk"):

@@ -3,7 +3,7 @@
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -44,14 +44,14 @@ class OfACustomer:
     """For lists of rows that name a customer: a store reads the name only of who it knows."""
 
     def get_queryset(self, request):
-        known = Profile.objects.filter(pk=OuterRef("profile"))
-        return (
-            super().get_queryset(request).select_related("profile", "store").annotate(is_known=Exists(known))
-        )
+        # Who was merged is known by the one they live on in.
+        known = Profile.objects.filter(Q(pk=OuterRef("profile")) | Q(pk=OuterRef("profile__merged_into")))
+        rows = super().get_queryset(request).select_related("profile__merged_into", "store")
+        return rows.annotate(is_known=Exists(known))
 
     @display(description=_("customer"), empty_value="–")
     def customer(self, row):
-        return str(row.profile) if row.profile_id and row.is_known else None
+        return str(row.profile.survivor) if row.profile_id and row.is_known else None
 
 
 @admin.register(Action)
@@ -67,6 +67,7 @@ class ActionAdmin(ReadOnly, OfACustomer, ScopedModelAdmin):
         "code",
         "key",
         "customer",
+        "identified_by",
         "store",
         "till",
         "campaign",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, Exists, OuterRef, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.utils import timezone
 
 from loyalty import rules
@@ -748,14 +748,16 @@ def transfer(merge: Merge) -> None:
 
 
 def transfer_back(merge: Merge) -> None:
-    """Hand the points back to a member who was separated: what is left of the own lots, and the later tickets'.
+    """Hand the points back to a member who was separated: what is left of the own lots, and of what came later.
 
     What the merge made one pay of the other's debt is undone first; the debt goes back as far as it still stands.
     """
     moved = {"transactions": [], "lots": [], "debt": 0, "settled": None} | merge.moved.get("ledger", {})
     winner, loser = merge.winner_id, merge.loser_id
     with whole_network():
-        theirs = Transaction.objects.filter(profile=winner, purchase__profile=loser)
+        theirs = Transaction.objects.filter(profile=winner).filter(
+            Q(purchase__profile=loser) | Q(action__profile=loser)
+        )
         later = list(theirs.values_list("pk", flat=True))
         if not moved["transactions"] and not later:
             return

@@ -587,6 +587,12 @@ class Action(StoreScoped):
     till = models.ForeignKey(
         Till, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("told by")
     )
+    identified_by = models.CharField(
+        _("identified by"),
+        max_length=270,
+        blank=True,
+        help_text=_("The identifier shown at the till, kind:key."),
+    )
     campaign = models.CharField(_("campaign"), max_length=60, blank=True)
     occurred_at = models.DateTimeField(_("happened"))
     received_at = models.DateTimeField(_("received"), default=timezone.now)

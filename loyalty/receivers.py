@@ -20,8 +20,9 @@ def hand_points_over(sender, merge, **kwargs) -> None:
 
 @receiver(profiles_unmerged)
 def hand_points_back(sender, merge, **kwargs) -> None:
+    actions.hand_back(merge)
     ledger.transfer_back(merge)
-    actions.settle_unmerge(merge.moved.get("withdrawn", []))
+    actions.settle_unmerge(merge)
     members.put_back(merge.moved.get("members", {}))
 
 

@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('code', models.SlugField(max_length=40, verbose_name='action')),
                 ('key', models.CharField(max_length=64, verbose_name='key')),
+                ('identified_by', models.CharField(blank=True, help_text='The identifier shown at the till, kind:key.', max_length=270, verbose_name='identified by')),
                 ('campaign', models.CharField(blank=True, max_length=60, verbose_name='campaign')),
                 ('occurred_at', models.DateTimeField(verbose_name='happened')),
                 ('received_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='received')),

@@ -12,7 +12,7 @@ BEGIN
 END $$
 -- next
 CREATE OR REPLACE TRIGGER action_is_never_rewritten BEFORE UPDATE OR DELETE ON loyalty_action
-    FOR EACH ROW EXECUTE FUNCTION loyalty_refuse_change('action_is_never_rewritten', 'withdrawn_by_id')
+    FOR EACH ROW EXECUTE FUNCTION loyalty_refuse_change('action_is_never_rewritten', 'withdrawn_by_id', 'profile_id')
 -- next
 CREATE OR REPLACE TRIGGER claim_is_never_rewritten BEFORE UPDATE OR DELETE ON loyalty_claim
     FOR EACH ROW EXECUTE FUNCTION loyalty_refuse_change('claim_is_never_rewritten')

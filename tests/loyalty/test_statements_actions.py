@@ -249,6 +249,22 @@ def test_head_office_writes_a_rule_for_an_action(action_rule, client_of, diane):
     assert "5 points for «email_click», at most 3 times each month" in listed
 
 
+def test_an_action_follows_the_card_that_was_shown(member, action_rule, tell, lille_till, diane):
+    """Statement 13: told of two who were merged by mistake, it is of whose card was shown, also after a separation."""
+    action_rule("review", points=30, times=1)
+    till.record_purchase(lille_till[0], ticket("Z", 50, shown=OTHER))
+    one, other = Profile.objects.order_by("pk")
+    deed = resolution.merge(one, other, ground=Merge.Ground.PERSON)
+    tell(action="review", key="a", card=OTHER.value)
+    assert tell(action="review", key="b").json()["why"] == "cap of the period"
+    assert available(one) == 30
+    resolution.unmerge(deed, diane)
+    assert (available(one), available(other)) == (0, 30)
+    assert tell(action="review", key="c").json()["points"] == 30
+    assert tell(action="review", key="d", card=OTHER.value).json()["points"] == 0
+    assert sound()
+
+
 # --- Welcome ---------------------------------------------------------------------------------------------------------
 
 
