@@ -18,6 +18,10 @@ app.conf.beat_schedule = {
     "birthdays-credited": {"task": "loyalty.tasks.credit_birthdays", "schedule": crontab(hour=0, minute=35)},
     "welcomes-credited": {"task": "loyalty.tasks.credit_welcomes", "schedule": crontab(hour=0, minute=45)},
     "reservations-end": {"task": "loyalty.tasks.cancel_stale_reservations", "schedule": crontab(minute="*")},
+    "parked-returns-applied": {
+        "task": "loyalty.tasks.apply_parked_returns",
+        "schedule": crontab(minute="7-59/10"),
+    },
     "claims-tallied": {
         "task": "loyalty.tasks.tally_claims",
         "schedule": crontab(day_of_week="monday", hour=5, minute=0),

@@ -29,7 +29,7 @@ from loyalty.models import (
 )
 from profiles.intake import Shown
 from profiles.intake.purchases import key_in, people_by_key
-from profiles.models import Purchase
+from profiles.models import Profile, Purchase
 from tenants.calendar import brand_today
 from tenants.network.models import Staff, Store, audit
 from tenants.scoping import whole_network
@@ -179,7 +179,7 @@ def people_of(cashiers: QuerySet[Cashier]) -> dict[tuple[int, str], int]:
 
 
 def opened(kind: str, store: Store, day: date, *, profile_id: int | None = None, cashier: str = "") -> Case:
-    """The open case of that day, opened where none is."""
+    """The open case of that day, opened where none is. The caller holds the customer."""
     case, new = Case.objects.get_or_create(
         kind=kind, store=store, day=day, profile_id=profile_id, cashier=cashier, state=Case.State.OPEN
     )
@@ -250,9 +250,13 @@ def reverse(case_id: int, *, by: Staff, comment: str) -> Case:
 
 
 def _to_decide(case_id: int, comment: str) -> Case:
+    """The case, locked, and before it its people: a till that holds one of them adds no ticket to it meanwhile."""
     if not comment.strip():
         raise NotDecided(_("say in a comment why"))
-    case = Case.objects.select_for_update(of=("self",)).get(pk=case_id)
+    told = Case.objects.get(pk=case_id)
+    named = told.tickets.filter(transaction__isnull=False).values_list("transaction__profile", flat=True)
+    Profile.hold({*named, told.profile_id} - {None})
+    case = Case.objects.select_for_update(no_key=True, of=("self",)).get(pk=case_id)
     if case.state != Case.State.OPEN:
         raise NotDecided(_("this case was decided before"))
     return case

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -53,6 +53,14 @@ def waiting_for(till: Till, sales: Iterable[Purchase]) -> list[ParkedReturn]:
             state=State.WAITING, sale_store=till.store.code, receipt_id__in=receipts
         )
         return list(rows.select_related("till__store").order_by("pk"))
+
+
+def whose_sale_came(limit: int = 500) -> list[ParkedReturn]:
+    """Returns that wait though a sale of their number is known: the two crossed, or it came another way."""
+    with whole_network():
+        sale = Purchase.objects.filter(receipt_id=OuterRef("receipt_id"), store__code=OuterRef("sale_store"))
+        rows = ParkedReturn.objects.filter(Exists(sale), state=State.WAITING)
+        return list(rows.select_related("till__store").order_by("pk")[:limit])
 
 
 def apply(parked: ParkedReturn) -> Refund | None:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import actions, claims, ledger, members, proof, settlement
+from loyalty import actions, claims, ledger, members, proof, settlement, till
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -64,6 +64,12 @@ def credit_welcomes(chunk: int = 1000) -> int:
     """Credit the welcome of members who joined where nobody was there to say it; returns how many."""
     ids = actions.not_welcomed()
     return sum(actions.welcome(ids[start : start + chunk]) for start in range(0, len(ids), chunk))
+
+
+@shared_task
+def apply_parked_returns() -> int:
+    """Apply returns that crossed their sale on the way; returns how many."""
+    return till.apply_waiting()
 
 
 @shared_task

@@ -331,6 +331,21 @@ def _apply_parked(till: Till, news: dict[int, Purchase], bodies: dict[int, dict]
             bodies[position] |= {"tier": balance.tier, **_points(balance)}
 
 
+def apply_waiting() -> int:
+    """Apply the returns that crossed their sale on the way; returns how many. Each in a transaction of its own."""
+    done = 0
+    for parked in returns.whose_sale_came():
+        try:
+            with transaction.atomic():
+                refund = returns.apply(parked)
+                if refund is not None:
+                    _taken_back(parked.till, refund)
+                    done += 1
+        except (IntegrityError, ledger.AlreadyPosted):  # the sale's own transaction was quicker
+            continue
+    return done
+
+
 def points_to_take_back(returned: Refund) -> int:
     """Points that the refund costs its member, under the rules that the ticket was judged by."""
     purchase = returned.purchase
