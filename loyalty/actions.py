@@ -57,7 +57,7 @@ def record(till: Till, deed: Deed) -> Answer:
     return once.answered(
         till,
         f"action:{deed.action}:{deed.key}",
-        asdict(deed),
+        _content_of(deed),
         lambda: _record(till, deed),
         field="action_key",
     )
@@ -95,7 +95,9 @@ def _record(till: Till, deed: Deed) -> Answer:
 
 
 def _content_of(deed: Deed) -> str:
-    return hashlib.sha256(json.dumps(asdict(deed), sort_keys=True, default=str).encode()).hexdigest()
+    # The instant, in whatever zone it was written.
+    told = asdict(deed) | {"occurred_at": deed.occurred_at.timestamp()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _credit(told: Action, book: Rulebook, actor: str) -> Action:

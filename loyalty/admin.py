@@ -21,7 +21,7 @@ from loyalty import (
     rules,
     statements,
 )
-from loyalty.models import Account, Lot, Posting, Programme, Rule, RuleVersion, Tier, Transaction
+from loyalty.models import Account, Lot, Membership, Posting, Programme, Rule, RuleVersion, Tier, Transaction
 from loyalty.version_form import VersionForm, said_by
 from profiles.admin.customers import PANELS, PAST, Panel
 from profiles.admin.review import EFFECTS
@@ -271,6 +271,9 @@ def _points_of(request, profile) -> dict:
     return {
         "balance": balance,
         "movements": statements.history(profile, HISTORY_SHOWN),
+        "grace_until": Membership.objects.filter(profile=profile)
+        .values_list("grace_until", flat=True)
+        .first(),
         "worth_cents": programme
         and rules.discount_for(balance.available, programme.reward_points, programme.reward_cents),
     }

@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 import pytest
 import time_machine
 from django.db import DatabaseError, transaction
+from django.urls import reverse
 
 from loyalty import members, proof, tasks, till
 from loyalty.models import Membership, Programme, Tier, TierChange
@@ -107,6 +108,14 @@ def test_a_return_marks_at_risk_and_does_not_downgrade_the_same_day(gold, lille_
     assert tier() == "gold"
     night(202)
     assert tier() == "silver"
+
+
+def test_the_page_of_a_customer_says_that_a_tier_is_at_risk(gold, client_of, alice):
+    """Statement 50: «at risk» is seen, and until when the tier is kept."""
+    page = reverse("admin:profiles_profile_change", args=[gold.pk])
+    assert "Keeps the tier" not in client_of(alice).get(page).content.decode()
+    night(366)
+    assert "Keeps the tier Gold until" in client_of(alice).get(page).content.decode()
 
 
 def test_a_change_of_tier_is_told_once(gold, lille_till):
