@@ -42,7 +42,14 @@ TABLE = (
     (IntegrityError, 409, "in_flight", _("The same request is under way: try again")),
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
-STATUS_OF_CODE = {"unknown_sale": 409}
+STATUS_OF_CODE = {
+    "unknown_sale": 409,
+    "unknown_ticket": 404,
+    "ticket_has_member": 409,
+    "already_claimed": 409,
+    "claim_over": 409,
+    "own_ticket": 409,
+}
 RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
 CHALLENGE = {"unknown_till": "Till"}
 

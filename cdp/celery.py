@@ -15,7 +15,17 @@ app.conf.beat_scheduler = "tenant_schemas_celery.scheduler:TenantAwareScheduler"
 app.conf.beat_schedule = {
     "points-become-available": {"task": "loyalty.tasks.release_due", "schedule": crontab(hour=0, minute=5)},
     "points-expire": {"task": "loyalty.tasks.expire_due", "schedule": crontab(hour=0, minute=20)},
+    "birthdays-credited": {"task": "loyalty.tasks.credit_birthdays", "schedule": crontab(hour=0, minute=35)},
+    "welcomes-credited": {"task": "loyalty.tasks.credit_welcomes", "schedule": crontab(hour=0, minute=45)},
     "reservations-end": {"task": "loyalty.tasks.cancel_stale_reservations", "schedule": crontab(minute="*")},
+    "parked-returns-applied": {
+        "task": "loyalty.tasks.apply_parked_returns",
+        "schedule": crontab(minute="7-59/10"),
+    },
+    "claims-tallied": {
+        "task": "loyalty.tasks.tally_claims",
+        "schedule": crontab(day_of_week="monday", hour=5, minute=0),
+    },
     "settlement-closed": {
         "task": "loyalty.tasks.close_settlement",
         "schedule": crontab(day_of_month=2, hour=3, minute=0),

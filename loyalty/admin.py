@@ -15,8 +15,13 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from loyalty import rulebook, rules, statements
-from loyalty.models import Account, Lot, Posting, Programme, Rule, RuleVersion, Tier, Transaction
+from loyalty import (
+    earning_admin,  # noqa: F401 - registers its pages
+    rulebook,
+    rules,
+    statements,
+)
+from loyalty.models import Account, Lot, Membership, Posting, Programme, Rule, RuleVersion, Tier, Transaction
 from loyalty.version_form import VersionForm, said_by
 from profiles.admin.customers import PANELS, PAST, Panel
 from profiles.admin.review import EFFECTS
@@ -33,6 +38,20 @@ HISTORY_SHOWN = 10
 class ProgrammeAdmin(Audited, ScopedModelAdmin):
     list_display = ("name", "reward")
     actions = None
+    fieldsets = (
+        (None, {"fields": ("name", "reward_points", "reward_cents")}),
+        (_("Claims and returns"), {"fields": ("claim_days", "parked_days", "debt_policy", "debt_floor")}),
+        (_("Tiers"), {"fields": ("tier_grace_days", "tier_downgrade")}),
+        (
+            _("What looks wrong"),
+            {
+                "fields": (
+                    "velocity_tickets", "velocity_cents", "hold_self_scan", "cashier_card_uses", "distance_km",
+                    "distance_minutes", "claims_least", "claims_share",
+                )
+            },
+        ),
+    )  # fmt: skip
 
     def has_add_permission(self, request):
         return False
@@ -252,6 +271,9 @@ def _points_of(request, profile) -> dict:
     return {
         "balance": balance,
         "movements": statements.history(profile, HISTORY_SHOWN),
+        "grace_until": Membership.objects.filter(profile=profile)
+        .values_list("grace_until", flat=True)
+        .first(),
         "worth_cents": programme
         and rules.discount_for(balance.available, programme.reward_points, programme.reward_cents),
     }

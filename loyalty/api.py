@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
+from loyalty import actions, claims
 from loyalty import till as tills
 from loyalty import till_schemas as schemas
 from loyalty.till import Answer
@@ -78,7 +79,7 @@ def identify(till: Till, body: schemas.IdentifyRequest) -> Answer:
         "birth_date": new.birth_date.isoformat() if new.birth_date else "",
     }  # fmt: skip
     consents = [ConsentStatement(c.channel, c.granted, wording=c.wording) for c in new.consents]
-    return Answer(200, tills.enrol(till, shown, fields, consents))
+    return Answer(200, actions.enrol(till, shown, fields, consents))
 
 
 @posted(schemas.PurchaseRequest)
@@ -132,6 +133,24 @@ def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
     return tills.redeem(till, _shown(body.member), body.points, body.redemption_id, at)
 
 
+@posted(schemas.ActionRequest)
+def action(till: Till, body: schemas.ActionRequest) -> Answer:
+    """Tell of something a member did that is no purchase, and credit what it earns."""
+    at = _instant(body.occurred_at, "occurred_at")
+    return actions.record(
+        till, actions.Deed(body.action, body.action_key, _shown(body.member), at, body.campaign)
+    )
+
+
+@posted(schemas.ClaimRequest)
+def claim(till: Till, body: schemas.ClaimRequest) -> Answer:
+    """Claim a ticket without a card by its number and amount; its points are those of its own day."""
+    told = claims.Told(
+        body.receipt_id, _cents(body.total, "total"), body.store or till.store.code, body.business_day
+    )
+    return claims.at_till(till, body.claim_id, _shown(body.member), told, body.cashier.strip())
+
+
 def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """A member whom the till's store knows: balances, tier, next expiry."""
     if request.method != "GET":
@@ -157,6 +176,7 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
         bought_at=_instant(told.bought_at, "bought_at"),
         shown=_shown(told.member) if told.member else None,
         payment=told.payment,
+        cashier=told.cashier.strip(),
         lines=[
             TicketLine(
                 sku=line.sku,
@@ -211,6 +231,8 @@ PATHS = {
     "/api/v1/purchases": (purchase, schemas.PurchaseRequest, schemas.PurchaseAnswer, 201),
     "/api/v1/purchases/batch": (batch, schemas.BatchRequest, schemas.BatchAnswer, 200),
     "/api/v1/refunds": (refund, schemas.RefundRequest, schemas.RefundAnswer, 201),
+    "/api/v1/actions": (action, schemas.ActionRequest, schemas.ActionAnswer, 201),
+    "/api/v1/claims": (claim, schemas.ClaimRequest, schemas.ClaimAnswer, 201),
     "/api/v1/redemptions": (redemption, schemas.RedemptionRequest, schemas.RedemptionAnswer, 201),
 }
 PROBLEMS = {
@@ -251,6 +273,10 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
                 **problems,
             },
         }  # fmt: skip
+    result["paths"]["/api/v1/refunds"]["post"]["responses"]["202"] = {
+        "description": "Parked: the sale is not known yet",
+        "content": {"application/json": {"schema": reference[schemas.RefundAnswer]}},
+    }
     result["paths"]["/api/v1/members/{id}"] = {
         "get": {
             "operationId": "till_member", "tags": ["till"], "summary": member.__doc__,

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, Exists, OuterRef, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.utils import timezone
 
 from loyalty import rules
-from loyalty.models import Account, Lot, LotUse, Transaction
+from loyalty.models import Account, CaseTicket, Lot, LotUse, Posting, Transaction
 from profiles.models import Merge, Profile, Purchase, Refund
 from tenants.calendar import brand_today
 from tenants.scoping import whole_network
@@ -129,13 +129,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Earning:
-    """What a ticket earned its member, by `rules.points_for`."""
+    """What a ticket earned its member, by `rules.points_for`. Held points wait whatever the rule says."""
 
     purchase: Purchase
     local_day: date
     earned: rules.Earned
     tier: str = ""
     earned_before: int = 0
+    held: bool = False
 
 
 def post(facts: Sequence[Fact]) -> dict[str, int]:
@@ -206,7 +207,7 @@ def earn(earnings: Sequence[Earning]) -> dict[str, int]:
     for earning in earnings:
         purchase, points = earning.purchase, earning.earned.points
         member = members[purchase.profile_id]
-        waits = earning.earned.pending_days > 0
+        waits = earning.earned.pending_days > 0 or earning.held
         paid = 0 if waits else min(points, debts[purchase.profile_id])
         debts[purchase.profile_id] -= paid
         account = member.pending_id if waits else member.available_id
@@ -373,6 +374,100 @@ def adjust(
 
 
 @transaction.atomic
+def credit(
+    profile_id: int, earned: rules.Earned, *, store_id: int, key: str, at: datetime, local_day: date,
+    explanation: list, qualifying: int = 0, tier: str = "", actor: str = "",
+) -> int:  # fmt: skip
+    """Credit what was earned without a ticket, as a lot with its own expiry. Returns the transaction's id.
+
+    A debt is paid first. It gives no other lot new months. Raises `AlreadyPosted` for a key that was used before.
+    """
+    member = accounts_of([profile_id])[profile_id]
+    issued = store_accounts(Account.Kind.ISSUED, [store_id])[store_id]
+    waits = earned.pending_days > 0
+    paid = 0 if waits else min(earned.points, -member.debt)
+    account = member.pending_id if waits else member.available_id
+    expires = earned.last_day(local_day)
+    fact = Fact(
+        key=key, kind=Kind.EARN, profile_id=profile_id, store_id=store_id, occurred_at=at, actor=actor, tier=tier,
+        qualifying=qualifying, explanation=explanation,
+        points={issued: -earned.points, account: earned.points - paid, member.debt_id: paid},
+        lots=[
+            {
+                "account": account, "store": store_id, "points": earned.points, "used": paid,
+                "available_on": rules.spendable_on(local_day, earned.pending_days).isoformat(),
+                "expires_on": expires and expires.isoformat(), "idle_months": earned.idle_months,
+            }
+        ],
+    )  # fmt: skip
+    return post([fact])[key]
+
+
+@transaction.atomic
+def undo_credit(credit_id: int, points: int, *, key: str, at: datetime, why: dict, actor: str = "") -> int:
+    """Take back what was earned: from its own lot, then from the others, then as debt. Returns the transaction's id.
+
+    Raises `AlreadyPosted` for a key that was used before.
+    """
+    with whole_network():
+        earning = Transaction.objects.get(pk=credit_id, kind=Kind.EARN)
+    changes, uses = _taken(earning, earning.profile_id, points)
+    fact = Fact(
+        key=key, kind=Kind.REFUND, profile_id=earning.profile_id, store_id=earning.store_id,
+        purchase_id=earning.purchase_id, occurred_at=at, reverses_id=earning.pk, actor=actor, explanation=[why],
+        qualifying=-min(points, earning.qualifying_points), points=changes, uses=uses,
+    )  # fmt: skip
+    return post([fact])[key]
+
+
+@transaction.atomic
+def redo_credit(undoing_id: int, *, key: str, at: datetime, why: dict, actor: str = "") -> int:
+    """Undo `undo_credit`: the points return to the lots they came from, to whoever holds them now.
+
+    What stood as a debt ends as far as it still stands; the rest comes back as a lot that lives as long as the first.
+    """
+    with whole_network():
+        undoing = Transaction.objects.select_related("reverses").get(pk=undoing_id, kind=Kind.REFUND)
+        used = list(LotUse.objects.filter(transaction=undoing, points__gt=0).select_related("lot__account"))
+        members = accounts_of({undoing.profile_id, *(use.lot.account.profile_id for use in used)})
+        issued = store_accounts(Account.Kind.ISSUED, [undoing.store_id])[undoing.store_id]
+        points = Posting.objects.get(transaction=undoing, account=issued).points
+        lots = {lot.pk: lot for lot in Lot.objects.filter(pk__in=[use.lot_id for use in used])}
+    member = members[undoing.profile_id]
+    changes: dict[int, int] = defaultdict(int)
+    changes[issued] -= points
+    fact = Fact(
+        key=key, kind=Kind.GIVE_BACK, profile_id=undoing.profile_id, store_id=undoing.store_id, occurred_at=at,
+        reverses_id=undoing.pk, actor=actor, explanation=[why], qualifying=-undoing.qualifying_points,
+    )  # fmt: skip
+    for use in used:
+        lot = lots[use.lot_id]
+        fact.uses[lot.pk] = -use.points
+        changes[lot.account_id] += use.points
+        if lot.expires_on and lot.expires_on < brand_today():
+            fact.extensions[lot.pk] = (lot.expires_on, brand_today() + GRACE)
+    left = points - sum(use.points for use in used)
+    paid = min(left, -member.debt)
+    changes[member.debt_id] += paid
+    if left > paid:
+        changes[member.available_id] += left - paid
+        with whole_network():
+            first = Lot.objects.get(transaction=undoing.reverses)
+        fact.lots = [
+            {
+                "account": member.available_id, "store": first.store_id, "points": left - paid, "used": 0,
+                "available_on": brand_today().isoformat(),
+                "expires_on": first.expires_on and first.expires_on.isoformat(), "idle_months": first.idle_months,
+            }
+        ]  # fmt: skip
+    fact.points = dict(changes)
+    posted = post([fact])[key]
+    for profile_id in members:
+        _settle_debt(profile_id)
+    return posted
+
+
+@transaction.atomic
 def extend(lot_ids: Iterable[int], until: date, *, key: str, at: datetime, why: dict, actor: str = "") -> int:
     """Let lots live until a later day, with a reason; changes no balance. Returns how many lots that concerns.
 
@@ -496,8 +591,9 @@ class _Living:
 
 
 @transaction.atomic
-def take_back(refund: Refund, points: int, *, actor: str = "") -> int | None:
-    """Take points back for goods brought back: from the ticket's own lot, then from the others, then as debt.
+def take_back(refund: Refund, points: int, *, actor: str = "", clamp: bool = False) -> int | None:
+    """Take points back for goods brought back: from the ticket's own lot, then from the others, then as debt (or,
+    clamped, at head office's loss).
 
     The store that issued the points gets them back, wherever the goods were returned. Returns the transaction's id,
     or None where there is nothing to take.
@@ -507,7 +603,25 @@ def take_back(refund: Refund, points: int, *, actor: str = "") -> int | None:
         return None
     with whole_network():
         earning = Transaction.objects.get(key=f"earn:{purchase.pk}")
-        member = accounts_of([purchase.profile_id])[purchase.profile_id]
+    changes, uses = _taken(earning, purchase.profile_id, points, clamp=clamp)
+    key = f"refund:{refund.pk}"
+    fact = Fact(
+        key=key, kind=Kind.REFUND, profile_id=purchase.profile_id, store_id=refund.store_id,
+        purchase_id=purchase.pk, refund_id=refund.pk, reverses_id=earning.pk, occurred_at=refund.refunded_at,
+        qualifying=-points, actor=actor, points=changes, uses=uses,
+    )  # fmt: skip
+    return post([fact])[key]
+
+
+def _taken(
+    earning: Transaction, profile_id: int, points: int, *, clamp: bool = False
+) -> tuple[dict[int, int], dict[int, int]]:
+    """What taking points of this credit back moves, by account, and uses, by lot; the member's accounts are locked.
+
+    Its own lot comes first, then the others; what is missing becomes a debt or, clamped, a loss of head office.
+    """
+    with whole_network():
+        member = accounts_of([profile_id])[profile_id]
         own = Lot.objects.filter(
             transaction=earning, remaining__gt=0, account__in=[member.available_id, member.pending_id]
         ).first()
@@ -524,23 +638,30 @@ def take_back(refund: Refund, points: int, *, actor: str = "") -> int | None:
         uses |= _first_to_expire(member.available_id, others, besides=uses)
         changes[member.available_id] -= others
         left -= others
-    changes[member.debt_id] -= left
-    changes[store_accounts(Account.Kind.ISSUED, [purchase.store_id])[purchase.store_id]] += points
-    key = f"refund:{refund.pk}"
-    fact = Fact(
-        key=key, kind=Kind.REFUND, profile_id=purchase.profile_id, store_id=refund.store_id,
-        purchase_id=purchase.pk, refund_id=refund.pk, reverses_id=earning.pk, occurred_at=refund.refunded_at,
-        qualifying=-points, actor=actor, points=dict(changes), uses=uses,
-    )  # fmt: skip
-    return post([fact])[key]
+    changes[head_office_losses() if clamp and left else member.debt_id] -= left
+    changes[store_accounts(Account.Kind.ISSUED, [earning.store_id])[earning.store_id]] += points
+    return dict(changes), uses
+
+
+def head_office_losses() -> int:
+    """The account of what head office bears, opened where missing."""
+    with whole_network():
+        Account.objects.bulk_create([Account(kind=Account.Kind.LOSS)], ignore_conflicts=True)
+        return Account.objects.values_list("pk", flat=True).get(kind=Account.Kind.LOSS)
 
 
 @transaction.atomic
-def release_due(today: date, limit: int = 500) -> int:
-    """Make pending points spendable whose day has come; returns how many lots. Debts are paid first."""
+def release_due(today: date, limit: int = 500, of: Iterable[int] | None = None) -> int:
+    """Make pending points spendable whose day has come, of these transactions or of all; returns how many lots.
+
+    Debts are paid first. What a case holds stays.
+    """
     with whole_network():
+        held = CaseTicket.objects.filter(transaction=OuterRef("transaction"), ended_at=None)
+        lots = Lot.objects.filter(remaining__gt=0, account__kind=PENDING, available_on__lte=today)
         due = list(
-            Lot.objects.filter(remaining__gt=0, account__kind=PENDING, available_on__lte=today)
+            (lots if of is None else lots.filter(transaction__in=list(of)))
+            .exclude(Exists(held))
             .select_related("account", "transaction")
             .order_by("pk")[:limit]
         )
@@ -627,14 +748,16 @@ def transfer(merge: Merge) -> None:
 
 
 def transfer_back(merge: Merge) -> None:
-    """Hand the points back to a member who was separated: what is left of the own lots, and the later tickets'.
+    """Hand the points back to a member who was separated: what is left of the own lots, and of what came later.
 
     What the merge made one pay of the other's debt is undone first; the debt goes back as far as it still stands.
     """
     moved = {"transactions": [], "lots": [], "debt": 0, "settled": None} | merge.moved.get("ledger", {})
     winner, loser = merge.winner_id, merge.loser_id
     with whole_network():
-        theirs = Transaction.objects.filter(profile=winner, purchase__profile=loser)
+        theirs = Transaction.objects.filter(profile=winner).filter(
+            Q(purchase__profile=loser) | Q(action__profile=loser)
+        )
         later = list(theirs.values_list("pk", flat=True))
         if not moved["transactions"] and not later:
             return

@@ -18,7 +18,7 @@ SQL function, `ledger_post` (`migrations/0002_ledger_invariants.sql`), called fr
 constraints' names are domain words which that module turns into exceptions.
 """
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -29,7 +29,15 @@ from tenants.scoping import NetworkWide, StoreScoped
 
 
 class Programme(NetworkWide):
-    """What a point is worth and how few may be spent. A brand runs one programme."""
+    """What a point is worth, how few may be spent, and the programme's limits. A brand runs one programme."""
+
+    class Downgrade(models.TextChoices):
+        ONE_DOWN = "one_down", _("one level")
+        RECOMPUTED = "recomputed", _("to what was earned")
+
+    class Debt(models.TextChoices):
+        OWED = "owed", _("the member owes them")
+        CLAMPED = "clamped", _("head office bears the loss")
 
     name = models.CharField(_("name"), max_length=80)
     reward_points = models.PositiveIntegerField(
@@ -39,6 +47,49 @@ class Programme(NetworkWide):
     reward_cents = models.PositiveIntegerField(
         _("worth in cents"), default=500, validators=[MinValueValidator(1)]
     )
+    claim_days = models.PositiveSmallIntegerField(
+        _("days to claim a ticket without a card"), default=30, help_text=_("0: never.")
+    )
+    parked_days = models.PositiveSmallIntegerField(
+        _("days a return may wait for its sale"), default=7, help_text=_("Then a person is asked.")
+    )
+    velocity_tickets = models.PositiveSmallIntegerField(
+        _("tickets of one card in a store and hour"), default=3, help_text=_("More are held; 0: no limit.")
+    )
+    velocity_cents = models.PositiveIntegerField(
+        _("cents of one card a day"), default=200_000, help_text=_("More is held; 0: no limit.")
+    )
+    hold_self_scan = models.BooleanField(
+        _("hold tickets that a cashier puts on their own card"), default=True
+    )
+    cashier_card_uses = models.PositiveSmallIntegerField(
+        _("uses of one card a day under one cashier"),
+        default=5,
+        help_text=_("More open a case; 0: no limit."),
+    )
+    distance_km = models.PositiveSmallIntegerField(
+        _("kilometres between two stores"), default=50, help_text=_("0: no limit.")
+    )
+    distance_minutes = models.PositiveSmallIntegerField(_("minutes in which one card is in both"), default=10)
+    claims_least = models.PositiveSmallIntegerField(
+        _("claims of one cashier's tickets in a week"),
+        default=5,
+        help_text=_("From so many on; 0: no limit."),
+    )
+    claims_share = models.PositiveSmallIntegerField(
+        _("share of the store's claims (%)"), default=50, validators=[MaxValueValidator(100)],
+        help_text=_("From this share on, both open a case."),
+    )  # fmt: skip
+    tier_grace_days = models.PositiveSmallIntegerField(_("days of grace before a tier is lost"), default=60)
+    tier_downgrade = models.CharField(
+        _("then the tier falls"), max_length=10, choices=Downgrade.choices, default=Downgrade.ONE_DOWN
+    )
+    debt_policy = models.CharField(
+        _("points of a return that were spent"), max_length=8, choices=Debt.choices, default=Debt.OWED
+    )
+    debt_floor = models.PositiveIntegerField(
+        _("debt in points that opens a case"), default=1000, help_text=_("More opens one; 0: no limit.")
+    )
 
     class Meta:
         verbose_name = _("programme")
@@ -46,7 +97,10 @@ class Programme(NetworkWide):
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(reward_points__gte=1, reward_cents__gte=1), name="reward_step_is_positive"
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(claims_share__lte=100), name="claims_share_is_a_percentage"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -60,6 +114,7 @@ class Rule(NetworkWide):
         BASE = "base", _("Points per amount")
         MULTIPLIER = "multiplier", _("Multiplier")
         BONUS = "bonus", _("Fixed bonus")
+        ACTION = "action", _("Points for an action")
 
     class Stacking(models.TextChoices):
         BEST = "best", _("the best multiplier wins")
@@ -141,10 +196,21 @@ class Membership(StoreScoped):
     enrolled_at = models.DateTimeField(_("enrolled"), default=timezone.now)
     tier = models.ForeignKey(Tier, models.PROTECT, null=True, blank=True, verbose_name=_("tier"))
     tier_since = models.DateTimeField(_("at this tier since"), null=True, blank=True)
+    at_risk_since = models.DateTimeField(
+        _("at risk since"), null=True, blank=True, help_text=_("The points no longer reach the tier.")
+    )
+    grace_until = models.DateField(_("keeps the tier until"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("member")
         verbose_name_plural = _("members")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(at_risk_since=None, grace_until=None)
+                | models.Q(at_risk_since__isnull=False, grace_until__isnull=False, tier__isnull=False),
+                name="at_risk_of_losing_a_tier",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.profile_id} {self.tier or ''}"
@@ -155,7 +221,7 @@ class Membership(StoreScoped):
 
 
 class Account(StoreScoped):
-    """Where points stand: three accounts a member, five a store.
+    """Where points stand: three accounts a member, five a store, and head office's losses.
 
     A member's postings form a chain: each holds a hash over itself and the one before, `head` is the newest and
     `entries` how many there are. The database computes them; a store's accounts have none, so that tills do not wait.
@@ -170,6 +236,7 @@ class Account(StoreScoped):
         EXPIRED = "expired", _("expired")
         ADJUSTMENT = "adjustment", _("adjustment")
         RESERVED = "reserved", _("reserved")
+        LOSS = "loss", _("loss of head office")
 
     MEMBER_KINDS = (Kind.AVAILABLE, Kind.PENDING, Kind.DEBT)
 
@@ -194,6 +261,11 @@ class Account(StoreScoped):
             models.UniqueConstraint(
                 fields=["kind", "store"], name="one_account_a_store", condition=~models.Q(store=None)
             ),
+            models.UniqueConstraint(
+                fields=["kind"],
+                name="one_account_of_head_office",
+                condition=models.Q(store=None, profile=None),
+            ),
             models.CheckConstraint(
                 condition=models.Q(
                     kind__in=["available", "pending", "debt"], balance__isnull=False, store=None
@@ -204,7 +276,8 @@ class Account(StoreScoped):
                     balance=None,
                     profile=None,
                 )
-                & ~models.Q(store=None),
+                & ~models.Q(store=None)
+                | models.Q(kind="loss", balance=None, profile=None, store=None),
                 name="account_is_a_members_or_a_stores",
             ),
             models.CheckConstraint(
@@ -492,3 +565,390 @@ class TillRequest(StoreScoped):
     @classmethod
     def visible_from(cls, stores):
         return models.Q(till__in=Till._base_manager.filter(store__in=stores).values("pk"))
+
+
+# --- Earning beyond tickets -------------------------------------------------------------------------------------------
+
+
+class Action(StoreScoped):
+    """Something a member did that is no purchase, told once by its key; or a day of the calendar that came.
+
+    What it earned is a transaction of its own. `counted_before` and `counted_in_campaign` are how many such actions had
+    earned when this one was judged, so that the proof judges by the same numbers.
+    """
+
+    WELCOME, BIRTHDAY = "welcome", "birthday"
+    BY_THE_CALENDAR = (WELCOME, BIRTHDAY)
+
+    code = models.SlugField(_("action"), max_length=40)
+    key = models.CharField(_("key"), max_length=64)
+    profile = models.ForeignKey(Profile, models.PROTECT, related_name="actions", verbose_name=_("customer"))
+    store = models.ForeignKey(Store, models.PROTECT, related_name="actions", verbose_name=_("store"))
+    till = models.ForeignKey(
+        Till, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("told by")
+    )
+    identified_by = models.CharField(
+        _("identified by"),
+        max_length=270,
+        blank=True,
+        help_text=_("The identifier shown at the till, kind:key."),
+    )
+    campaign = models.CharField(_("campaign"), max_length=60, blank=True)
+    occurred_at = models.DateTimeField(_("happened"))
+    received_at = models.DateTimeField(_("received"), default=timezone.now)
+    content_hash = models.CharField(max_length=64, editable=False)
+    tier = models.CharField(_("tier when it happened"), max_length=20, blank=True)
+    counted_before = models.PositiveIntegerField(default=0, editable=False)
+    counted_in_campaign = models.PositiveIntegerField(default=0, editable=False)
+    points = models.PositiveIntegerField(_("points"), default=0)
+    why = models.CharField(_("why"), max_length=20)
+    birth_day = models.CharField(
+        max_length=5, blank=True, editable=False, help_text="Of a birthday: month-day."
+    )
+    transaction = models.OneToOneField(
+        Transaction,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="action",
+        verbose_name=_("transaction"),
+    )
+    withdrawn_by = models.ForeignKey(
+        Transaction, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("taken back by")
+    )
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("action")
+        verbose_name_plural = _("actions")
+        constraints = [
+            models.UniqueConstraint(fields=["code", "key"], name="action_counts_once"),
+            models.CheckConstraint(
+                condition=models.Q(points=0, transaction=None)
+                | models.Q(points__gt=0, transaction__isnull=False),
+                name="action_points_are_posted",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.key}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class TicketCashier(StoreScoped):
+    """Who served at the till when a ticket was made: the till's own word for the cashier."""
+
+    purchase = models.OneToOneField(
+        Purchase, models.CASCADE, primary_key=True, related_name="served", verbose_name=_("purchase")
+    )
+    store = models.ForeignKey(Store, models.PROTECT, related_name="+", verbose_name=_("store"))
+    cashier = models.CharField(_("cashier"), max_length=40)
+
+    class Meta:
+        verbose_name = _("cashier of a ticket")
+        verbose_name_plural = _("cashiers of tickets")
+
+    def __str__(self) -> str:
+        return self.cashier
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class Cashier(StoreScoped):
+    """Somebody who serves at a store's tills, by the code that tills send, with the own customer card."""
+
+    store = models.ForeignKey(Store, models.PROTECT, related_name="cashiers", verbose_name=_("store"))
+    code = models.CharField(_("code at the till"), max_length=40)
+    name = models.CharField(_("name"), max_length=120, blank=True)
+    card = models.CharField(
+        _("own card"),
+        max_length=40,
+        blank=True,
+        help_text=_("Number of the customer card, as it is scanned."),
+    )
+    is_active = models.BooleanField(_("active"), default=True)
+
+    class Meta:
+        ordering = ["store", "code"]
+        verbose_name = _("cashier")
+        verbose_name_plural = _("cashiers")
+        constraints = [models.UniqueConstraint(fields=["store", "code"], name="cashier_code_unique_in_store")]
+
+    def __str__(self) -> str:
+        return self.name or self.code
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class StorePlace(StoreScoped):
+    """Where a store lies, for the distance between two."""
+
+    store = models.OneToOneField(Store, models.PROTECT, related_name="place", verbose_name=_("store"))
+    latitude = models.DecimalField(
+        _("latitude"), max_digits=8, decimal_places=5, help_text=_("Degrees, north above 0.")
+    )
+    longitude = models.DecimalField(
+        _("longitude"), max_digits=8, decimal_places=5, help_text=_("Degrees, east above 0.")
+    )
+
+    class Meta:
+        ordering = ["store"]
+        verbose_name = _("place of a store")
+        verbose_name_plural = _("places of stores")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(latitude__range=(-90, 90), longitude__range=(-180, 180)),
+                name="place_is_on_earth",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.latitude} {self.longitude}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class Claim(StoreScoped):
+    """A ticket without a card that a member claimed afterwards. Once a ticket; never changed."""
+
+    purchase = models.OneToOneField(
+        Purchase, models.PROTECT, related_name="claim", verbose_name=_("purchase")
+    )
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="claims", verbose_name=_("store"), help_text=_("Of the ticket.")
+    )
+    profile = models.ForeignKey(Profile, models.PROTECT, related_name="claims", verbose_name=_("customer"))
+    claimed_at = models.DateTimeField(_("claimed"), default=timezone.now)
+    till = models.ForeignKey(
+        Till, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("till")
+    )
+    by = models.ForeignKey(
+        Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("by")
+    )
+    cashier = models.CharField(_("cashier of the ticket"), max_length=40, blank=True)
+    taken_by = models.CharField(_("cashier who took the claim"), max_length=40, blank=True)
+    points = models.PositiveIntegerField(_("points"))
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("claim")
+        verbose_name_plural = _("claims")
+        indexes = [models.Index(fields=["store", "claimed_at"], name="claims_of_store")]
+
+    def __str__(self) -> str:
+        return f"{self.purchase_id}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class ClaimTally(StoreScoped):
+    """A line of the weekly report: claims of one cashier's tickets in a store."""
+
+    week = models.DateField(_("week"), help_text=_("Its Monday."))
+    store = models.ForeignKey(Store, models.PROTECT, related_name="+", verbose_name=_("store"))
+    cashier = models.CharField(_("cashier of the ticket"), max_length=40, blank=True)
+    claims = models.PositiveIntegerField(_("claims"))
+    cents = models.BigIntegerField(_("amount"))
+    points = models.BigIntegerField(_("points"))
+    share = models.PositiveSmallIntegerField(_("share of the store's claims (%)"))
+
+    class Meta:
+        ordering = ["-week", "store", "-claims", "cashier"]
+        verbose_name = _("line of the claims report")
+        verbose_name_plural = _("claims by cashier")
+        constraints = [
+            models.UniqueConstraint(fields=["week", "store", "cashier"], name="claims_tallied_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.week} {self.cashier}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class ParkedReturn(StoreScoped):
+    """A return that came before its sale. It has no effect until the sale arrives."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("waits for its sale")
+        APPLIED = "applied", _("applied")
+        REFUSED = "refused", _("does not fit its sale")
+        CLOSED = "closed", _("closed by hand")
+
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="parked_returns", verbose_name=_("brought back to")
+    )
+    till = models.ForeignKey(Till, models.PROTECT, related_name="+", verbose_name=_("till"))
+    business_day = models.DateField(_("day"))
+    refund_id = models.CharField(_("refund receipt"), max_length=64)
+    receipt_id = models.CharField(_("receipt"), max_length=64)
+    sale_store = models.CharField(_("store of the sale"), max_length=20)
+    statement = models.JSONField(editable=False)
+    parked_at = models.DateTimeField(_("parked"), default=timezone.now)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.WAITING)
+    applied_as = models.OneToOneField(
+        Refund, models.PROTECT, null=True, blank=True, related_name="parked", verbose_name=_("refund")
+    )
+    problem = models.CharField(_("problem"), max_length=300, blank=True)
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("return without its sale")
+        verbose_name_plural = _("returns without their sale")
+        constraints = [
+            models.UniqueConstraint(fields=["till", "business_day", "refund_id"], name="return_parked_once"),
+            models.CheckConstraint(
+                condition=models.Q(state="applied", applied_as__isnull=False)
+                | ~models.Q(state="applied") & models.Q(applied_as=None),
+                name="applied_return_has_its_refund",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["receipt_id", "sale_store"],
+                name="returns_waiting",
+                condition=models.Q(state="waiting"),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.refund_id
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class Case(StoreScoped):
+    """Something that looks wrong, for a person to decide: release what is held, or take it back."""
+
+    class Kind(models.TextChoices):
+        VELOCITY = "velocity", _("many tickets in an hour")
+        AMOUNT = "amount", _("a large amount in a day")
+        SELF_SCAN = "self_scan", _("a cashier's own card")
+        CARD_USES = "card_uses", _("one card again and again under one cashier")
+        DISTANCE = "distance", _("two distant stores within minutes")
+        CLAIMS = "claims", _("claims of one cashier's tickets")
+        DEBT = "debt", _("a large debt")
+
+    class State(models.TextChoices):
+        OPEN = "open", _("to be decided")
+        RELEASED = "released", _("released")
+        REVERSED = "reversed", _("taken back")
+
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    store = models.ForeignKey(Store, models.PROTECT, related_name="cases", verbose_name=_("store"))
+    profile = models.ForeignKey(
+        Profile, models.PROTECT, null=True, blank=True, related_name="cases", verbose_name=_("customer")
+    )
+    cashier = models.CharField(_("cashier"), max_length=40, blank=True)
+    day = models.DateField(_("day"))
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.OPEN)
+    opened_at = models.DateTimeField(_("opened"), default=timezone.now)
+    decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
+    decided_by = models.ForeignKey(
+        Staff, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("decided by")
+    )
+    comment = models.CharField(_("comment"), max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("case")
+        verbose_name_plural = _("cases")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "store", "profile", "cashier", "day"], name="one_open_case_a_day",
+                condition=models.Q(state="open"), nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="open", decided_at=None, decided_by=None)
+                | ~models.Q(state="open") & models.Q(decided_at__isnull=False, decided_by__isnull=False),
+                name="case_is_decided_by_somebody",
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.day}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class CaseTicket(StoreScoped):
+    """A ticket of a case. What it earned is held while its case is open, if `transaction` names it."""
+
+    case = models.ForeignKey(Case, models.PROTECT, related_name="tickets", verbose_name=_("case"))
+    purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="cases", verbose_name=_("purchase"))
+    transaction = models.ForeignKey(
+        Transaction, models.PROTECT, null=True, blank=True, related_name="cases", verbose_name=_("held")
+    )
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    voided_by = models.ForeignKey(
+        Transaction, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("taken back by")
+    )
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name = _("ticket of a case")
+        verbose_name_plural = _("tickets of cases")
+        constraints = [models.UniqueConstraint(fields=["case", "purchase"], name="ticket_once_in_a_case")]
+        indexes = [
+            models.Index(
+                fields=["transaction"], name="points_held",
+                condition=models.Q(ended_at=None, transaction__isnull=False),
+            )
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return str(self.purchase_id)
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(purchase__in=Purchase._base_manager.filter(store__in=stores).values("pk"))
+
+
+class TierChange(StoreScoped):
+    """A member's tier changed: one row a change, for whoever announces it. Append-only."""
+
+    class Why(models.TextChoices):
+        EARNED = "earned", _("earned")
+        GRACE_OVER = "grace_over", _("grace is over")
+        RECOUNTED = "recounted", _("recounted")
+
+    profile = models.ForeignKey(
+        Profile, models.PROTECT, related_name="tier_changes", verbose_name=_("customer")
+    )
+    before = models.CharField(_("tier before"), max_length=20, blank=True)
+    after = models.CharField(_("tier"), max_length=20, blank=True)
+    why = models.CharField(_("why"), max_length=10, choices=Why.choices)
+    at = models.DateTimeField(_("at"), default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("change of tier")
+        verbose_name_plural = _("changes of tier")
+        constraints = [
+            models.CheckConstraint(condition=~models.Q(before=models.F("after")), name="tier_change_changes")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(pk__in=[])

@@ -12,12 +12,24 @@ from hashlib import sha256
 from django.db.models import Sum
 from django.utils import timezone
 
-from loyalty import rules
+from loyalty import actions, rules
 from loyalty.members import Standing
-from loyalty.models import Account, Lot, LotUse, Membership, Posting, Tier, Transaction
+from loyalty.models import (
+    Account,
+    Action,
+    CaseTicket,
+    Lot,
+    LotUse,
+    Membership,
+    Posting,
+    Tier,
+    TierChange,
+    Transaction,
+)
 from loyalty.rulebook import Rulebook
 from loyalty.till import as_recorded
 from profiles.models import Purchase, PurchaseLine, RefundLine
+from tenants.calendar import brand_zone
 from tenants.scoping import whole_network
 
 CHUNK = 2000
@@ -49,7 +61,7 @@ def prove() -> Proof:
     counted: Counter = Counter()
     with whole_network():
         found: list[Difference] = []
-        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _tiers, _tickets):
+        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _tiers, _tickets, _actions):
             found += check(counted)
     return Proof(found, counted)
 
@@ -88,26 +100,39 @@ def _chains(counted: Counter) -> Iterator[Difference]:
 
 
 def _tiers(counted: Counter) -> Iterator[Difference]:
-    """A member's tier is what twelve months of points are worth. Points age by the hour and tiers are reviewed each
-    night, so yesterday's answer is right too; thresholds are shown, 0 for no tier."""
+    """A member's tier is what twelve months of points are worth, or one above it whose grace runs, and is the one told
+    last. Points age by the hour and tiers are reviewed each night, so yesterday's answer is right too; thresholds are
+    shown, 0 for no tier."""
     thresholds = dict(Tier.objects.values_list("code", "threshold"))
     now = timezone.now()
+    yesterday = now - timedelta(days=1)
     # Of who was merged the membership stands as it was, to be found again if the two are separated.
     living = Membership.objects.filter(profile__merged_into=None)
     ids = list(living.order_by("pk").values_list("profile", flat=True))
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        standing = Standing(part, now - timedelta(days=1), thresholds)
-        for profile_id, tier in Membership.objects.filter(profile__in=part).values_list(
-            "profile", "tier__code"
-        ):
+        standing = Standing(part, yesterday, thresholds)
+        told = dict(
+            TierChange.objects.filter(profile__in=part).order_by("pk").values_list("profile", "after")
+        )
+        rows = Membership.objects.filter(profile__in=part).values_list("profile", "tier__code", "grace_until")
+        for profile_id, code, grace_until in rows:
             counted["tiers"] += 1
-            right = [standing.tier(profile_id, at) for at in (now, now - timedelta(days=1))]
-            if (tier or "") not in right:
+            tier, where = code or "", f"profile {profile_id}"
+            right = [standing.tier(profile_id, at) for at in (now, yesterday)]
+            above = thresholds.get(tier, 0) > min(thresholds.get(earned, 0) for earned in right)
+            kept = (
+                above and grace_until is not None and grace_until >= yesterday.astimezone(brand_zone()).date()
+            )
+            if tier not in right and not kept:
+                expected = thresholds.get(right[0], 0)
+                yield Difference("tier_is_what_was_earned", where, expected, thresholds.get(tier, 0))
+            # Members of before such changes were told have none.
+            if told.get(profile_id, tier) != tier:
                 yield Difference(
-                    "tier_is_what_was_earned",
-                    f"profile {profile_id}",
-                    thresholds.get(right[0], 0),
+                    "tier_is_the_one_told",
+                    where,
+                    thresholds.get(told[profile_id], 0),
                     thresholds.get(tier, 0),
                 )
 
@@ -138,6 +163,33 @@ def _lots(counted: Counter) -> Iterator[Difference]:
         expected = lot.points - used.get(lot.pk, 0)
         if lot.remaining != expected:
             yield Difference("lot_is_points_less_uses", f"lot {lot.pk}", expected, lot.remaining)
+
+
+def _actions(counted: Counter) -> Iterator[Difference]:
+    """Each action earned what its rule says, or nothing once it was taken back; and nothing else was ever issued."""
+    roots: Counter = Counter()
+    kinds = [Transaction.Kind.EARN, Transaction.Kind.REFUND, Transaction.Kind.GIVE_BACK]
+    issued = Posting.objects.filter(account__kind=Account.Kind.ISSUED, transaction__kind__in=kinds)
+    rows = issued.filter(transaction__purchase=None).values_list(
+        "points", "transaction", "transaction__reverses", "transaction__reverses__reverses"
+    )
+    for points, fact, undone, undone_before in rows.order_by().iterator():
+        roots[undone_before or undone or fact] -= points
+    told = Action.objects.filter(points__gt=0) | Action.objects.filter(transaction__isnull=False)
+    if not roots and not told.exists():
+        return
+    book = Rulebook.load()
+    for row in told.select_related("store").order_by("pk").iterator():
+        counted["actions"] += 1
+        rule = rules.rule_for_action(row.code, actions.as_rules_see_it(row), book.at(row.occurred_at))
+        expected = 0
+        if rule is not None and row.withdrawn_by_id is None:
+            expected = rules.points_for_action(rule, row.counted_before, row.counted_in_campaign).points
+        found = roots.pop(row.transaction_id, 0)
+        if found != expected:
+            yield Difference("action_earned_what_its_rule_says", f"action {row.pk}", expected, found)
+    for fact, points in roots.items():
+        yield Difference("points_have_a_ticket_or_an_action", f"transaction {fact}", 0, points)
 
 
 def _tickets(counted: Counter) -> Iterator[Difference]:
@@ -174,6 +226,11 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
         refunds = RefundLine.objects.filter(line__purchase__in=ids).values_list("line", "amount_cents")
         for line_id, cents in refunds:
             returned[line_id] += cents
+        voided = set(
+            CaseTicket.objects.filter(purchase__in=ids, voided_by__isnull=False).values_list(
+                "purchase", flat=True
+            )
+        )
         for ticket in tickets:
             counted["tickets"] += 1
             rulebook = book.at(ticket.bought_at)
@@ -188,6 +245,8 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
             back = [returned[line.pk] for line in lines[ticket.pk]]
             if any(back):
                 expected -= rules.points_to_take_back(told, back, rulebook, 0)
+            if ticket.pk in voided:
+                expected = 0
             if issued.get(ticket.pk, 0) != expected:
                 yield Difference(
                     "ticket_earned_what_its_rules_say",

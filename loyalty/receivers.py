@@ -2,7 +2,7 @@
 
 from django.dispatch import receiver
 
-from loyalty import ledger, members
+from loyalty import actions, ledger, members
 from loyalty.models import Account, Membership
 from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold, ticket_moved
 
@@ -16,6 +16,8 @@ def hand_points_over(sender, merges, **kwargs) -> None:
             merge.moved["members"] = {str(pk): None for pk in people}
             continue
         merge.moved["members"] = members.noted(people)
+        if withdrawn := actions.settle_merge(merge):
+            merge.moved["withdrawn"] = withdrawn
         ledger.transfer(merge)
         if any(merge.moved["members"].values()) or "ledger" in merge.moved:
             members.join(merge.winner_id, merge.loser_id)
@@ -24,7 +26,9 @@ def hand_points_over(sender, merges, **kwargs) -> None:
 
 @receiver(profiles_unmerged)
 def hand_points_back(sender, merge, **kwargs) -> None:
+    actions.hand_back(merge)
     ledger.transfer_back(merge)
+    actions.settle_unmerge(merge)
     members.put_back(merge.moved.get("members", {}))
 
 
@@ -35,7 +39,7 @@ def points_follow_the_ticket(sender, move, giver_id, taker_id, **kwargs) -> None
         move.moved["ledger"] = ledger.follow_ticket(
             move.purchase, giver_id, taker_id, key=f"move:{move.purchase_id}"
         )
-        members.refresh(members.taking_part([giver_id, taker_id]))
+        members.recount(members.taking_part([giver_id, taker_id]))
     else:
         ledger.follow_ticket_back(
             move.purchase, giver_id, taker_id, move.moved.get("ledger") or {}, key=f"move:{move.purchase_id}"

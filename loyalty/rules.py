@@ -1,4 +1,4 @@
-"""Pure: what a ticket earns, how a refund shares it out, which tier follows, when points expire.
+"""Pure: what a ticket or an action earns, how a refund shares it out, which tier follows, when points expire.
 
 A rule version holds two JSON objects. **Conditions** (all must hold; none means always):
 
@@ -15,6 +15,13 @@ rule:
                  "expiry": "rolling" | "fixed" | "inactivity", "expiry_months": 12, "expiry_day": "03-31"}
     multiplier  {"factor": "3", "stacking": "best" | "sum" | "product"}
     bonus       {"points": 50}
+    action      {"action": "download_app", "points": 50, "times": 1, "period": "ever" | "year" | "month" | "day",
+                 "times_per_campaign": 1, "funding": "key" | "store" | "head_office", "for_tier": false,
+                 "on_merge": "reverse" | "keep", and the terms of waiting and expiry of a base rule}
+
+An action is no purchase: only `stores`, `tiers`, `hours` and `weekdays` judge it, and one rule, the first by priority,
+says what it earns. `times` counts in the `period` of the store's days; `funding` says who pays when its points are
+spent; `on_merge`, what becomes of a second welcome or birthday when two people prove to be one.
 
 A line below zero (a voucher, a discount on the whole ticket) earns nothing and lowers the others in proportion, unless
 the base rule says `gross`. Points expire `expiry_months` after they were earned (rolling), on `expiry_day` of the year
@@ -25,6 +32,7 @@ Rules are taken by priority, then code, so the same ticket earns the same whoeve
 """
 
 import calendar
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -36,11 +44,16 @@ from typing import Any
 Words = Mapping[str, Any]  # the JSON of conditions or terms
 Step = dict[str, str | int]
 
-BASE, MULTIPLIER, BONUS = "base", "multiplier", "bonus"
+BASE, MULTIPLIER, BONUS, ACTION = "base", "multiplier", "bonus", "action"
 BEST, SUM, PRODUCT = "best", "sum", "product"
 ROUND_TICKET, ROUND_LINE = "ticket", "line"
 NET, GROSS = "net", "gross"
 ROLLING, FIXED, INACTIVITY = "rolling", "fixed", "inactivity"
+EVER, YEAR, MONTH, DAY = "ever", "year", "month", "day"
+BY_KEY, BY_STORE, BY_HEAD_OFFICE = "key", "store", "head_office"
+REVERSE, KEEP = "reverse", "keep"
+# Privacy proxies of mail programs open every message: an open counts once a campaign, whatever a rule says.
+EMAIL_OPEN = "email_open"
 
 TICKET_CONDITIONS = {"stores", "tiers", "hours", "weekdays", "min_total_cents"}
 LINE_CONDITIONS = {"categories", "skus", "except_categories", "except_skus"}
@@ -51,14 +64,25 @@ TERMS = {
     },
     MULTIPLIER: {"factor", "stacking"},
     BONUS: {"points"},
+    ACTION: {
+        "action", "points", "times", "period", "times_per_campaign", "funding", "for_tier", "on_merge",
+        "pending_days", "expiry", "expiry_months", "expiry_day",
+    },
 }  # fmt: skip
+ACTION_CONDITIONS = {"stores", "tiers", "hours", "weekdays"}
+ACTION_CODE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 CHOICES = {
     "stacking": (BEST, SUM, PRODUCT),
     "rounding": (ROUND_TICKET, ROUND_LINE),
     "amounts": (NET, GROSS),
     "expiry": (ROLLING, FIXED, INACTIVITY),
+    "period": (EVER, YEAR, MONTH, DAY),
+    "funding": (BY_KEY, BY_STORE, BY_HEAD_OFFICE),
+    "on_merge": (REVERSE, KEEP),
 }
-REQUIRED_TERMS = {BASE: {"points", "per_cents"}, MULTIPLIER: {"factor"}, BONUS: {"points"}}
+REQUIRED_TERMS = {
+    BASE: {"points", "per_cents"}, MULTIPLIER: {"factor"}, BONUS: {"points"}, ACTION: {"action", "points"},
+}  # fmt: skip
 LARGEST = {
     "points": 10**6,
     "per_cents": 10**9,
@@ -66,6 +90,8 @@ LARGEST = {
     "cap_per_day": 10**9,
     "pending_days": 3650,
     "expiry_months": 1200,
+    "times": 10**6,
+    "times_per_campaign": 10**6,
 }
 LARGEST_FACTOR = 1000
 
@@ -156,6 +182,7 @@ class Explanation:
 
 
 CAPS = ("cap", "cap of the day")
+CAP_OF_ACTION, CAP_OF_CAMPAIGN = "cap of the period", "cap of the campaign"
 
 
 def validate(kind: str, conditions: Words, terms: Words) -> None:
@@ -169,6 +196,23 @@ def validate(kind: str, conditions: Words, terms: Words) -> None:
     for word in sorted(REQUIRED_TERMS[kind] - {word for word in terms if terms[word] is not None}):
         raise InvalidRule(f"terms.{word}", "missing")
     _validate_terms(terms)
+    if kind == ACTION:
+        _validate_action(conditions, terms)
+
+
+def _validate_action(conditions: Words, terms: Words) -> None:
+    for word in conditions:
+        if word not in ACTION_CONDITIONS:
+            raise InvalidRule(f"conditions.{word}", "an action is no ticket: this cannot be asked of it")
+    if not isinstance(terms["action"], str) or not ACTION_CODE.fullmatch(terms["action"]):
+        raise InvalidRule("terms.action", "a code of small letters, digits, - and _ is expected")
+    if not isinstance(terms.get("for_tier", False), bool):
+        raise InvalidRule("terms.for_tier", "true or false is expected")
+    for word in ("times", "times_per_campaign"):
+        if terms.get(word) == 0:
+            raise InvalidRule(f"terms.{word}", "must not be zero")
+    if terms["action"] == EMAIL_OPEN and (terms.get("times_per_campaign") or 1) != 1:
+        raise InvalidRule("terms.times_per_campaign", "an open counts once a campaign")
 
 
 def _validate_conditions(conditions: Words) -> None:
@@ -263,6 +307,42 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     )  # fmt: skip
 
 
+def rule_for_action(action: str, moment: Ticket, rules: Sequence[RuleTerms]) -> RuleTerms | None:
+    """The rule that says what an action earns; `moment` is a ticket without lines: when, where, at which tier."""
+    for rule in sorted(rules, key=lambda rule: (rule.priority, rule.code)):
+        if rule.kind == ACTION and rule.terms["action"] == action and _ticket_meets(moment, rule.conditions):
+            return rule
+    return None
+
+
+def points_for_action(rule: RuleTerms, counted_before: int, counted_in_campaign: int) -> Earned:
+    """What the action earns, with the reasons; `counted_…`: how many such actions of the member had earned before, in
+    the rule's period and in the campaign."""
+    terms, steps = rule.terms, [_step(rule, rule.terms["points"], "action")]
+    per_campaign = 1 if terms["action"] == EMAIL_OPEN else terms.get("times_per_campaign")
+    why = ""
+    if terms.get("times") is not None and counted_before >= terms["times"]:
+        why = CAP_OF_ACTION
+    elif per_campaign is not None and counted_in_campaign >= per_campaign:
+        why = CAP_OF_CAMPAIGN
+    if why:
+        steps.append(_step(rule, -terms["points"], why))
+    return Earned(
+        0 if why else terms["points"], steps, terms.get("pending_days") or 0, terms.get("expiry_months"),
+        terms.get("expiry") or ROLLING, terms.get("expiry_day") or "",
+    )  # fmt: skip
+
+
+def start_of_period(day: date, period: str) -> date | None:
+    """The first day of the period that the day is in; None for ever."""
+    return {EVER: None, YEAR: day.replace(month=1, day=1), MONTH: day.replace(day=1), DAY: day}[period]
+
+
+def birthday_in(year: int, born: date) -> date:
+    """The day on which somebody has their birthday that year: 28 February for who was born on the 29th."""
+    return date(year, born.month, min(born.day, calendar.monthrange(year, born.month)[1]))
+
+
 def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     """Line by line why the ticket earns what it earns; also which rules gave nothing, and why."""
     earned = points_for(ticket, rules)
@@ -270,7 +350,7 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     silent: list[Step] = [
         {"rule": rule.code, "version": rule.number, "points": 0, "why": _first_failing(ticket, rule)}
         for rule in sorted(rules, key=lambda rule: (rule.priority, rule.code))
-        if rule.code not in fired
+        if rule.code not in fired and rule.kind != ACTION
     ]
     # The weight of a line is what it would earn alone, exactly; a bonus is shared out like the rest.
     base = next((r for r in rules if earned.steps and r.code == earned.steps[0]["rule"]), None)

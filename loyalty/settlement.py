@@ -8,7 +8,7 @@ turned, in the period in which it was posted.
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TextIO
@@ -35,6 +35,11 @@ from tenants.scoping import whole_network
 Kind = Transaction.Kind
 # Where no key was ever set: who issued the points pays for them.
 EARNER_PAYS = FundingKey(earner=100, redeemer=0, head_office=0)
+# Points of an action may say themselves who pays for them, whatever key is in force.
+OWN_KEYS = {
+    rules.BY_STORE: EARNER_PAYS,
+    rules.BY_HEAD_OFFICE: FundingKey(earner=0, redeemer=0, head_office=100),
+}
 
 
 class NotClosable(Exception):
@@ -51,11 +56,17 @@ class Share:
     cents: int
 
 
-def shares_of(cents: int, used: list[tuple[int, int, int]], redeemer_id: int, key: FundingKey) -> list[Share]:
-    """The shares of one redemption, which sum to zero. `used`: (lot, store that issued it, points)."""
+def shares_of(
+    cents: int, used: list[tuple[int, int, int]], redeemer_id: int, key: FundingKey,
+    own_keys: Mapping[int, FundingKey] | None = None,
+) -> list[Share]:  # fmt: skip
+    """The shares of one redemption, which sum to zero. `used`: (lot, store that issued it, points); `own_keys`: of
+    lots to which another key applies."""
     found = []
+    brand_key, own_keys = key, own_keys or {}
     worth = rules.shared_out(cents, [points for _lot, _store, points in used])
     for (lot_id, earner_id, _points), value in zip(used, worth, strict=True):
+        key = own_keys.get(lot_id, brand_key)
         paid = rules.shared_out(value, [key.earner, key.redeemer, key.head_office])
         owed: dict[int | None, int] = defaultdict(int)
         for party, part in zip((earner_id, redeemer_id, None), paid, strict=True):
@@ -81,10 +92,13 @@ def unsettled(before: datetime) -> list[Share]:
         sources = {fact.pk: _source(fact) for fact in facts}
         uses: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
         rows = LotUse.objects.filter(transaction__in={source.pk for source in sources.values() if source})
-        for fact_id, lot_id, store_id, points in rows.order_by("pk").values_list(
-            "transaction", "lot", "lot__store", "points"
+        own_keys: dict[int, FundingKey] = {}
+        for fact_id, lot_id, store_id, points, funding in rows.order_by("pk").values_list(
+            "transaction", "lot", "lot__store", "points", "lot__transaction__explanation__0__funding"
         ):
             uses[fact_id].append((lot_id, store_id, points))
+            if funding in OWN_KEYS:
+                own_keys[lot_id] = OWN_KEYS[funding]
         found = []
         for fact in facts:
             source = sources[fact.pk]
@@ -100,7 +114,7 @@ def unsettled(before: datetime) -> list[Share]:
             cents = _cents(fact, redemption, sum(points for _lot, _store, points in used), programme)
             found += [
                 Share(fact.pk, share.lot_id, share.store_id, sign * share.cents)
-                for share in shares_of(cents, used, redeemer_id, key)
+                for share in shares_of(cents, used, redeemer_id, key, own_keys)
             ]
     return found
 

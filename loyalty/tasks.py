@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import ledger, members, proof, settlement
+from loyalty import actions, claims, ledger, members, proof, settlement, till
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -42,12 +42,41 @@ def cancel_stale_reservations() -> int:
 
 @shared_task
 def review_tiers(chunk: int = 1000) -> int:
-    """Give every member the tier that the last twelve months are worth; returns how many were looked at."""
+    """Give every member the tier that the last twelve months are worth, with the programme's grace; returns how many
+    were looked at."""
     with whole_network():
-        ids = list(Membership.objects.values_list("profile", flat=True))
+        # Of who was merged the membership stands as it was, to be found again if the two are separated.
+        living = Membership.objects.filter(profile__merged_into=None).order_by("profile")
+        ids = list(living.values_list("profile", flat=True))
     for start in range(0, len(ids), chunk):
-        members.refresh(ids[start : start + chunk])
+        members.review(ids[start : start + chunk])
     return len(ids)
+
+
+@shared_task
+def credit_birthdays() -> int:
+    """Credit today's birthdays; returns how many."""
+    return actions.birthdays(brand_today())
+
+
+@shared_task
+def credit_welcomes(chunk: int = 1000) -> int:
+    """Credit the welcome of members who joined where nobody was there to say it; returns how many."""
+    ids = actions.not_welcomed()
+    return sum(actions.welcome(ids[start : start + chunk]) for start in range(0, len(ids), chunk))
+
+
+@shared_task
+def apply_parked_returns() -> int:
+    """Apply returns that crossed their sale on the way; returns how many."""
+    return till.apply_waiting()
+
+
+@shared_task
+def tally_claims() -> int:
+    """Count last week's claims by cashier; returns how many lines the report has."""
+    today = brand_today()
+    return claims.tally(today - timedelta(days=today.weekday() + 7))
 
 
 @shared_task

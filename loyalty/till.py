@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import ledger, members, rules, statements
-from loyalty.models import TillRequest, Transaction
+from loyalty import cases, ledger, members, returns, rules, statements
+from loyalty.models import Programme, TillRequest, Transaction
 from loyalty.rulebook import NoProgramme, Rulebook
 from profiles import blocklist, intake
 from profiles.intake import Conflict, Problem, RefundStatement, Shown, Statement, Ticket
@@ -176,7 +177,9 @@ def _record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Pr
             answers[position] = item.problem
         elif item.verdict == intake.purchases.RECORDED:
             news[position] = item.purchase
+    cases.note_cashiers((purchase, tickets[position].cashier) for position, purchase in news.items())
     bodies = _credit(till, {position: (purchase, tickets[position]) for position, purchase in news.items()})
+    _apply_parked(till, news, bodies)
     TillRequest.objects.bulk_create(
         [
             TillRequest(
@@ -248,7 +251,8 @@ def _credit(till: Till, news: dict[int, tuple[Purchase, Ticket]]) -> dict[int, d
         standing.add(purchase.profile_id, purchase.bought_at, earned.points, purchase.business_day)
         earnings.append(ledger.Earning(purchase, purchase.business_day, earned, tier, before))
         bodies[position] |= {"points": earned.points, "explanation": earned.steps}
-    ledger.earn(earnings)
+    watch = cases.Watch(earnings, book.programme)
+    watch.open_cases(ledger.earn(watch.earnings))
     members.refresh(people)
     with whole_network():
         public_ids = dict(Profile.objects.filter(pk__in=people).values_list("pk", "public_id"))
@@ -266,7 +270,10 @@ def _credit(till: Till, news: dict[int, tuple[Purchase, Ticket]]) -> dict[int, d
 
 
 def refund(till: Till, told: RefundStatement) -> Answer:
-    """Record goods brought back and take their points back. Raises `Problem`, `Conflict`."""
+    """Record goods brought back and take their points back. Raises `Problem`, `Conflict`.
+
+    A return that comes before its sale is parked (202) and takes effect when the sale arrives.
+    """
     return _once_more_after_a_race(_refund, till, told)
 
 
@@ -276,10 +283,27 @@ def _refund(till: Till, told: RefundStatement) -> Answer:
     before = _told_before(till, [key]).get(key)
     if before:
         return _raised(_again(before, intake.purchases.content_hash(told)))
-    recorded, _verdict = intake.record_refund(till, told)
+    try:
+        with transaction.atomic():
+            recorded, _verdict = intake.record_refund(till, told)
+    except Problem as problem:
+        if problem.code != "unknown_sale" or not returns.may_wait(told):
+            raise
+        answer = Answer(202, returns.park(till, told))
+        _tell(till, key, intake.purchases.content_hash(told), answer.body, answer.status)
+        return answer
+    body = _taken_back(till, recorded)
+    _tell(till, key, recorded.content_hash, body)
+    return Answer(201, body)
+
+
+def _taken_back(till: Till, recorded: Refund) -> dict:
+    """Take the points of a recorded refund back; the answer's body."""
     with whole_network():
         points = points_to_take_back(recorded)
-        ledger.take_back(recorded, points, actor=str(till))
+        programme = Programme.objects.first()
+        clamp = programme is not None and programme.debt_policy == Programme.Debt.CLAMPED
+        ledger.take_back(recorded, points, actor=str(till), clamp=clamp)
         body = {
             "refund_id": recorded.refund_id, "receipt_id": recorded.purchase.receipt_id,
             "refunded_cents": recorded.total_cents, "points_taken_back": points, "member": None,
@@ -287,9 +311,39 @@ def _refund(till: Till, told: RefundStatement) -> Answer:
         profile = recorded.purchase.profile
         if profile:
             members.refresh([profile.pk])
+            if programme is not None:
+                cases.watch_debt(profile.pk, recorded.store, programme)
             body |= {"member": str(profile.public_id), **_points(statements.balance_of(profile))}
-    _tell(till, key, recorded.content_hash, body)
-    return Answer(201, body)
+    return body
+
+
+def _apply_parked(till: Till, news: dict[int, Purchase], bodies: dict[int, dict]) -> None:
+    """Apply the returns that came before these sales, and bring the answers' balances up to date."""
+    changed = set()
+    for parked in returns.waiting_for(till, news.values()):
+        refund = returns.apply(parked)
+        if refund is not None:
+            _taken_back(parked.till, refund)
+            changed.add(refund.purchase_id)
+    for position, purchase in news.items():
+        if purchase.pk in changed and purchase.profile:
+            balance = statements.balance_of(purchase.profile)
+            bodies[position] |= {"tier": balance.tier, **_points(balance)}
+
+
+def apply_waiting() -> int:
+    """Apply the returns that crossed their sale on the way; returns how many. Each in a transaction of its own."""
+    done = 0
+    for parked in returns.whose_sale_came():
+        try:
+            with transaction.atomic():
+                refund = returns.apply(parked)
+                if refund is not None:
+                    _taken_back(parked.till, refund)
+                    done += 1
+        except (IntegrityError, ledger.AlreadyPosted):  # the sale's own transaction was quicker
+            continue
+    return done
 
 
 def points_to_take_back(returned: Refund) -> int:
@@ -303,17 +357,19 @@ def points_to_take_back(returned: Refund) -> int:
     upto = RefundLine.objects.filter(refund__purchase=purchase, refund__pk__lte=returned.pk)
     for line_id, cents in upto.values_list("line", "amount_cents"):
         back[line_id] += cents
+    # Not by later refunds; what a case took back names none.
     taken = -sum(
-        Transaction.objects.filter(
-            purchase=purchase, kind=Transaction.Kind.REFUND, refund__pk__lt=returned.pk
-        ).values_list("qualifying_points", flat=True)
+        Transaction.objects.filter(purchase=purchase, kind=Transaction.Kind.REFUND)
+        .filter(Q(refund=None) | Q(refund__pk__lt=returned.pk))
+        .values_list("qualifying_points", flat=True)
     )
-    return rules.points_to_take_back(
+    points = rules.points_to_take_back(
         as_recorded(purchase, lines, earning.tier, earning.earned_before),
         [back[line.pk] for line in lines],
         Rulebook.load().at(purchase.bought_at),
         taken,
     )
+    return max(0, points)
 
 
 def redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datetime) -> Answer:
@@ -422,8 +478,8 @@ def _raised(answer: Answer | Problem) -> Answer:
     return answer
 
 
-def _tell(till: Till, key: str, content: str, body: dict) -> None:
-    TillRequest.objects.create(till=till, key=key[:160], request_hash=content, status=201, response=body)
+def _tell(till: Till, key: str, content: str, body: dict, status: int = 201) -> None:
+    TillRequest.objects.create(till=till, key=key[:160], request_hash=content, status=status, response=body)
 
 
 def _key_of_purchase(till: Till, ticket: Ticket) -> str:

@@ -68,6 +68,7 @@ class PurchaseRequest(Request):
     lines: Annotated[list[LineSold], Meta(min_length=1, max_length=1000)]
     member: MemberShown | None = None
     payment: Annotated[str, Meta(max_length=20)] = ""
+    cashier: Annotated[str, Meta(max_length=40, description="The till's code of who served.")] = ""
 
 
 class BatchRequest(Request):
@@ -97,6 +98,30 @@ class RedemptionRequest(Request):
     member: MemberShown
     points: Annotated[int, Meta(gt=0)]
     redeemed_at: Instant
+
+
+class ActionRequest(Request):
+    """What a member did. `action_key` names the deed in the whole brand: told again, it counts once."""
+
+    action: Annotated[
+        str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,39}$", description="A code that a rule speaks of.")
+    ]
+    action_key: Id
+    member: MemberShown
+    occurred_at: Instant
+    campaign: Annotated[str, Meta(max_length=60)] = ""
+
+
+class ClaimRequest(Request):
+    """A ticket without a card, for whom it is. `total` as printed; `cashier` is who serves now."""
+
+    claim_id: Id
+    member: MemberShown
+    receipt_id: Id
+    total: Amount
+    store: Annotated[str, Meta(max_length=20)] = ""
+    business_day: date | None = None
+    cashier: Annotated[str, Meta(max_length=40)] = ""
 
 
 class Expiry(Struct):
@@ -172,6 +197,8 @@ class BatchAnswer(Struct, kw_only=True):
 
 
 class RefundAnswer(Struct, kw_only=True):
+    """`parked` (202): the sale is not known yet; the return takes effect when it arrives."""
+
     refund_id: str
     receipt_id: str
     refunded_cents: int
@@ -180,6 +207,7 @@ class RefundAnswer(Struct, kw_only=True):
     available: int = 0
     pending: int = 0
     debt: int = 0
+    parked: bool = False
 
 
 class RedemptionAnswer(Struct, kw_only=True):
@@ -187,6 +215,41 @@ class RedemptionAnswer(Struct, kw_only=True):
     member: str
     points: int
     discount_cents: int
+    available: int
+    pending: int
+    debt: int
+
+
+class ActionStep(Struct, kw_only=True):
+    rule: str
+    version: int
+    points: int
+    why: str
+    funding: str = ""
+
+
+class ActionAnswer(Struct, kw_only=True):
+    """`why`: earned, no rule, cap of the period or cap of the campaign."""
+
+    action: str
+    action_key: str
+    member: str
+    points: int
+    why: str
+    explanation: list[ActionStep]
+    tier: str
+    available: int
+    pending: int
+    debt: int
+
+
+class ClaimAnswer(Struct, kw_only=True):
+    claim_id: str
+    receipt_id: str
+    member: str
+    points: int
+    explanation: list[Step]
+    tier: str
     available: int
     pending: int
     debt: int

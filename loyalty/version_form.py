@@ -13,6 +13,7 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
 )
 
 from loyalty import rules
@@ -48,7 +49,23 @@ def _whole(word, label, *, required=False, minimum=0, help_text=""):
     )
 
 
+PERIODS = {
+    rules.EVER: _("for ever"),
+    rules.YEAR: _("each calendar year"),
+    rules.MONTH: _("each month"),
+    rules.DAY: _("each day"),
+}
+FUNDERS = {
+    rules.BY_KEY: _("whom the funding key names"),
+    rules.BY_STORE: _("the store that issues them"),
+    rules.BY_HEAD_OFFICE: _("head office"),
+}
+
 TERMS = {
+    "action": lambda: forms.CharField(
+        label=_("Action"), max_length=40, initial="email_click", widget=UnfoldAdminTextInputWidget,
+        help_text=_("The code that is told, such as review or email_click; welcome and birthday come alone."),
+    ),
     "points": lambda: _whole("points", _("Points"), required=True),
     "per_cents": lambda: _whole(
         "per_cents", _("for each … cents paid"), required=True, minimum=1, help_text=_("100: for each euro.")
@@ -63,6 +80,24 @@ TERMS = {
     ),
     "cap_per_ticket": lambda: _whole("cap_per_ticket", _("At most … points a ticket")),
     "cap_per_day": lambda: _whole("cap_per_day", _("At most … points a day")),
+    "times": lambda: _whole("times", _("At most … times a member"), minimum=1),
+    "period": lambda: forms.ChoiceField(
+        label=_("Period"), required=False, widget=UnfoldAdminSelectWidget, choices=list(PERIODS.items())
+    ),
+    "times_per_campaign": lambda: _whole(
+        "times_per_campaign", _("At most … times a campaign"), minimum=1,
+        help_text=_("The opening of an e-mail counts once a campaign: mail programs open by themselves."),
+    ),
+    "funding": lambda: forms.ChoiceField(
+        label=_("Paid by"), required=False, widget=UnfoldAdminSelectWidget, choices=list(FUNDERS.items())
+    ),
+    "for_tier": lambda: forms.BooleanField(
+        label=_("Counts for the tier"), required=False, widget=UnfoldBooleanWidget
+    ),
+    "on_merge": lambda: forms.ChoiceField(
+        label=_("Two members prove to be one"), required=False, widget=UnfoldAdminSelectWidget,
+        choices=[(rules.REVERSE, _("the second welcome or birthday is taken back")), (rules.KEEP, _("both are kept"))],
+    ),
     "pending_days": lambda: _whole("pending_days", _("Spendable after … days")),
     "expiry": lambda: forms.ChoiceField(
         label=_("Points expire"), required=False, widget=UnfoldAdminSelectWidget,
@@ -127,6 +162,10 @@ class VersionForm(forms.Form):
         for word, field in TERMS.items():
             if word in rules.TERMS[rule.kind]:
                 self.fields[f"terms_{word}"] = field()
+        if rule.kind == rules.ACTION:
+            for name in [name for name in self.fields if name.startswith("conditions_")]:
+                if name.removeprefix("conditions_") not in rules.ACTION_CONDITIONS:
+                    del self.fields[name]
 
     @staticmethod
     def _said_now(rule: Rule) -> dict:
@@ -191,7 +230,9 @@ class VersionForm(forms.Form):
         return {
             name.removeprefix(prefix): cleaned[name]
             for name in self.fields
-            if name.startswith(prefix) and cleaned.get(name) not in (None, "", [])
+            if name.startswith(prefix)
+            and cleaned.get(name) not in (None, "", [])
+            and cleaned[name] is not False
         }
 
     def _check_codes(self, field: str, codes: list[str], model) -> None:
@@ -216,6 +257,8 @@ def _terms_in_words(kind: str, terms: dict) -> str:
         return _t("points × %(factor)s (%(stacking)s)") % {"factor": terms["factor"], "stacking": stacking}
     if kind == rules.BONUS:
         return _points(terms["points"])
+    if kind == rules.ACTION:
+        return ", ".join(_action_in_words(terms) + _life_in_words(terms))
     each = {"points": _points(terms["points"]), "amount": money(terms["per_cents"])}
     said = [_t("%(points)s for each %(amount)s") % each]
     if terms.get("rounding") == rules.ROUND_LINE:
@@ -226,6 +269,28 @@ def _terms_in_words(kind: str, terms: dict) -> str:
         said.append(_t("at most %(cap_per_day)s a day") % terms)
     if terms.get("amounts") == rules.GROSS:
         said.append(_t("vouchers change nothing"))
+    return ", ".join(said + _life_in_words(terms))
+
+
+def _action_in_words(terms: dict) -> list[str]:
+    told = {"points": _points(terms["points"]), "action": terms["action"]}
+    said = [_t("%(points)s for «%(action)s»") % told]
+    if terms.get("times") is not None:
+        times = {"times": terms["times"], "period": PERIODS[terms.get("period") or rules.EVER]}
+        said.append(_t("at most %(times)s times %(period)s") % times)
+    if terms.get("times_per_campaign") is not None:
+        said.append(_t("at most %(times_per_campaign)s times a campaign") % terms)
+    if terms.get("funding", rules.BY_KEY) != rules.BY_KEY:
+        said.append(_t("paid by %(party)s") % {"party": FUNDERS[terms["funding"]]})
+    if terms.get("for_tier"):
+        said.append(_t("counts for the tier"))
+    if terms.get("on_merge") == rules.KEEP:
+        said.append(_t("both are kept when two members prove to be one"))
+    return said
+
+
+def _life_in_words(terms: dict) -> list[str]:
+    said = []
     if terms.get("pending_days"):
         said.append(_t("spendable after %(pending_days)s days") % terms)
     if terms.get("expiry") == rules.FIXED:
@@ -234,7 +299,7 @@ def _terms_in_words(kind: str, terms: dict) -> str:
         said.append(_t("expire %(expiry_months)s months after the last purchase") % terms)
     elif terms.get("expiry_months") is not None:
         said.append(_t("expire after %(expiry_months)s months") % terms)
-    return ", ".join(said)
+    return said
 
 
 def _points(count: int) -> str:

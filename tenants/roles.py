@@ -35,6 +35,8 @@ _READS_POINTS = _deeds(
     "loyalty",
     programme="view", rule="view", ruleversion="view", tier="view", membership="view", account="view",
     transaction="view", posting="view", lot="view", lotextension="view",
+    action="view", tierchange="view", claim="view", claimtally="view", parkedreturn="view", case="view",
+    caseticket="view", cashier="view", storeplace="view",
 )  # fmt: skip
 _READS_CAMPAIGNS = _deeds(
     "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"
@@ -58,13 +60,15 @@ PERMISSIONS: dict[str, set[str]] = {
         | _deeds("profiles", source="add change", site="add change", connection="add change",
                  importrun="view add", profile="change merge", matchcandidate="decide decideall",
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
-        | _deeds("loyalty", programme="change", rule="add change", tier="add change")
+        | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
+                 parkedreturn="close", cashier="add change", storeplace="add change delete")
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK | _EDITS_EVENTS
         | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide decideall",
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
-        | _deeds("loyalty", programme="change", rule="add change", tier="add change")
+        | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
+                 parkedreturn="close")
         | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
     ),
     Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK,
@@ -72,6 +76,8 @@ PERMISSIONS: dict[str, set[str]] = {
         _deeds("network", store="view", till="view")
         | _deeds("profiles", profile="view", purchase="view", purchaseline="view", consentchange="view",
                  event="view", matchcandidate="view decide")
+        | _deeds("loyalty", claim="view add", claimtally="view", parkedreturn="view", case="view", caseticket="view",
+                 cashier="view")
         | _deeds("campaigns", segment="view add change delete")
     ),
 }  # fmt: skip

@@ -17,7 +17,22 @@ from campaigns.models import Campaign, Export, Segment
 from campaigns.segments.saving import save
 from cdp.admin_sites import platform_site
 from loyalty import till
-from loyalty.models import Account, Lot, Programme, Rule, Tier, Transaction
+from loyalty.models import (
+    Account,
+    Action,
+    Case,
+    Cashier,
+    Claim,
+    ClaimTally,
+    Lot,
+    ParkedReturn,
+    Programme,
+    Rule,
+    StorePlace,
+    Tier,
+    TierChange,
+    Transaction,
+)
 from profiles import blocked, merging
 from profiles.intake import EventStatement, Sender, Statement, record_events, take_in_records
 from profiles.models import (
@@ -104,6 +119,26 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
         Account: Account.objects.filter(kind="issued").get(),
         Transaction: Transaction.objects.get(kind="earn"),
         Lot: Lot.objects.get(),
+        Action: Action.objects.create(
+            code="review", key="1", profile=one, store=lille, occurred_at=now, why="no rule"
+        ),
+        TierChange: TierChange.objects.create(profile=one, after="silver", why="earned"),
+        Claim: Claim.objects.create(purchase=Purchase.objects.get(), store=lille, profile=one, points=0),
+        ClaimTally: ClaimTally.objects.create(
+            week=now.date(), store=lille, claims=1, cents=1, points=1, share=100
+        ),
+        ParkedReturn: ParkedReturn.objects.create(
+            store=lille,
+            till=lille_till[0],
+            business_day=now.date(),
+            refund_id="B1",
+            receipt_id="R2",
+            sale_store=lille.code,
+            statement={},
+        ),
+        Case: Case.objects.create(kind="debt", store=lille, profile=one, day=now.date()),
+        Cashier: Cashier.objects.create(store=lille, code="C7"),
+        StorePlace: StorePlace.objects.create(store=lille, latitude="50.63", longitude="3.06"),
         Segment: unused,
         Campaign: campaign,
         Export: Export.objects.create(
@@ -273,6 +308,10 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "profiles.change_connection"),
         ("forget its host", reverse("admin:profiles_connection_forget", args=[rows[Connection].pk]), {},
          "profiles.change_connection"),
+        ("decide a case", reverse("admin:loyalty_case_decide", args=[rows[Case].pk]), {"decision": "release"},
+         "loyalty.decide_case"),
+        ("close a return", reverse("admin:loyalty_parkedreturn_close", args=[rows[ParkedReturn].pk]), {},
+         "loyalty.close_parkedreturn"),
         ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
     ]  # fmt: skip
 

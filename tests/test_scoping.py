@@ -23,10 +23,13 @@ from campaigns.segments.compiler import to_queryset
 from campaigns.segments.fields import VOCABULARY, AtStore
 from campaigns.segments.language import SegmentError, Takes, parse
 from campaigns.segments.saving import save
-from loyalty import till
+from loyalty import claims, till
+from loyalty.models import Cashier, StorePlace
 from profiles.intake import (
     ConsentStatement,
     EventStatement,
+    RefundLineStatement,
+    RefundStatement,
     Sender,
     Shown,
     Statement,
@@ -98,6 +101,19 @@ def network(lille_till, lyon_till, programme, alice, bruno, chloe):  # noqa: F81
             for n, shown in enumerate((Shown("card", value), None))
         ]
         record_events(Sender.of_till(machine), [*visits, EventStatement(f"{told}-q", told, timezone.now())])
+    cashier = {"cashier": "Secret de Lyon"}
+    nobodys = Ticket("REC-LYON-N", timezone.now(), [TicketLine(sku="S1", amount_cents=777700)], **cashier)
+    till.record_purchase(lyon, nobodys)
+    claims.at_till(
+        lyon, "C1", Shown("card", "2990000000024"), claims.Told("REC-LYON-N", 777700, "ACM-002"), "other"
+    )
+    claims.tally(timezone.now().date() - timedelta(days=timezone.now().weekday()))
+    till.refund(
+        lyon,
+        RefundStatement("REC-LYON-B", timezone.now(), "REC-LYON-U", [RefundLineStatement(1, Decimal(1))]),
+    )
+    Cashier.objects.create(store=lyon.store, code="Secret de Lyon", name="Zyxquist")
+    StorePlace.objects.create(store=lyon.store, latitude="66.66", longitude="4.83")
     everyone = {"all": [{"field": "purchases", "op": ">=", "value": 1}]}
     national = Segment(name="Buyers", shared=True)
     save(national, everyone, alice)

@@ -8,11 +8,13 @@ import pytest
 from django.urls import URLPattern, get_resolver
 
 from loyalty import api as till_api
+from loyalty import rulebook
 from loyalty import till_schemas as schemas
+from loyalty.models import Programme, Rule
 from profiles import events_api
 from profiles.models import Site, Source
 from profiles.wire import ProblemAnswer
-from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
+from tests.loyalty.conftest import LONG_AGO, programme  # noqa: F401 - a fixture
 
 SCHEMA_WORDS = {
     "$ref", "allOf", "anyOf", "oneOf", "type", "enum", "const", "properties", "items", "additionalProperties",
@@ -145,6 +147,8 @@ def sale(receipt_id="R1", member=CARD, amount="150.00") -> dict:
 
 REFUND = {"refund_id": "B1", "refunded_at": NOON, "receipt_id": "R1", "lines": [{"number": 1}]}
 REDEMPTION = {"redemption_id": "P1", "member": CARD, "points": 100, "redeemed_at": NOON}
+ACTION = {"action": "review", "action_key": "A1", "member": CARD, "occurred_at": NOON}
+CLAIM = {"claim_id": "C1", "member": CARD, "receipt_id": "R2", "total": "150.00"}
 PROBLEM = ProblemAnswer
 CALLS = [
     ("identify", {"member": CARD}, 404, PROBLEM),
@@ -160,7 +164,12 @@ CALLS = [
     ("redemptions", REDEMPTION, 201, schemas.RedemptionAnswer),
     ("redemptions", REDEMPTION | {"redemption_id": "P2", "points": 10**6}, 409, PROBLEM),
     ("refunds", REFUND, 201, schemas.RefundAnswer),
-    ("refunds", REFUND | {"refund_id": "B2", "receipt_id": "R9"}, 409, PROBLEM),
+    ("refunds", REFUND | {"refund_id": "B2", "receipt_id": "R9"}, 202, schemas.RefundAnswer),
+    ("refunds", REFUND | {"refund_id": "B3", "store": "ACM-999"}, 409, PROBLEM),
+    ("actions", ACTION, 201, schemas.ActionAnswer),
+    ("actions", ACTION | {"action": "unheard"}, 422, PROBLEM),
+    ("claims", CLAIM, 201, schemas.ClaimAnswer),
+    ("claims", CLAIM | {"claim_id": "C2"}, 409, PROBLEM),
 ]  # fmt: skip
 
 
@@ -175,6 +184,10 @@ def refuse_unknown(kind: type) -> type:
 
 def test_what_a_till_hears_is_what_was_told(programme, lille_till, till_client):  # noqa: F811
     client = till_client(lille_till[1])
+    # However long ago noon is when this runs.
+    Programme.objects.update(claim_days=30_000)
+    review = Rule.objects.create(code="review", name="Review", kind="action")
+    rulebook.publish(review, {}, {"action": "review", "points": 7}, effective_from=LONG_AGO)
     for path, body, status, kind in CALLS:
         response = client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json")
         assert response.status_code == status, (path, response.content)

@@ -16,7 +16,8 @@ CARD = Shown("card", "2990000001234")
 
 @pytest.fixture
 def programme(brand):
-    made = Programme.objects.create(name="Club", reward_points=100, reward_cents=500)
+    # Tests sell many tickets at one moment: what that looks like is tested in test_statements_cases.py.
+    made = Programme.objects.create(name="Club", reward_points=100, reward_cents=500, velocity_tickets=0)
     Tier.objects.create(code="silver", name="Silver", threshold=200)
     Tier.objects.create(code="gold", name="Gold", threshold=1000)
     base = Rule.objects.create(code="base", name="One point an euro", kind=Rule.Kind.BASE, priority=10)
@@ -37,7 +38,7 @@ def programme_p(brand):
     """
 
     def opened(when=None, **terms) -> Rule:
-        Programme.objects.create(name="P", reward_points=100, reward_cents=500)
+        Programme.objects.create(name="P", reward_points=100, reward_cents=500, velocity_tickets=0)
         base = Rule.objects.create(code="base", name="Base", kind=Rule.Kind.BASE, priority=10)
         said = {"points": 1, "per_cents": 100, "rounding": "ticket", "expiry_months": 12} | terms
         rulebook.publish(base, when or {}, said, effective_from=LONG_AGO)

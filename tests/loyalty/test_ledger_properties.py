@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from loyalty import ledger, proof, rules, statements, till
+from loyalty import actions, ledger, proof, rules, statements, till
 from loyalty.ledger import NotEnoughPoints
-from loyalty.models import Account, Posting, Programme, Rule
+from loyalty.models import Account, Action, Posting, Programme, Rule
 from loyalty.rulebook import publish
 from profiles import merging, separating
 from profiles.intake import RefundLineStatement, RefundStatement, Shown, Statement, take_in_records
@@ -107,11 +107,17 @@ class TillsAndNights(RuleBasedStateMachine):
         self.merges: list[PaperMerge] = []
         self.spent: dict[int, tuple[int, list[list[int]]]] = {}
         self.reserved: dict[int, tuple[int, list[list[int]]]] = {}
+        self.acted: dict[int, int] = {}
+        self.undone: dict[int, tuple[int, list[list[int]], int]] = {}
         self.number = 0
-        Programme.objects.create(name="Club", reward_points=10, reward_cents=50)
+        Programme.objects.create(
+            name="Club", reward_points=10, reward_cents=50, velocity_tickets=0, velocity_cents=0
+        )
         base = Rule.objects.create(code="only", name="Only", kind="base", priority=1)
         terms = {"points": 1, "per_cents": 100, "pending_days": pending_days, "expiry_months": 12}
         publish(base, {}, terms, effective_from=LONG_AGO)
+        review = Rule.objects.create(code="review", name="Review", kind="action", priority=2)
+        publish(review, {}, {"action": "review", "points": 7, "expiry_months": 12}, effective_from=LONG_AGO)
         source = Source.objects.create(code="crm", name="CRM", kind="crm")
         told = [Statement(str(n), {"card": self.card(n).value}, raw={"n": n}) for n in PEOPLE]
         self.ids = [outcome.profile_id for outcome in take_in_records(source, told)]
@@ -236,6 +242,56 @@ class TillsAndNights(RuleBasedStateMachine):
         paid = min(points, self.paper.debt[owner])
         self.paper.debt[owner] -= paid
         self.paper.lots.append(PaperLot(owner, "", points - paid, FIRST_DAY, expires, pending=False))
+
+    @rule(person=people)
+    def act(self, person):
+        """Seven points for an action, on the first day."""
+        owner, key = self.paper.living(person), self.name()
+        at = datetime(2025, 1, 1, 12, tzinfo=UTC)
+        answer = actions.record(self.machine, actions.Deed("review", key, self.card(person), at))
+        assert answer.body["points"] == 7
+        paid = min(7, self.paper.debt[owner])
+        self.paper.debt[owner] -= paid
+        lot = PaperLot(person, "", 7 - paid, FIRST_DAY, rules.last_day(FIRST_DAY, 12), pending=False)
+        self.paper.lots.append(lot)
+        self.acted[Action.objects.get(key=key).pk] = self.paper.lots.index(lot)
+
+    @precondition(lambda self: self.acted)
+    @rule(data=st.data())
+    def take_action_back(self, data):
+        row = Action.objects.get(pk=data.draw(st.sampled_from(sorted(self.acted))))
+        lot = self.paper.lots[self.acted.pop(row.pk)]
+        done = ledger.undo_credit(row.transaction_id, 7, key=self.name(), at=timezone.now(), why={})
+        Action.objects.filter(pk=row.pk).update(withdrawn_by=done)
+        owner = self.paper.living(lot.card)
+        own = min(7, lot.left)
+        lot.left -= own
+        others = min(7 - own, self.paper.points(owner))
+        taken = self.paper.take(owner, others)
+        self.paper.debt[owner] += 7 - own - others
+        used = [[self.paper.lots.index(lot), own], *([index, part] for index, part in taken.items())]
+        self.undone[row.pk] = owner, used, 7 - own - others
+
+    @precondition(lambda self: self.undone)
+    @rule(data=st.data())
+    def give_action_back(self, data):
+        row = Action.objects.get(pk=data.draw(st.sampled_from(sorted(self.undone))))
+        taker, used, owed = self.undone.pop(row.pk)
+        ledger.redo_credit(row.withdrawn_by_id, key=self.name(), at=timezone.now(), why={})
+        owner = self.paper.living(taker)
+        first = self.paper.lots[used[0][0]]
+        for index, part in used:
+            self.paper.lots[index].left += part
+        paid = min(owed, self.paper.debt[owner])
+        self.paper.debt[owner] -= paid
+        if owed > paid:
+            lot = PaperLot(owner, "", owed - paid, FIRST_DAY, first.expires, pending=False)
+            self.paper.lots.append(lot)
+        for holder in sorted(
+            {owner, *(self.paper.living(self.paper.lots[index].card) for index, part in used if part)}
+        ):
+            self.paper.settle(holder)
+        Action.objects.filter(pk=row.pk).update(withdrawn_by=None)
 
     @precondition(lambda self: any(len(self.returned[r]) < len(t[1]) for r, t in self.tickets.items()))
     @rule(data=st.data())

@@ -35,9 +35,9 @@ AT = datetime(2026, 11, 2, 10, tzinfo=UTC)
 CARDS = [Shown("card", f"29900000000{n}") for n in (17, 24, 31, 48)]
 NAMES = ["Anne", "Anna", "Annie", "Hanna"]
 
-# History that is added and never taken away: the deeds themselves, and the transfers in the books, whose chain has then
-# grown by links that cancel out.
-BOOKS = {"profiles_merge", "loyalty_posting", "loyalty_lotuse"}
+# History that is added and never taken away: the deeds themselves, changes of tier that were told, and the transfers in
+# the books, whose chain has then grown by links that cancel out.
+BOOKS = {"profiles_merge", "loyalty_posting", "loyalty_lotuse", "loyalty_tierchange"}
 CHAINED = ("entries", "head")
 
 
