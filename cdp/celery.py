@@ -15,6 +15,8 @@ app.conf.beat_scheduler = "tenant_schemas_celery.scheduler:TenantAwareScheduler"
 app.conf.beat_schedule = {
     "points-become-available": {"task": "loyalty.tasks.release_due", "schedule": crontab(hour=0, minute=5)},
     "points-expire": {"task": "loyalty.tasks.expire_due", "schedule": crontab(hour=0, minute=20)},
+    "vouchers-expire": {"task": "loyalty.tasks.expire_vouchers", "schedule": crontab(hour=0, minute=30)},
+    "stores-leave": {"task": "loyalty.tasks.carry_out_exits", "schedule": crontab(hour=0, minute=2)},
     "reservations-end": {"task": "loyalty.tasks.cancel_stale_reservations", "schedule": crontab(minute="*")},
     "settlement-closed": {
         "task": "loyalty.tasks.close_settlement",

@@ -3,7 +3,7 @@
 A domain exception leaves the view as it is; `cdp/api_errors.py` holds the one table that turns it into a problem.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import wraps
@@ -14,8 +14,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
+from loyalty import counter
 from loyalty import till as tills
 from loyalty import till_schemas as schemas
+from loyalty.payments import PaidWith
 from loyalty.till import Answer
 from profiles import wire
 from profiles.intake import (
@@ -49,14 +51,14 @@ def posted(body_type: type, largest: int = wire.LARGEST_BODY) -> Callable:
                 raise wire.MethodNotAllowed("POST")
             till = till_of_key(request.headers.get("Authorization", ""))
             with scoped_to(till.scope):
-                return _answered(verb(till, wire.decoded(wire.body_of(request, largest), decoder)))
+                return answered(verb(till, wire.decoded(wire.body_of(request, largest), decoder)))
 
         return view
 
     return decorate
 
 
-def _answered(answer: Answer) -> HttpResponse:
+def answered(answer: Answer) -> HttpResponse:
     response = wire.answered(answer.body, answer.status)
     if answer.replayed:
         response["Idempotent-Replayed"] = "true"
@@ -69,16 +71,16 @@ def _answered(answer: Answer) -> HttpResponse:
 @posted(schemas.IdentifyRequest)
 def identify(till: Till, body: schemas.IdentifyRequest) -> Answer:
     """Find a member by card, phone or e-mail; with `create`, enrol who is not known yet."""
-    shown = _shown(body.member)
+    told = shown(body.member)
     if body.create is None:
-        return Answer(200, tills.identify(till, shown))
+        return Answer(200, tills.identify(till, told))
     new = body.create
     fields = {
         "first_name": new.first_name, "last_name": new.last_name, "email": new.email, "phone": new.phone,
         "birth_date": new.birth_date.isoformat() if new.birth_date else "",
     }  # fmt: skip
     consents = [ConsentStatement(c.channel, c.granted, wording=c.wording) for c in new.consents]
-    return Answer(200, tills.enrol(till, shown, fields, consents))
+    return Answer(200, tills.enrol(till, told, fields, consents))
 
 
 @posted(schemas.PurchaseRequest)
@@ -90,7 +92,10 @@ def quote(till: Till, body: schemas.PurchaseRequest) -> Answer:
 @posted(schemas.PurchaseRequest)
 def purchase(till: Till, body: schemas.PurchaseRequest) -> Answer:
     """Record a ticket and credit its points, in one transaction."""
-    return tills.record_purchase(till, _ticket(body))
+    ticket = _ticket(body)
+    if not body.paid_with:
+        return tills.record_purchase(till, ticket)
+    return counter.record_purchase(till, ticket, _paid_with(body))
 
 
 @posted(schemas.BatchRequest, LARGEST_BATCH_BODY)
@@ -99,11 +104,15 @@ def batch(till: Till, body: schemas.BatchRequest) -> Answer:
     tickets, results = [], []
     for position, told in enumerate(body.purchases):
         try:
-            tickets.append((position, _ticket(told)))
+            tickets.append((position, _ticket(told), _paid_with(told)))
         except Problem as problem:
             results.append((position, _item(told, problem)))
-    answers = tills.record_purchases(till, [ticket for _position, ticket in tickets])
-    for (position, _sent), answer in zip(tickets, answers, strict=True):
+    sent = [(ticket, paid_with) for _place, ticket, paid_with in tickets]
+    if any(paid_with for _told, paid_with in sent):
+        answers = counter.record_purchases(till, sent)
+    else:
+        answers = tills.record_purchases(till, [ticket for ticket, _none in sent])
+    for (position, *_sent), answer in zip(tickets, answers, strict=True):
         results.append((position, _item(body.purchases[position], answer)))
     results.sort(key=lambda result: result[0])
     return Answer(200, {"results": [item for _position, item in results]})
@@ -129,7 +138,7 @@ def refund(till: Till, body: schemas.RefundRequest) -> Answer:
 def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
     """Spend points for money off."""
     at = _instant(body.redeemed_at, "redeemed_at")
-    return tills.redeem(till, _shown(body.member), body.points, body.redemption_id, at)
+    return tills.redeem(till, shown(body.member), body.points, body.redemption_id, at)
 
 
 def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
@@ -138,13 +147,13 @@ def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
         raise wire.MethodNotAllowed("GET")
     till = till_of_key(request.headers.get("Authorization", ""))
     with scoped_to(till.scope):
-        return _answered(Answer(200, tills.statement(str(public_id))))
+        return answered(Answer(200, tills.statement(str(public_id))))
 
 
 # --- From the wire to the domain -------------------------------------------------------------------------------------
 
 
-def _shown(told: schemas.MemberShown) -> Shown:
+def shown(told: schemas.MemberShown) -> Shown:
     given = [(kind, value) for kind in ("card", "phone", "email") if (value := getattr(told, kind))]
     if len(given) != 1:
         raise Problem("invalid_identifier", _("give exactly one of card, phone, email"), "member")
@@ -155,7 +164,7 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
     return Ticket(
         receipt_id=told.receipt_id,
         bought_at=_instant(told.bought_at, "bought_at"),
-        shown=_shown(told.member) if told.member else None,
+        shown=shown(told.member) if told.member else None,
         payment=told.payment,
         lines=[
             TicketLine(
@@ -163,12 +172,16 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
                 label=line.label,
                 category=line.category,
                 quantity=_quantity(line.quantity, f"lines[{position}]"),
-                amount_cents=_cents(line.amount, f"lines[{position}].amount"),
-                discount_cents=_cents(line.discount, f"lines[{position}].discount"),
+                amount_cents=cents(line.amount, f"lines[{position}].amount"),
+                discount_cents=cents(line.discount, f"lines[{position}].discount"),
             )
             for position, line in enumerate(told.lines)
         ],
     )
+
+
+def _paid_with(told: schemas.PurchaseRequest) -> list[PaidWith]:
+    return [PaidWith(paid.redemption_id, paid.voucher) for paid in told.paid_with]
 
 
 def _instant(told: datetime, field: str) -> datetime:
@@ -177,7 +190,7 @@ def _instant(told: datetime, field: str) -> datetime:
     return told
 
 
-def _cents(amount: Decimal, field: str) -> int:
+def cents(amount: Decimal, field: str) -> int:
     if not amount.is_finite() or abs(amount) >= 10**10 or amount != round(amount, 2):
         raise Problem("invalid_amount", _("an amount has at most two decimals: %s") % str(amount)[:40], field)
     return int(round(amount, 2) * 100)
@@ -223,22 +236,19 @@ PROBLEMS = {
 }
 
 
-def add_till_paths(result: dict, generator, request, public) -> dict:
-    """Post-processing hook of the OpenAPI document: the till's paths, from the same types that decode them."""
-    types = [body for _view, body, _answer, _status in PATHS.values()]
-    types += [answer for _view, _body, answer, _status in PATHS.values()]
-    types += [schemas.MemberAnswer, wire.ProblemAnswer]
+def documented(result: dict, paths: dict, further: Sequence[type] = ()) -> tuple[dict, dict]:
+    """Add paths of tills to the OpenAPI document; returns references by type, and the problems."""
+    types = [body for _view, body, _answer, _status in paths.values()]
+    types += [answer for _view, _body, answer, _status in paths.values()]
+    types += [*further, wire.ProblemAnswer]
     references, components = msgspec.json.schema_components(
         list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}"
     )
     reference = dict(zip(dict.fromkeys(types), references, strict=True))
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    result["components"].setdefault("securitySchemes", {})["tillKey"] = {
-        "type": "apiKey", "in": "header", "name": "Authorization", "description": "Till <key>",
-    }  # fmt: skip
     problem = {"application/problem+json": {"schema": reference[wire.ProblemAnswer]}}
     problems = {status: {"description": text, "content": problem} for status, text in PROBLEMS.items()}
-    for path, (view, body, answer, status) in PATHS.items():
+    for path, (view, body, answer, status) in paths.items():
         result["paths"].setdefault(path, {})["post"] = {
             "operationId": f"till_{view.__name__}", "tags": ["till"], "summary": view.__doc__,
             "security": [{"tillKey": []}],
@@ -251,6 +261,15 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
                 **problems,
             },
         }  # fmt: skip
+    return reference, problems
+
+
+def add_till_paths(result: dict, generator, request, public) -> dict:
+    """Post-processing hook of the OpenAPI document: the till's paths, from the same types that decode them."""
+    reference, problems = documented(result, PATHS, [schemas.MemberAnswer])
+    result["components"].setdefault("securitySchemes", {})["tillKey"] = {
+        "type": "apiKey", "in": "header", "name": "Authorization", "description": "Till <key>",
+    }  # fmt: skip
     result["paths"]["/api/v1/members/{id}"] = {
         "get": {
             "operationId": "till_member", "tags": ["till"], "summary": member.__doc__,

@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Sum
@@ -14,6 +14,9 @@ from profiles.models import Profile
 from tenants.scoping import whole_network
 
 QUALIFYING_WINDOW = timedelta(days=365)
+# Who wants to know of members that rose: called in the same transaction with the ids of the tiers, those that were
+# passed over included, by profile id.
+REACHED: list[Callable[[Mapping[int, list[int]]], object]] = []
 
 
 class Standing:
@@ -120,12 +123,18 @@ def refresh(profile_ids: Iterable[int], now: datetime | None = None) -> None:
         tiers = {tier.code: tier for tier in Tier.objects.all()}
         standing = Standing(ids, now, {code: tier.threshold for code, tier in tiers.items()})
         known = {m.profile_id: m for m in Membership.objects.filter(profile__in=ids)}
-        changed = []
+        thresholds = {tier.pk: tier.threshold for tier in tiers.values()}
+        changed, rose = [], {}
         for profile_id in ids:
             tier = tiers.get(standing.tier(profile_id, now))
             member = known.get(profile_id) or Membership(profile_id=profile_id, enrolled_at=now)
             if member.pk and member.tier_id == (tier.pk if tier else None):
                 continue
+            before = thresholds[member.tier_id] if member.tier_id else -1
+            if tier and tier.threshold > before:
+                rose[profile_id] = [
+                    pk for pk, least in thresholds.items() if before < least <= tier.threshold
+                ]
             member.tier, member.tier_since = tier, now
             changed.append(member)
         Membership.objects.bulk_create(
@@ -134,3 +143,6 @@ def refresh(profile_ids: Iterable[int], now: datetime | None = None) -> None:
             unique_fields=["profile"],
             update_fields=["tier", "tier_since"],
         )
+    if rose:
+        for told in REACHED:
+            told(rose)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from loyalty import rules
 from loyalty.members import Standing
-from loyalty.models import Account, Lot, LotUse, Membership, Posting, Tier, Transaction
+from loyalty.models import Account, Lot, LotUse, Membership, Posting, Tier, Transaction, Voucher
 from loyalty.rulebook import Rulebook
 from loyalty.till import as_recorded
 from profiles.models import Purchase, PurchaseLine, RefundLine
@@ -49,7 +49,7 @@ def prove() -> Proof:
     counted: Counter = Counter()
     with whole_network():
         found: list[Difference] = []
-        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _tiers, _tickets):
+        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _vouchers, _tiers, _tickets):
             found += check(counted)
     return Proof(found, counted)
 
@@ -138,6 +138,23 @@ def _lots(counted: Counter) -> Iterator[Difference]:
         expected = lot.points - used.get(lot.pk, 0)
         if lot.remaining != expected:
             yield Difference("lot_is_points_less_uses", f"lot {lot.pk}", expected, lot.remaining)
+
+
+def _vouchers(counted: Counter) -> Iterator[Difference]:
+    """What stands in a store's account of vouchers is what its open vouchers were paid with."""
+    stands = Posting.objects.filter(account__kind=Account.Kind.VOUCHERS).order_by()
+    found = dict(stands.values_list("account__store").annotate(points=Sum("points")))
+    issued = Voucher.objects.filter(state=Voucher.State.ISSUED, issue__isnull=False).order_by()
+    expected = dict(issued.values_list("issue__store").annotate(points=Sum("points")))
+    for store_id in sorted(found.keys() | expected.keys()):
+        counted["voucher_accounts"] += 1
+        if found.get(store_id, 0) != expected.get(store_id, 0):
+            yield Difference(
+                "vouchers_are_what_was_paid_for_them",
+                f"store {store_id}",
+                expected.get(store_id, 0),
+                found.get(store_id, 0),
+            )
 
 
 def _tickets(counted: Counter) -> Iterator[Difference]:

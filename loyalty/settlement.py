@@ -3,7 +3,9 @@
 The store that gave money off is owed it. Who pays is said by the funding key of that time: so many percent the store
 that issued the points, so many the store itself, the rest head office. Everything is whole cents by largest remainder,
 so each redemption, each statement and each store pair sums to zero. A redemption taken back is the same with the sign
-turned, in the period in which it was posted.
+turned, in the period in which it was posted. A voucher that was given, not bought with points, is paid by whoever gave
+it where points would be paid by who issued them; a reward may bring its own key. Of a store that left, another one or
+head office pays since then.
 """
 
 import csv
@@ -26,6 +28,7 @@ from loyalty.models import (
     Programme,
     SettlementLine,
     SettlementStatement,
+    StoreExit,
     Transaction,
 )
 from tenants.calendar import brand_zone
@@ -43,16 +46,21 @@ class NotClosable(Exception):
 
 @dataclass(frozen=True)
 class Share:
-    """Cents that a party owes (below zero) or is owed for one lot of a redemption; no store: head office."""
+    """Cents that a party owes (below zero) or is owed for one lot of a redemption; no store: head office; no lot: a
+    voucher that was given."""
 
     transaction_id: int
-    lot_id: int
+    lot_id: int | None
     store_id: int | None
     cents: int
 
 
-def shares_of(cents: int, used: list[tuple[int, int, int]], redeemer_id: int, key: FundingKey) -> list[Share]:
-    """The shares of one redemption, which sum to zero. `used`: (lot, store that issued it, points)."""
+# Lot, who pays for it (none: head office), points.
+Used = tuple[int | None, int | None, int]
+
+
+def shares_of(cents: int, used: list[Used], redeemer_id: int, key: FundingKey) -> list[Share]:
+    """The shares of one redemption, which sum to zero."""
     found = []
     worth = rules.shared_out(cents, [points for _lot, _store, points in used])
     for (lot_id, earner_id, _points), value in zip(used, worth, strict=True):
@@ -79,12 +87,13 @@ def unsettled(before: datetime) -> list[Share]:
             .order_by("pk")
         )
         sources = {fact.pk: _source(fact) for fact in facts}
-        uses: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        uses: dict[int, list[Used]] = defaultdict(list)
         rows = LotUse.objects.filter(transaction__in={source.pk for source in sources.values() if source})
         for fact_id, lot_id, store_id, points in rows.order_by("pk").values_list(
             "transaction", "lot", "lot__store", "points"
         ):
             uses[fact_id].append((lot_id, store_id, points))
+        payers = Payers()
         found = []
         for fact in facts:
             source = sources[fact.pk]
@@ -93,8 +102,10 @@ def unsettled(before: datetime) -> list[Share]:
             redeemer_id = fact.store_id
             if source is None or redemption is None or programme is None or redeemer_id is None:
                 continue
-            key = next((key for key in keys if key.effective_from <= redemption.occurred_at), EARNER_PAYS)
-            used, sign = uses[source.pk], 1
+            key = _own_key(redemption) or next(
+                (key for key in keys if key.effective_from <= redemption.occurred_at), EARNER_PAYS
+            )
+            used, sign = payers.of(uses[source.pk], redemption), 1
             if fact.kind == Kind.GIVE_BACK:
                 used, sign = [(lot, store, -points) for lot, store, points in used], -1
             cents = _cents(fact, redemption, sum(points for _lot, _store, points in used), programme)
@@ -103,6 +114,40 @@ def unsettled(before: datetime) -> list[Share]:
                 for share in shares_of(cents, used, redeemer_id, key)
             ]
     return found
+
+
+class Payers:
+    """Who pays for points of a store: the store itself, or who took over its points when it left."""
+
+    def __init__(self) -> None:
+        done = StoreExit.objects.filter(transaction__isnull=False)
+        self._taken_over = {left.store_id: (left.transaction_id, left.buyer_id) for left in done}
+
+    def of(self, used: list[Used], redemption: Transaction) -> list[Used]:
+        """What was used, with who pays for it at this redemption."""
+        if not used:
+            # A voucher that was given: the redemption says by whom.
+            giver = next((step["giver"] for step in redemption.explanation if "giver" in step), None)
+            return [(None, self.in_place_of(giver, redemption.pk), 1)]
+        return [(lot, self.in_place_of(store, redemption.pk), points) for lot, store, points in used]
+
+    def in_place_of(self, store_id: int | None, before: int | None = None) -> int | None:
+        """Who pays in the store's place, by the exits that were posted before that transaction (or so far)."""
+        while store_id in self._taken_over:
+            posted, buyer_id = self._taken_over[store_id]
+            if before is not None and posted > before:
+                break
+            store_id = buyer_id
+        return store_id
+
+
+def _own_key(redemption: Transaction) -> FundingKey | None:
+    """The key that the reward brought along."""
+    told = next((step["key"] for step in redemption.explanation if "key" in step), "")
+    if not told:
+        return None
+    earner, redeemer, head_office = map(int, told.split("/"))
+    return FundingKey(earner=earner, redeemer=redeemer, head_office=head_office)
 
 
 def _source(fact: Transaction) -> Transaction | None:
@@ -195,21 +240,25 @@ def _rows(statement: SettlementStatement) -> Iterator[list]:
 
 @dataclass(frozen=True)
 class Liability:
-    """Points of a store's issue that members still hold, and what they cost if all are spent."""
+    """Points that members still hold, by who pays for them (no store: head office), and what they cost if all are
+    spent."""
 
-    store_id: int
+    store_id: int | None
     points: int
     cents: int
 
 
 def liability() -> list[Liability]:
-    """By store that issued the points, available and pending together; the cents sum to the brand's, to the cent."""
+    """By who pays, available and pending together; the cents sum to the brand's, to the cent."""
     with whole_network():
         programme = Programme.objects.first()
         held = Lot.objects.filter(
             remaining__gt=0, account__kind__in=[Account.Kind.AVAILABLE, Account.Kind.PENDING]
         )
-        rows = list(held.order_by().values_list("store").annotate(points=Sum("remaining")).order_by("store"))
+        payers, points_of = Payers(), defaultdict(int)
+        for store_id, points in held.order_by().values_list("store").annotate(points=Sum("remaining")):
+            points_of[payers.in_place_of(store_id)] += points
+        rows = sorted(points_of.items(), key=lambda row: (row[0] is None, row[0] or 0))
         if programme is None or not rows:
             return []
         whole = sum(points for _store, points in rows) * programme.reward_cents // programme.reward_points

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import ledger, members, rules, statements
+from loyalty import ledger, members, payments, rules, statements
 from loyalty.models import TillRequest, Transaction
 from loyalty.rulebook import NoProgramme, Rulebook
 from profiles import blocklist, intake
@@ -276,14 +276,17 @@ def _refund(till: Till, told: RefundStatement) -> Answer:
     before = _told_before(till, [key]).get(key)
     if before:
         return _raised(_again(before, intake.purchases.content_hash(told)))
-    recorded, _verdict = intake.record_refund(till, told)
+    recorded, _verdict = intake.record_refund(till, told, payments.comes_back_too)
     with whole_network():
         points = points_to_take_back(recorded)
         ledger.take_back(recorded, points, actor=str(till))
+        given_back = payments.give_back(recorded, actor=str(till))
         body = {
             "refund_id": recorded.refund_id, "receipt_id": recorded.purchase.receipt_id,
             "refunded_cents": recorded.total_cents, "points_taken_back": points, "member": None,
         }  # fmt: skip
+        if given_back is not None:
+            body["points_given_back"] = given_back
         profile = recorded.purchase.profile
         if profile:
             members.refresh([profile.pk])
