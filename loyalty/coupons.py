@@ -121,8 +121,9 @@ def use(
 def cancel(basket: str, *, at: datetime) -> int:
     """Undo the use of a basket's coupons: they count no more. Returns how many; none where it was done before."""
     with whole_network():
-        uses = CouponUse.objects.select_for_update().filter(basket=basket[:120], cancelled_at=None)
-        for use_of in uses.order_by("coupon"):
+        counted = CouponUse.objects.select_for_update().filter(basket=basket[:120], cancelled_at=None)
+        uses = list(counted.order_by("coupon"))
+        for use_of in uses:
             use_of.cancelled_at = at
             use_of.save(update_fields=["cancelled_at"])
     return len(uses)

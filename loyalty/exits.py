@@ -36,7 +36,7 @@ def agree(store: Store, on: date, *, buyer: Store | None = None, by: Staff) -> S
         made = StoreExit.objects.create(store=store, on=on, buyer=buyer, by=by)
         audit(by, "agreed exit", made, store_id=store.pk, on=on.isoformat(), buyer=buyer and buyer.pk)
         if on <= brand_today():
-            carry_out(made)
+            made = carry_out(made)
     return made
 
 

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from loyalty import codes, counter, ledger, proof, rewards, settlement, statements, tasks, till, vouchers
 from loyalty.models import (
-    Account, FundingKey, Lot, Posting, Reward, RewardStock, Tier, TierGift, Transaction, Voucher,
+    Account,
+    FundingKey,
+    Lot,
+    Posting,
+    Reward,
+    RewardStock,
+    Tier,
+    TierGift,
+    Transaction,
+    Voucher,
 )  # fmt: skip
 from loyalty.payments import PaidWith
 from loyalty.rewards import Refused
@@ -314,8 +323,8 @@ def test_the_last_one_in_stock_has_one_winner(arena):  # noqa: F811
     arena.run(buy, arena, "R1", 50000)
     holder = member(arena)
     points = statements.balance_of(holder).available
-    mug = offered(code="mug", kind="gift", points=100, worth_cents=0, is_counted=True)
-    stock = RewardStock.objects.create(reward=mug, store=arena.store, left=1)
+    mug = arena.run(lambda: offered(code="mug", kind="gift", points=100, worth_cents=0, is_counted=True))
+    stock = arena.run(lambda: RewardStock.objects.create(reward=mug, store=arena.store, left=1))
     outcomes = arena.at_once(
         *(lambda n=n: counter.claim(arena.till, arena.card, "mug", f"C{n}") for n in range(4))
     )
@@ -323,7 +332,7 @@ def test_the_last_one_in_stock_has_one_winner(arena):  # noqa: F811
     stock.refresh_from_db()
     assert stock.left == 0
     assert statements.balance_of(holder).available == points - 100
-    code = Voucher.objects.get().code
+    code = Voucher.objects.get(reward=mug).code
     outcomes = arena.at_once(
         *(lambda n=n: counter.use_voucher(arena.till, code, f"U{n}", None) for n in range(4))
     )
@@ -333,7 +342,7 @@ def test_the_last_one_in_stock_has_one_winner(arena):  # noqa: F811
 def test_a_voucher_is_used_or_cancelled(arena):  # noqa: F811
     """Statement 31: of a use and a cancellation at once exactly one happens, and the points follow it."""
     arena.run(buy, arena, "R1", 50000)
-    offered(code="five", points=100)
+    arena.run(lambda: offered(code="five", points=100))
     for number in range(3):
         claimed = arena.run(counter.claim, arena.till, arena.card, "five", f"five-{number}")
         before = statements.balance_of(member(arena)).available
