@@ -22,17 +22,24 @@ from tenants.scoping import whole_network
 Kind = Transaction.Kind
 
 
+def must_be_possible(store: Store, on: date, buyer: Store | None = None) -> None:
+    """Raise `Refused` where the store has left already, or where who takes over leaves as well."""
+    with whole_network():
+        if StoreExit.objects.filter(store=store).exists():
+            raise Refused("exit_known", _("the exit of this store is noted already"), "store")
+        if buyer is None:
+            return
+        if buyer == store:
+            raise Refused("exit_to_itself", _("a store cannot take over its own points"), "buyer")
+        if StoreExit.objects.filter(store=buyer).exists() or (buyer.closed_on and buyer.closed_on <= on):
+            raise Refused("buyer_leaves", _("this store leaves the network itself"), "buyer")
+
+
 @transaction.atomic
 def agree(store: Store, on: date, *, buyer: Store | None = None, by: Staff) -> StoreExit:
     """Note that the store leaves on this day; carried out at once where the day has come. Raises `Refused`."""
     with whole_network():
-        if StoreExit.objects.filter(store=store).exists():
-            raise Refused("exit_known", _("the exit of this store is noted already"), "store")
-        if buyer is not None:
-            if buyer == store:
-                raise Refused("exit_to_itself", _("a store cannot take over its own points"), "buyer")
-            if StoreExit.objects.filter(store=buyer).exists() or (buyer.closed_on and buyer.closed_on <= on):
-                raise Refused("buyer_leaves", _("this store leaves the network itself"), "buyer")
+        must_be_possible(store, on, buyer)
         made = StoreExit.objects.create(store=store, on=on, buyer=buyer, by=by)
         audit(by, "agreed exit", made, store_id=store.pk, on=on.isoformat(), buyer=buyer and buyer.pk)
         if on <= brand_today():
