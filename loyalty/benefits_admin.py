@@ -41,7 +41,7 @@ from tenants.network.models import Store, audit
 from tenants.scoping import current_scope
 from tenants.templatetags.money import money
 
-KIND_ICONS = {
+KIND_ICONS: dict[str, str] = {
     Reward.Kind.MONEY_OFF: "euro",
     Reward.Kind.GIFT: "redeem",
     Reward.Kind.SERVICE: "room_service",
@@ -189,14 +189,14 @@ def _cards(words: str) -> list[dict]:
     counts = {reward_id: tuple(numbers) for reward_id, *numbers in held}
     stores = dict(Store.objects.values_list("pk", "name"))
     stock: dict[int, list[tuple[str, int]]] = {}
-    for reward_id, store_id, left in RewardStock.objects.order_by("store__code").values_list(
+    for reward_id, store_id, count in RewardStock.objects.order_by("store__code").values_list(
         "reward", "store", "left"
     ):
-        stock.setdefault(reward_id, []).append((stores.get(store_id, ""), left))
+        stock.setdefault(reward_id, []).append((stores.get(store_id, ""), count))
     cards = []
     for reward in found.prefetch_related("stores"):
         mine = stock.get(reward.pk, [])
-        left = sum(count for _store, count in mine) if reward.is_counted else None
+        left: int | None = sum(count for _store, count in mine) if reward.is_counted else None
         issued, used, open_ = counts.get(reward.pk, (0, 0, 0))
         cards.append(
             {

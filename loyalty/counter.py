@@ -75,12 +75,11 @@ def cancel_claim(till: Till, claim_id: str, cancellation_id: str) -> Answer:
 def look_at_voucher(till: Till, code: str) -> dict:
     """Whether this voucher can be used here and now, and if not why. Raises `Refused` for a code that is none."""
     voucher = vouchers.find(code)
+    problem = None
     try:
         vouchers.must_be_usable(voucher, till.store)
     except Refused as refused:
         problem = {"code": refused.code, "detail": refused.detail}
-    else:
-        problem = None
     return {**voucher_view(voucher), "usable": problem is None, "problem": problem}
 
 

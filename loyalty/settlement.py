@@ -135,7 +135,7 @@ class Payers:
         """Who pays in the store's place, by the exits that were posted before that transaction (or so far)."""
         while store_id in self._taken_over:
             posted, buyer_id = self._taken_over[store_id]
-            if before is not None and posted > before:
+            if before is not None and posted is not None and posted > before:
                 break
             store_id = buyer_id
         return store_id
