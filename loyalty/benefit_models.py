@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from profiles.models import Profile, Purchase
 from tenants.network.models import Staff, Store
@@ -168,10 +169,10 @@ class Voucher(StoreScoped):
     """
 
     class State(models.TextChoices):
-        ISSUED = "issued", _("issued")
-        USED = "used", _("used")
-        CANCELLED = "cancelled", _("cancelled")
-        EXPIRED = "expired", _("expired")
+        ISSUED = "issued", pgettext_lazy("voucher", "issued")
+        USED = "used", pgettext_lazy("voucher", "used")
+        CANCELLED = "cancelled", pgettext_lazy("voucher", "cancelled")
+        EXPIRED = "expired", pgettext_lazy("voucher", "expired")
 
     code = models.CharField(_("code"), max_length=20, unique=True)
     key = models.CharField(_("key"), max_length=120, unique=True)

@@ -146,7 +146,7 @@ def test_a_manager_reads_the_vouchers_of_their_store(client_of, bruno, chloe, ma
     assert short in page(client_of(bruno), vouchers)
     assert short not in page(client_of(chloe), vouchers)
     assert short not in page(client_of(chloe), CATALOGUE)
-    assert "1 vouchers issued" in page(client_of(bruno), CATALOGUE)
+    assert "Vouchers: 1 issued" in page(client_of(bruno), CATALOGUE)
     assert "Cancel the voucher" not in page(
         client_of(bruno), "admin:loyalty_voucher_change", Voucher.objects.get().pk
     )
