@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
+from django.utils.html import format_html
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
@@ -157,7 +158,7 @@ class RewardAdmin(StaysOnPage, Audited, ScopedModelAdmin):
         cards = [card for card in _cards(words) if not state or card["state"].code == state]
         context = {
             **self.admin_site.each_context(request),
-            "title": _t("Rewards"),
+            "title": _t("Catalogue"),
             "opts": self.opts,
             "cards": cards,
             "words": words,
@@ -223,7 +224,7 @@ class VoucherAdmin(ReadOnly, ScopedModelAdmin):
     search_help_text = _("A whole code.")
     change_form_outer_after_template = "admin/loyalty/voucher/cancel.html"
     readonly_fields = (
-        "whole_code", "reward", "holder", "state_shown", "points", "worth", "off", "issued_at", "where_issued",
+        "whole_code", "reward", "holder", "state", "points", "worth", "off", "issued_at", "where_issued",
         "last_day", "unused", "only_in", "where_used", "ended_at", "campaign", "gift",
     )  # fmt: skip
     fields = readonly_fields
@@ -251,7 +252,12 @@ class VoucherAdmin(ReadOnly, ScopedModelAdmin):
 
     @display(description=_("customer"), empty_value="–")
     def holder(self, voucher):
-        return Profile.objects.filter(pk=voucher.profile_id).first()
+        profile = Profile.objects.filter(pk=voucher.profile_id).first()
+        if profile is None:
+            return None
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:profiles_profile_change", args=[profile.pk]), profile
+        )
 
     @display(
         description=_("state"),
