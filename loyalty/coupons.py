@@ -19,6 +19,7 @@ from loyalty.rewards import Refused
 from profiles.models import Profile
 from tenants.network.models import Store
 from tenants.scoping import whole_network
+from tenants.templatetags.money import money
 
 MOST_COUPONS = 20
 
@@ -166,8 +167,9 @@ def _reasons(
             Reason("other_store", _("this is only valid in %s") % ", ".join(list(names.values())[:5]))
         )
     if total_cents < coupon.least_cents:
-        least = f"{coupon.least_cents / 100:.2f}"
-        found.append(Reason("basket_too_small", _("the basket must come to %s at least") % least))
+        found.append(
+            Reason("basket_too_small", _("the basket must come to %s at least") % money(coupon.least_cents))
+        )
     return found + _limits(coupon, store, profile)
 
 

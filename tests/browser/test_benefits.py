@@ -1,6 +1,5 @@
 """Benefits at a desk and on a tablet: a reward is added to the catalogue, given to a customer, and cancelled."""
 
-import os
 from datetime import date
 
 import pytest
@@ -31,7 +30,12 @@ def marie(lille, lyon, lille_till, today) -> Profile:
         RewardStock.objects.create(reward=mug, store=store, left=left)
     national = StackingClass.objects.create(code="national", name="National")
     Coupon.objects.create(
-        code="SPRING", name="Spring", kind="percent", amount=10, starts_at="2026-01-01T00:00Z", stacking=national
+        code="SPRING",
+        name="Spring",
+        kind="percent",
+        amount=10,
+        starts_at="2026-01-01T00:00Z",
+        stacking=national,
     )
     till.record_purchase(lille_till[0], ticket("R1", 99000))
     counter.claim(lille_till[0], CARD, "ten", "C1")
@@ -61,15 +65,11 @@ def test_no_page_of_benefits_complains(visitor, alice, marie, size):
     someone = visitor(size) if size else visitor()
     someone.sign_in(alice.email, "/loyalty/reward/")
     mug, voucher, coupon = Reward.objects.get(code="mug"), Voucher.objects.get(), Coupon.objects.get()
-    for name, path in {
-        "catalogue": "/loyalty/reward/", "reward": f"/loyalty/reward/{mug.pk}/change/",
-        "add": "/loyalty/reward/add/", "vouchers": "/loyalty/voucher/",
-        "voucher": f"/loyalty/voucher/{voucher.pk}/change/", "coupons": "/loyalty/coupon/",
-        "coupon": f"/loyalty/coupon/{coupon.pk}/change/", "classes": "/loyalty/stackingclass/add/",
-        "gifts": "/loyalty/tiergift/add/", "customer": f"/profiles/profile/{marie.pk}/change/",
-    }.items():  # fmt: skip
+    for path in [
+        "/loyalty/reward/", "/loyalty/reward/add/", f"/loyalty/reward/{mug.pk}/change/", "/loyalty/voucher/",
+        f"/loyalty/voucher/{voucher.pk}/change/", "/loyalty/coupon/", f"/loyalty/coupon/{coupon.pk}/change/",
+        "/loyalty/stackingclass/add/", "/loyalty/tiergift/add/", f"/profiles/profile/{marie.pk}/change/",
+    ]:  # fmt: skip
         page = someone.open(path)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, path
-        if os.environ.get("BEN_SHOTS"):
-            page.screenshot(path=f"/tmp/s/shots/ben-{name}-{size['width'] if size else 1440}.png", full_page=True)

@@ -339,6 +339,18 @@ def test_the_last_one_in_stock_has_one_winner(arena):  # noqa: F811
     assert sorted(getattr(outcome, "code", "used") for outcome in outcomes) == ["used", *["voucher_used"] * 3]
 
 
+def test_equal_requests_at_once_hear_the_same(arena):  # noqa: F811
+    """The second waits for the first, finds stock, points and voucher taken by it, and hears what it was told."""
+    arena.run(buy, arena, "R1", 50000)
+    reward = arena.run(lambda: offered(code="same", points=100, is_counted=True))
+    arena.run(lambda: RewardStock.objects.create(reward=reward, store=arena.store, left=1))
+    told = arena.at_once(*[lambda: counter.claim(arena.till, arena.card, "same", "E1")] * 3)
+    assert [answer.body for answer in told] == [told[0].body] * 3
+    assert sorted(answer.replayed for answer in told) == [False, True, True]
+    used = arena.at_once(*[lambda: counter.use_voucher(arena.till, code_of(told[0]), "E2", None)] * 3)
+    assert [answer.body for answer in used] == [used[0].body] * 3
+
+
 def test_a_voucher_is_used_or_cancelled(arena):  # noqa: F811
     """Statement 31: of a use and a cancellation at once exactly one happens, and the points follow it."""
     arena.run(buy, arena, "R1", 50000)
