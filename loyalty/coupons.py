@@ -166,10 +166,9 @@ def _reasons(
         found.append(
             Reason("other_store", _("this is only valid in %s") % ", ".join(list(names.values())[:5]))
         )
-    if total_cents < coupon.least_cents:
-        found.append(
-            Reason("basket_too_small", _("the basket must come to %s at least") % money(coupon.least_cents))
-        )
+    least = max(coupon.least_cents, 1)  # of nothing, nothing is taken off
+    if total_cents < least:
+        found.append(Reason("basket_too_small", _("the basket must come to %s at least") % money(least)))
     return found + _limits(coupon, store, profile)
 
 

@@ -30,6 +30,7 @@ from loyalty.models import (
     SettlementStatement,
     StoreExit,
     Transaction,
+    Voucher,
 )
 from tenants.calendar import brand_zone
 from tenants.network.models import Staff, audit
@@ -238,6 +239,34 @@ def _rows(statement: SettlementStatement) -> Iterator[list]:
         ]  # fmt: skip
 
 
+def outstanding_vouchers() -> list["Liability"]:
+    """What open vouchers will cost, by who pays (no store: head office), at the worth they were issued with.
+
+    Points that bought a voucher are in nobody's lots, so this stands beside `liability`.
+    """
+    points_of: dict[int | None, int] = defaultdict(int)
+    cents_of: dict[int | None, int] = defaultdict(int)
+    with whole_network():
+        payers = Payers()
+        opened = Voucher.objects.filter(state=Voucher.State.ISSUED).order_by("pk")
+        bought = LotUse.objects.filter(transaction__voucher__in=opened, points__gt=0).order_by("pk")
+        used: dict[int, list[tuple[int | None, int]]] = defaultdict(list)
+        for fact_id, store_id, points in bought.values_list("transaction", "lot__store", "points").iterator():
+            used[fact_id].append((payers.in_place_of(store_id), points))
+        for issue_id, giver_id, cents in opened.values_list("issue", "issued_in", "worth_cents").iterator():
+            parts = used.get(issue_id) or [(payers.in_place_of(giver_id), 0)]
+            weights = [points or 1 for _payer, points in parts]
+            for (payer, points), part in zip(parts, rules.shared_out(cents, weights), strict=True):
+                points_of[payer] += points
+                cents_of[payer] += part
+    return [Liability(payer, points_of[payer], cents_of[payer]) for payer in _in_order(cents_of)]
+
+
+def _in_order(parties: Iterable[int | None]) -> list[int | None]:
+    """Stores by their id, head office last."""
+    return sorted(parties, key=lambda party: (party is None, party or 0))
+
+
 @dataclass(frozen=True)
 class Liability:
     """Points that members still hold, by who pays for them (no store: head office), and what they cost if all are
@@ -258,7 +287,7 @@ def liability() -> list[Liability]:
         payers, points_of = Payers(), defaultdict(int)
         for store_id, points in held.order_by().values_list("store").annotate(points=Sum("remaining")):
             points_of[payers.in_place_of(store_id)] += points
-        rows = sorted(points_of.items(), key=lambda row: (row[0] is None, row[0] or 0))
+        rows = [(payer, points_of[payer]) for payer in _in_order(points_of)]
         if programme is None or not rows:
             return []
         whole = sum(points for _store, points in rows) * programme.reward_cents // programme.reward_points

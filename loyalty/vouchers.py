@@ -135,11 +135,14 @@ def use(told: str, *, store: Store, at: datetime, actor: str = "", total_cents: 
             Voucher.objects.select_for_update(of=("self",)).select_related("reward", "store").get(pk=found.pk)
         )
         must_be_usable(voucher, store)
+        is_money = voucher.reward.kind == Reward.Kind.MONEY_OFF
+        if is_money and total_cents is not None and total_cents <= 0:
+            raise Refused("basket_too_small", _("there is nothing to take money off"), "total")
         if voucher.stock_id is None:
             rewards.take_from_stock(voucher.reward, store)
         cents = voucher.worth_cents
-        if total_cents is not None and voucher.reward.kind == Reward.Kind.MONEY_OFF:
-            cents = min(cents, max(0, total_cents))
+        if is_money and total_cents is not None:
+            cents = min(cents, total_cents)
         _use(voucher, store, at=at, actor=actor, cents=cents)
     return voucher
 

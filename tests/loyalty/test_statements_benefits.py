@@ -24,7 +24,7 @@ from loyalty.models import (
 )  # fmt: skip
 from loyalty.payments import PaidWith
 from loyalty.rewards import Refused
-from profiles import resolution
+from profiles import merging, separating
 from profiles.intake import Problem, RefundLineStatement, RefundStatement, Shown, Statement, take_in_records
 from profiles.models import Merge, Profile, Source
 from tests.loyalty.conftest import AT, CARD, LONG_AGO, back, ticket
@@ -158,6 +158,8 @@ def test_a_voucher_of_one_store_is_refused_in_another(lille_till, lyon_till, mar
     with pytest.raises(Refused) as refused:
         counter.use_voucher(lille_till[0], codes.shown(codes.draw()), "U1", None)
     assert refused.value.code == "unknown_voucher"
+    with pytest.raises(Refused, match="nothing to take money off"):
+        counter.use_voucher(lille_till[0], code, "U1", 0)
     assert counter.use_voucher(lille_till[0], code, "U1", 700).body["discount_cents"] == 700
 
 
@@ -541,13 +543,13 @@ def test_vouchers_follow_their_people(lille_till, marie):
     (outcome,) = take_in_records(source, [Statement("1", {"first_name": "Anna"}, raw={"n": 1})])
     anna = Profile.objects.get(pk=outcome.profile_id)
     bought = Voucher.objects.get(pk=vouchers.buy(marie, reward, store=lille_till[0].store, key="c", at=AT).pk)
-    deed = resolution.merge(anna, marie, ground=Merge.Ground.PERSON)
+    deed = merging.merge(anna, marie, ground=Merge.Ground.PERSON)
     bought.refresh_from_db()
     assert bought.profile_id == deed.winner_id
     vouchers.cancel(bought.pk, at=AT)
     assert statements.balance_of(Profile.objects.get(pk=deed.winner_id)).available == 250
     assert proof.prove().differences == []
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     bought.refresh_from_db()
     assert bought.profile_id == marie.pk
     assert statements.balance_of(marie).available == 250

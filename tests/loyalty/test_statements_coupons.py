@@ -9,7 +9,7 @@ from django.utils import timezone
 from loyalty import counter, coupons, till
 from loyalty.coupons import NotUsable
 from loyalty.models import Coupon, CouponTally, CouponUse, StackingClass
-from profiles import resolution
+from profiles import merging, separating
 from profiles.intake import Shown
 from profiles.models import Merge, Profile
 from tests.loyalty.conftest import CARD, ticket
@@ -133,6 +133,10 @@ def test_store_basket_and_no_more_off_than_there_is(lille_till, lyon_till, brand
         use(lille_till[0], "LYON", basket="B1", total=2999)
     assert codes_of(refused) == {"other_store", "basket_too_small"}
     coupon("BIG", amount=9999)
+    for nothing in (0, -1):
+        with pytest.raises(NotUsable) as refused:
+            use(lyon_till[0], "BIG", basket="B0", total=nothing)
+        assert codes_of(refused) == {"basket_too_small"}
     assert use(lyon_till[0], "BIG", basket="B1", total=700).body["discount_cents"] == 700
 
 
@@ -166,10 +170,10 @@ def test_what_both_used_counts_for_both_together(lille_till, people):
     """A merge does not give anybody a second go."""
     coupon(most_a_member=1)
     use(lille_till[0], "FIVE", basket="B1", shown=OTHER)
-    deed = resolution.merge(*people, ground=Merge.Ground.PERSON)
+    deed = merging.merge(*people, ground=Merge.Ground.PERSON)
     with pytest.raises(NotUsable):
         use(lille_till[0], "FIVE", basket="B2", shown=CARD)
-    resolution.unmerge(deed)
+    separating.unmerge(deed)
     use(lille_till[0], "FIVE", basket="B3", shown=CARD)
     with pytest.raises(NotUsable):
         use(lille_till[0], "FIVE", basket="B4", shown=OTHER)

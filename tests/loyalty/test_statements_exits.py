@@ -98,10 +98,19 @@ def test_vouchers_that_are_out_there_go_along(lille_till, lyon_till, marie, dian
         code="five", name="5 €", kind="money_off", points=100, worth_cents=500, valid_from=date(2026, 1, 1)
     )
     voucher = vouchers.buy(marie, reward, store=lille_till[0].store, key="c", at=AT)
+    vouchers.give(marie, reward, key="present", store=lyon_till[0].store)
+    lille, lyon = lille_till[0].store_id, lyon_till[0].store_id
+
+    def open_vouchers() -> dict:
+        return {row.store_id: (row.points, row.cents) for row in settlement.outstanding_vouchers()}
+
+    assert open_vouchers() == {lille: (100, 500), lyon: (0, 500)}
     exits.agree(lille_till[0].store, date(2026, 11, 25), by=diane)
+    assert open_vouchers() == {None: (100, 500), lyon: (0, 500)}
     assert StoreExit.objects.get().points == 200
     vouchers.use(voucher.code, store=lyon_till[0].store, at=AT)
     assert owed()[None] == -500
+    assert open_vouchers() == {lyon: (0, 500)}
     assert proof.prove().differences == []
 
 
