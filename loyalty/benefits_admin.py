@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from loyalty import codes, exits, rewards, vouchers
 from loyalty.models import (
@@ -422,11 +423,21 @@ class CouponAdmin(StaysOnPage, Audited, ScopedModelAdmin):
 
 
 @admin.register(StackingClass)
-class StackingClassAdmin(Audited, ScopedModelAdmin):
+class StackingClassAdmin(StaysOnPage, Audited, ScopedModelAdmin):
     list_display = ("name", "code", "partners")
     search_fields = ("name", "code")
-    filter_horizontal = ("combines_with",)
+    list_before_template = "loyalty/matrix.html"
     actions = None
+
+    def formfield_for_manytomany(self, db_field, request, **kwargs):
+        return super().formfield_for_manytomany(
+            db_field, request, widget=UnfoldAdminCheckboxSelectMultipleWidget(), **kwargs
+        )
+
+    def changelist_view(self, request, extra_context=None):
+        classes = list(StackingClass.objects.prefetch_related("combines_with"))
+        rows = [(one, [(other, other in one.combines_with.all()) for other in classes]) for one in classes]
+        return super().changelist_view(request, {**(extra_context or {}), "classes": classes, "matrix": rows})
 
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related("combines_with")

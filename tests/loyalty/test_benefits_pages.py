@@ -182,7 +182,9 @@ def test_the_matrix_is_symmetrical(client_of, alice, brand):
     told = {"code": "two", "name": "Two", "combines_with": [one.pk]}
     assert client_of(alice).post(reverse("admin:loyalty_stackingclass_add"), told).status_code == 302
     assert [other.code for other in one.combines_with.all()] == ["two"]
-    assert "Two" in page(client_of(alice), "admin:loyalty_stackingclass_changelist")
+    shown = page(client_of(alice), "admin:loyalty_stackingclass_changelist")
+    assert "Which coupons combine" in shown
+    assert (shown.count(">yes<"), shown.count(">no<")) == (2, 2)
 
 
 def test_a_gift_of_a_tier_counts_what_was_given(client_of, alice, programme, lille_till, rewards):

@@ -525,6 +525,10 @@ def test_reaching_a_tier_gives_once_and_losing_it_takes_nothing(lille_till, prog
     till.record_purchase(machine, ticket("R2", 100))
     tasks.review_tiers()
     assert Voucher.objects.count() == 1
+    # However long a tier is kept for grace: it is lost by the last of these nights.
+    for night in (datetime(2026, 12, 12, tzinfo=UTC), datetime(2027, 4, 1, tzinfo=UTC)):
+        with time_machine.travel(night, tick=False):
+            tasks.review_tiers()
     with time_machine.travel(datetime(2027, 11, 24, tzinfo=UTC), tick=False):
         tasks.review_tiers()
         assert statements.balance_of(Profile.objects.get()).tier == ""
