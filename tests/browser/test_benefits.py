@@ -68,7 +68,8 @@ def test_no_page_of_benefits_complains(visitor, alice, marie, size):
     for path in [
         "/loyalty/reward/", "/loyalty/reward/add/", f"/loyalty/reward/{mug.pk}/change/", "/loyalty/voucher/",
         f"/loyalty/voucher/{voucher.pk}/change/", "/loyalty/coupon/", f"/loyalty/coupon/{coupon.pk}/change/",
-        "/loyalty/stackingclass/", "/loyalty/stackingclass/add/", "/loyalty/tiergift/add/", f"/profiles/profile/{marie.pk}/change/",
+        "/loyalty/stackingclass/", "/loyalty/stackingclass/add/", "/loyalty/tiergift/add/",
+        f"/profiles/profile/{marie.pk}/change/",
     ]:  # fmt: skip
         page = someone.open(path)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
