@@ -9,7 +9,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from rest_framework.views import exception_handler
 
+from loyalty.coupons import NotUsable
 from loyalty.ledger import LedgerError, NotEnoughPoints
+from loyalty.rewards import Refused
 from loyalty.rulebook import NoProgramme
 from loyalty.till import UnknownMember
 from profiles.connectors import receiving
@@ -34,6 +36,7 @@ TABLE = (
     (InvalidBody, 400, "invalid_body", _("The body has not the documented shape")),
     (UnknownMember, 404, "unknown_member", _("Nobody is known by what was shown")),
     (NotEnoughPoints, 409, "not_enough_points", _("Not enough points")),
+    (Refused, 409, None, _("The benefit cannot be had or used")),
     (LedgerError, 409, "ledger_refused", _("The ledger refused")),
     (NoProgramme, 409, "no_programme", _("The brand has no loyalty programme yet")),
     (Conflict, 422, None, _("The id was used before with another content")),
@@ -49,6 +52,10 @@ STATUS_OF_CODE = {
     "already_claimed": 409,
     "claim_over": 409,
     "own_ticket": 409,
+    "unknown_reward": 404,
+    "unknown_voucher": 404,
+    "unknown_claim": 404,
+    "mistyped_voucher": 422,
 }
 RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
 CHALLENGE = {"unknown_till": "Till"}
@@ -94,10 +101,14 @@ def answer_to(error: Exception) -> HttpResponse | None:
     else:
         detail = getattr(error, "detail", "") or str(error) or title
     field = getattr(error, "field", "")
-    answer = problem(
-        STATUS_OF_CODE.get(code, status), code, title, str(detail),
-        [{"field": field, "detail": str(detail)}] if field else None,
-    )  # fmt: skip
+    errors = [{"field": field, "detail": str(detail)}] if field else None
+    if isinstance(error, NotUsable):
+        errors = [
+            {"field": f"coupons[{place}]", "detail": reason.detail, "code": reason.code}
+            for place, verdict in enumerate(error.verdicts)
+            for reason in verdict.reasons
+        ]
+    answer = problem(STATUS_OF_CODE.get(code, status), code, title, str(detail), errors)
     if isinstance(error, MethodNotAllowed):
         answer["Allow"] = error.allowed
     return answer

@@ -10,6 +10,7 @@ from rest_framework.routers import SimpleRouter
 
 import campaigns.api
 import loyalty.api as till
+import loyalty.benefits_api as benefits
 import loyalty.webshop
 import profiles.api
 import profiles.events_api
@@ -44,6 +45,14 @@ urlpatterns = [
     path("claims", till.claim, name="claim"),
     path("actions", till.action, name="action"),
     path("redemptions", till.redemption, name="redemption"),
+    path("rewards", benefits.rewards, name="rewards"),
+    path("rewards/claims", benefits.claim, name="claim"),
+    path("rewards/claims/cancel", benefits.cancel_claim, name="cancel_claim"),
+    path("vouchers/check", benefits.check_voucher, name="check_voucher"),
+    path("vouchers/use", benefits.use_voucher, name="use_voucher"),
+    path("coupons/check", benefits.check_coupons, name="check_coupons"),
+    path("coupons/use", benefits.use_coupons, name="use_coupons"),
+    path("coupons/cancel", benefits.cancel_coupons, name="cancel_coupons"),
     path("members/<uuid:public_id>", till.member, name="member"),
     path("webhooks/<uuid:public_id>", loyalty.webshop.webhook, name="webhook"),
     path("contest-entries", contest.entries_view, name="contest_entries"),

@@ -17,6 +17,8 @@ app.conf.beat_schedule = {
     "points-expire": {"task": "loyalty.tasks.expire_due", "schedule": crontab(hour=0, minute=20)},
     "birthdays-credited": {"task": "loyalty.tasks.credit_birthdays", "schedule": crontab(hour=0, minute=35)},
     "welcomes-credited": {"task": "loyalty.tasks.credit_welcomes", "schedule": crontab(hour=0, minute=45)},
+    "vouchers-expire": {"task": "loyalty.tasks.expire_vouchers", "schedule": crontab(hour=0, minute=30)},
+    "stores-leave": {"task": "loyalty.tasks.carry_out_exits", "schedule": crontab(hour=0, minute=2)},
     "reservations-end": {"task": "loyalty.tasks.cancel_stale_reservations", "schedule": crontab(minute="*")},
     "parked-returns-applied": {
         "task": "loyalty.tasks.apply_parked_returns",

@@ -83,6 +83,7 @@ BRAND_SQL = [
     BASE_DIR / "loyalty/migrations/0002_ledger_invariants.sql",
     BASE_DIR / "loyalty/migrations/0003_ledger_chain.sql",
     BASE_DIR / "loyalty/migrations/0004_actions.sql",
+    BASE_DIR / "loyalty/migrations/0005_benefits.sql",
 ]
 
 MIDDLEWARE = [
@@ -247,6 +248,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "loyalty.api.add_till_paths",
+        "loyalty.benefits_api.add_paths",
         "loyalty.webshop.add_paths",
         "profiles.events_api.add_event_path",
     ],

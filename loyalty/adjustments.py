@@ -75,6 +75,7 @@ def reverse(adjustment_id: int, *, comment: str, by: Staff, now: datetime | None
             pk=adjustment_id, kind=Transaction.Kind.ADJUST, key__startswith="adjust:"
         )
     assert made.store is not None, "an adjustment is at a store's cost"
+    assert made.profile is not None, "an adjustment is a member's"
     return adjust(
         made.profile, -_points_of(made), store=made.store, reason="correction", comment=comment, by=by,
         key=f"reverse:{made.pk}", now=now,

@@ -3,7 +3,7 @@
 A domain exception leaves the view as it is; `cdp/api_errors.py` holds the one table that turns it into a problem.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import wraps
@@ -14,9 +14,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
-from loyalty import actions, claims
+from loyalty import actions, claims, counter
 from loyalty import till as tills
 from loyalty import till_schemas as schemas
+from loyalty.payments import PaidWith
 from loyalty.till import Answer
 from profiles import wire
 from profiles.intake import (
@@ -50,14 +51,14 @@ def posted(body_type: type, largest: int = wire.LARGEST_BODY) -> Callable:
                 raise wire.MethodNotAllowed("POST")
             till = till_of_key(request.headers.get("Authorization", ""))
             with scoped_to(till.scope):
-                return _answered(verb(till, wire.decoded(wire.body_of(request, largest), decoder)))
+                return answered(verb(till, wire.decoded(wire.body_of(request, largest), decoder)))
 
         return view
 
     return decorate
 
 
-def _answered(answer: Answer) -> HttpResponse:
+def answered(answer: Answer) -> HttpResponse:
     response = wire.answered(answer.body, answer.status)
     if answer.replayed:
         response["Idempotent-Replayed"] = "true"
@@ -70,16 +71,16 @@ def _answered(answer: Answer) -> HttpResponse:
 @posted(schemas.IdentifyRequest)
 def identify(till: Till, body: schemas.IdentifyRequest) -> Answer:
     """Find a member by card, phone or e-mail; with `create`, enrol who is not known yet."""
-    shown = _shown(body.member)
+    told = shown(body.member)
     if body.create is None:
-        return Answer(200, tills.identify(till, shown))
+        return Answer(200, tills.identify(till, told))
     new = body.create
     fields = {
         "first_name": new.first_name, "last_name": new.last_name, "email": new.email, "phone": new.phone,
         "birth_date": new.birth_date.isoformat() if new.birth_date else "",
     }  # fmt: skip
     consents = [ConsentStatement(c.channel, c.granted, wording=c.wording) for c in new.consents]
-    return Answer(200, actions.enrol(till, shown, fields, consents))
+    return Answer(200, actions.enrol(till, told, fields, consents))
 
 
 @posted(schemas.PurchaseRequest)
@@ -91,7 +92,10 @@ def quote(till: Till, body: schemas.PurchaseRequest) -> Answer:
 @posted(schemas.PurchaseRequest)
 def purchase(till: Till, body: schemas.PurchaseRequest) -> Answer:
     """Record a ticket and credit its points, in one transaction."""
-    return tills.record_purchase(till, _ticket(body))
+    ticket = _ticket(body)
+    if not body.paid_with:
+        return tills.record_purchase(till, ticket)
+    return counter.record_purchase(till, ticket, _paid_with(body))
 
 
 @posted(schemas.BatchRequest, LARGEST_BATCH_BODY)
@@ -100,11 +104,15 @@ def batch(till: Till, body: schemas.BatchRequest) -> Answer:
     tickets, results = [], []
     for position, told in enumerate(body.purchases):
         try:
-            tickets.append((position, _ticket(told)))
+            tickets.append((position, _ticket(told), _paid_with(told)))
         except Problem as problem:
             results.append((position, _item(told, problem)))
-    answers = tills.record_purchases(till, [ticket for _position, ticket in tickets])
-    for (position, _sent), answer in zip(tickets, answers, strict=True):
+    sent = [(ticket, paid_with) for _place, ticket, paid_with in tickets]
+    if any(paid_with for _told, paid_with in sent):
+        answers = counter.record_purchases(till, sent)
+    else:
+        answers = tills.record_purchases(till, [ticket for ticket, _none in sent])
+    for (position, *_sent), answer in zip(tickets, answers, strict=True):
         results.append((position, _item(body.purchases[position], answer)))
     results.sort(key=lambda result: result[0])
     return Answer(200, {"results": [item for _position, item in results]})
@@ -130,7 +138,7 @@ def refund(till: Till, body: schemas.RefundRequest) -> Answer:
 def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
     """Spend points for money off."""
     at = _instant(body.redeemed_at, "redeemed_at")
-    return tills.redeem(till, _shown(body.member), body.points, body.redemption_id, at)
+    return tills.redeem(till, shown(body.member), body.points, body.redemption_id, at)
 
 
 @posted(schemas.ActionRequest)
@@ -138,7 +146,7 @@ def action(till: Till, body: schemas.ActionRequest) -> Answer:
     """Tell of something a member did that is no purchase, and credit what it earns."""
     at = _instant(body.occurred_at, "occurred_at")
     return actions.record(
-        till, actions.Deed(body.action, body.action_key, _shown(body.member), at, body.campaign)
+        till, actions.Deed(body.action, body.action_key, shown(body.member), at, body.campaign)
     )
 
 
@@ -146,9 +154,9 @@ def action(till: Till, body: schemas.ActionRequest) -> Answer:
 def claim(till: Till, body: schemas.ClaimRequest) -> Answer:
     """Claim a ticket without a card by its number and amount; its points are those of its own day."""
     told = claims.Told(
-        body.receipt_id, _cents(body.total, "total"), body.store or till.store.code, body.business_day
+        body.receipt_id, cents(body.total, "total"), body.store or till.store.code, body.business_day
     )
-    return claims.at_till(till, body.claim_id, _shown(body.member), told, body.cashier.strip())
+    return claims.at_till(till, body.claim_id, shown(body.member), told, body.cashier.strip())
 
 
 def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
@@ -157,13 +165,13 @@ def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
         raise wire.MethodNotAllowed("GET")
     till = till_of_key(request.headers.get("Authorization", ""))
     with scoped_to(till.scope):
-        return _answered(Answer(200, tills.statement(str(public_id))))
+        return answered(Answer(200, tills.statement(str(public_id))))
 
 
 # --- From the wire to the domain -------------------------------------------------------------------------------------
 
 
-def _shown(told: schemas.MemberShown) -> Shown:
+def shown(told: schemas.MemberShown) -> Shown:
     given = [(kind, value) for kind in ("card", "phone", "email") if (value := getattr(told, kind))]
     if len(given) != 1:
         raise Problem("invalid_identifier", _("give exactly one of card, phone, email"), "member")
@@ -174,7 +182,7 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
     return Ticket(
         receipt_id=told.receipt_id,
         bought_at=_instant(told.bought_at, "bought_at"),
-        shown=_shown(told.member) if told.member else None,
+        shown=shown(told.member) if told.member else None,
         payment=told.payment,
         cashier=told.cashier.strip(),
         lines=[
@@ -183,12 +191,16 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
                 label=line.label,
                 category=line.category,
                 quantity=_quantity(line.quantity, f"lines[{position}]"),
-                amount_cents=_cents(line.amount, f"lines[{position}].amount"),
-                discount_cents=_cents(line.discount, f"lines[{position}].discount"),
+                amount_cents=cents(line.amount, f"lines[{position}].amount"),
+                discount_cents=cents(line.discount, f"lines[{position}].discount"),
             )
             for position, line in enumerate(told.lines)
         ],
     )
+
+
+def _paid_with(told: schemas.PurchaseRequest) -> list[PaidWith]:
+    return [PaidWith(paid.redemption_id, paid.voucher) for paid in told.paid_with]
 
 
 def _instant(told: datetime, field: str) -> datetime:
@@ -197,7 +209,7 @@ def _instant(told: datetime, field: str) -> datetime:
     return told
 
 
-def _cents(amount: Decimal, field: str) -> int:
+def cents(amount: Decimal, field: str) -> int:
     if not amount.is_finite() or abs(amount) >= 10**10 or amount != round(amount, 2):
         raise Problem("invalid_amount", _("an amount has at most two decimals: %s") % str(amount)[:40], field)
     return int(round(amount, 2) * 100)
@@ -245,22 +257,19 @@ PROBLEMS = {
 }
 
 
-def add_till_paths(result: dict, generator, request, public) -> dict:
-    """Post-processing hook of the OpenAPI document: the till's paths, from the same types that decode them."""
-    types = [body for _view, body, _answer, _status in PATHS.values()]
-    types += [answer for _view, _body, answer, _status in PATHS.values()]
-    types += [schemas.MemberAnswer, wire.ProblemAnswer]
+def documented(result: dict, paths: dict, further: Sequence[type] = ()) -> tuple[dict, dict]:
+    """Add paths of tills to the OpenAPI document; returns references by type, and the problems."""
+    types = [body for _view, body, _answer, _status in paths.values()]
+    types += [answer for _view, _body, answer, _status in paths.values()]
+    types += [*further, wire.ProblemAnswer]
     references, components = msgspec.json.schema_components(
         list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}"
     )
     reference = dict(zip(dict.fromkeys(types), references, strict=True))
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    result["components"].setdefault("securitySchemes", {})["tillKey"] = {
-        "type": "apiKey", "in": "header", "name": "Authorization", "description": "Till <key>",
-    }  # fmt: skip
     problem = {"application/problem+json": {"schema": reference[wire.ProblemAnswer]}}
     problems = {status: {"description": text, "content": problem} for status, text in PROBLEMS.items()}
-    for path, (view, body, answer, status) in PATHS.items():
+    for path, (view, body, answer, status) in paths.items():
         result["paths"].setdefault(path, {})["post"] = {
             "operationId": f"till_{view.__name__}", "tags": ["till"], "summary": view.__doc__,
             "security": [{"tillKey": []}],
@@ -273,6 +282,15 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
                 **problems,
             },
         }  # fmt: skip
+    return reference, problems
+
+
+def add_till_paths(result: dict, generator, request, public) -> dict:
+    """Post-processing hook of the OpenAPI document: the till's paths, from the same types that decode them."""
+    reference, problems = documented(result, PATHS, [schemas.MemberAnswer])
+    result["components"].setdefault("securitySchemes", {})["tillKey"] = {
+        "type": "apiKey", "in": "header", "name": "Authorization", "description": "Till <key>",
+    }  # fmt: skip
     result["paths"]["/api/v1/refunds"]["post"]["responses"]["202"] = {
         "description": "Parked: the sale is not known yet",
         "content": {"application/json": {"schema": reference[schemas.RefundAnswer]}},

@@ -93,7 +93,7 @@ class Fact:
 
     key: str
     kind: str
-    profile_id: int
+    profile_id: int | None
     occurred_at: datetime
     store_id: int | None = None
     purchase_id: int | None = None
@@ -346,6 +346,29 @@ def give_back(redemption_id: int, points: int, *, key: str, at: datetime, actor:
     )
 
 
+def issue_voucher(
+    profile_id: int, points: int, *, store_id: int, key: str, at: datetime, actor: str = ""
+) -> int:
+    """Turn points into a voucher: they leave the member's lots and stand in the store's account *vouchers*.
+
+    Returns the transaction's id. Raises as `redeem` does.
+    """
+    return _spend(
+        Account.Kind.VOUCHERS, Kind.ISSUE, profile_id, points, store_id=store_id, key=key, at=at, actor=actor,
+        cents=None,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def return_voucher(issue_id: int, *, at: datetime, actor: str = "") -> int:
+    """Put a voucher's points back into the very lots they came from. Raises `AlreadyPosted` where it ended before."""
+    with whole_network():
+        issue = Transaction.objects.get(pk=issue_id, kind=Kind.ISSUE)
+    return _put_back(
+        issue, issue, _points_of(issue), Account.Kind.VOUCHERS, key=f"end:{issue.pk}", at=at, actor=actor
+    )
+
+
 @transaction.atomic
 def adjust(
     profile_id: int, points: int, *, store_id: int, key: str, at: datetime, why: dict, actor: str = "",
@@ -508,7 +531,7 @@ def _spend(
         explanation=[] if cents is None else [{"cents": cents}],
         points={member.available_id: -points, taker: points}, uses=_first_to_expire(member.available_id, points),
     )  # fmt: skip
-    if kind == Kind.REDEEM:
+    if kind in (Kind.REDEEM, Kind.ISSUE):
         fact.extensions = _Living([member.available_id]).stirred(member.available_id, brand_today())
     return post([fact])[key]
 

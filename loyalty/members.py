@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -17,6 +17,9 @@ from tenants.calendar import brand_zone
 from tenants.scoping import whole_network
 
 QUALIFYING_WINDOW = timedelta(days=365)
+# Who wants to know of members that rose: called in the same transaction with the ids of the tiers, those that were
+# passed over included, by profile id.
+REACHED: list[Callable[[Mapping[int, list[int]]], object]] = []
 
 
 class Standing:
@@ -193,6 +196,9 @@ def _set_tiers(
             update_fields=["tier", "tier_since", "at_risk_since", "grace_until"],
         )  # fmt: skip
         TierChange.objects.bulk_create(ladder.changes)
+    if ladder.rose:
+        for told in REACHED:
+            told(ladder.rose)
 
 
 def _state_of(member: Membership) -> tuple:
@@ -209,6 +215,8 @@ class _Ladder:
         self.by_code = {tier.code: tier for tier in self.tiers}
         self.rank = {tier.pk: rank for rank, tier in enumerate(self.tiers)} | {None: -1}
         self.changes: list[TierChange] = []
+        # Who rose -> the tiers reached.
+        self.rose: dict[int, list[int]] = {}
         self._programme: Programme | None = None
 
     @property
@@ -262,6 +270,9 @@ class _Ladder:
                 at=self.now,
             )
         )
+        reached = range(self.rank[member.tier_id] + 1, self.rank[tier.pk if tier else None] + 1)
+        if reached:
+            self.rose[member.profile_id] = [self.tiers[rank].pk for rank in reached]
         member.tier, member.tier_since = tier, self.now
 
 

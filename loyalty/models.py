@@ -221,7 +221,8 @@ class Membership(StoreScoped):
 
 
 class Account(StoreScoped):
-    """Where points stand: three accounts a member, five a store, and head office's losses.
+    """Where points stand: three accounts a member, six a store, and head office's: its losses, and what it issued by
+    taking over.
 
     A member's postings form a chain: each holds a hash over itself and the one before, `head` is the newest and
     `entries` how many there are. The database computes them; a store's accounts have none, so that tills do not wait.
@@ -236,6 +237,7 @@ class Account(StoreScoped):
         EXPIRED = "expired", _("expired")
         ADJUSTMENT = "adjustment", _("adjustment")
         RESERVED = "reserved", _("reserved")
+        VOUCHERS = "vouchers", _("in vouchers")
         LOSS = "loss", _("loss of head office")
 
     MEMBER_KINDS = (Kind.AVAILABLE, Kind.PENDING, Kind.DEBT)
@@ -272,12 +274,12 @@ class Account(StoreScoped):
                 )
                 & ~models.Q(profile=None)
                 | models.Q(
-                    kind__in=["issued", "redeemed", "expired", "adjustment", "reserved"],
+                    kind__in=["issued", "redeemed", "expired", "adjustment", "reserved", "vouchers"],
                     balance=None,
                     profile=None,
                 )
                 & ~models.Q(store=None)
-                | models.Q(kind="loss", balance=None, profile=None, store=None),
+                | models.Q(kind__in=["loss", "issued"], balance=None, profile=None, store=None),
                 name="account_is_a_members_or_a_stores",
             ),
             models.CheckConstraint(
@@ -311,11 +313,18 @@ class Transaction(StoreScoped):
         RESERVE = "reserve", _("reserved")
         GIVE_BACK = "give_back", _("given back")
         EXTEND = "extend", _("extended")
+        ISSUE = "issue", _("turned into a voucher")
+        FUND = "fund", _("funded anew")
 
     key = models.CharField(_("key"), max_length=120, unique=True)
     kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
     profile = models.ForeignKey(
-        Profile, models.PROTECT, related_name="transactions", verbose_name=_("customer")
+        Profile,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="transactions",
+        verbose_name=_("customer"),
     )
     store = models.ForeignKey(
         Store, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("store")
@@ -348,6 +357,12 @@ class Transaction(StoreScoped):
         ordering = ["-id"]
         verbose_name = _("ledger transaction")
         verbose_name_plural = _("ledger transactions")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(profile__isnull=False) | models.Q(kind="fund"),
+                name="transaction_is_a_members",
+            )
+        ]
         indexes = [
             models.Index(fields=["profile", "occurred_at"], name="transactions_of_profile"),
             models.Index(
@@ -522,11 +537,12 @@ class SettlementStatement(NetworkWide):
 
 
 class SettlementLine(NetworkWide):
-    """Cents that a party owes (below zero) or is owed for one lot of one redemption; no store: head office."""
+    """Cents that a party owes (below zero) or is owed for one lot of one redemption; no store: head office. No lot: a
+    voucher that was given, not bought with points."""
 
     statement = models.ForeignKey(SettlementStatement, models.PROTECT, related_name="lines")
     transaction = models.ForeignKey(Transaction, models.PROTECT, related_name="settlement_lines")
-    lot = models.ForeignKey(Lot, models.PROTECT, related_name="settlement_lines")
+    lot = models.ForeignKey(Lot, models.PROTECT, null=True, related_name="settlement_lines")
     store = models.ForeignKey(Store, models.PROTECT, null=True, related_name="settlement_lines")
     cents = models.BigIntegerField()
 
@@ -952,3 +968,55 @@ class TierChange(StoreScoped):
     @classmethod
     def visible_from(cls, stores):
         return models.Q(pk__in=[])
+
+
+from loyalty.benefit_models import (  # noqa: E402 - they name the models above
+    Coupon,
+    CouponTally,
+    CouponUse,
+    Reward,
+    RewardStock,
+    StackingClass,
+    StoreExit,
+    TicketPayment,
+    TierGift,
+    Voucher,
+)
+
+__all__ = [
+    "Account",
+    "Action",
+    "Case",
+    "CaseTicket",
+    "Cashier",
+    "Claim",
+    "ClaimTally",
+    "Coupon",
+    "CouponTally",
+    "CouponUse",
+    "FundingKey",
+    "Lot",
+    "LotExtension",
+    "LotUse",
+    "Membership",
+    "ParkedReturn",
+    "Posting",
+    "Programme",
+    "Reward",
+    "RewardStock",
+    "Rule",
+    "RuleVersion",
+    "SettlementLine",
+    "SettlementStatement",
+    "StackingClass",
+    "StoreExit",
+    "StorePlace",
+    "TicketCashier",
+    "TicketPayment",
+    "Tier",
+    "TierChange",
+    "TierGift",
+    "TillRequest",
+    "Transaction",
+    "Voucher",
+]

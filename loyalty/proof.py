@@ -25,6 +25,7 @@ from loyalty.models import (
     Tier,
     TierChange,
     Transaction,
+    Voucher,
 )
 from loyalty.rulebook import Rulebook
 from loyalty.till import as_recorded
@@ -61,7 +62,9 @@ def prove() -> Proof:
     counted: Counter = Counter()
     with whole_network():
         found: list[Difference] = []
-        for check in (_transactions_sum_to_zero, _chains, _balances, _lots, _tiers, _tickets, _actions):
+        for check in (
+            _transactions_sum_to_zero, _chains, _balances, _lots, _vouchers, _tiers, _tickets, _actions,
+        ):  # fmt: skip
             found += check(counted)
     return Proof(found, counted)
 
@@ -190,6 +193,23 @@ def _actions(counted: Counter) -> Iterator[Difference]:
             yield Difference("action_earned_what_its_rule_says", f"action {row.pk}", expected, found)
     for fact, points in roots.items():
         yield Difference("points_have_a_ticket_or_an_action", f"transaction {fact}", 0, points)
+
+
+def _vouchers(counted: Counter) -> Iterator[Difference]:
+    """What stands in a store's account of vouchers is what its open vouchers were paid with."""
+    stands = Posting.objects.filter(account__kind=Account.Kind.VOUCHERS).order_by()
+    found = dict(stands.values_list("account__store").annotate(points=Sum("points")))
+    issued = Voucher.objects.filter(state=Voucher.State.ISSUED, issue__isnull=False).order_by()
+    expected = dict(issued.values_list("issue__store").annotate(points=Sum("points")))
+    for store_id in sorted(found.keys() | expected.keys()):
+        counted["voucher_accounts"] += 1
+        if found.get(store_id, 0) != expected.get(store_id, 0):
+            yield Difference(
+                "vouchers_are_what_was_paid_for_them",
+                f"store {store_id}",
+                expected.get(store_id, 0),
+                found.get(store_id, 0),
+            )
 
 
 def _tickets(counted: Counter) -> Iterator[Difference]:

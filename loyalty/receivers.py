@@ -2,9 +2,17 @@
 
 from django.dispatch import receiver
 
-from loyalty import actions, ledger, members
+from loyalty import actions, gifts, ledger, members, vouchers
 from loyalty.models import Account, Membership
 from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold, ticket_moved
+
+members.REACHED.append(gifts.give_for)
+
+
+# Before the points: what either was given for a tier is not given again to both together.
+@receiver(profiles_merged)
+def hand_benefits_over(sender, merges, **kwargs) -> None:
+    vouchers.hand_over(merges)
 
 
 @receiver(profiles_merged)
@@ -27,6 +35,7 @@ def hand_points_over(sender, merges, **kwargs) -> None:
 @receiver(profiles_unmerged)
 def hand_points_back(sender, merge, **kwargs) -> None:
     actions.hand_back(merge)
+    vouchers.hand_back(merge)
     ledger.transfer_back(merge)
     actions.settle_unmerge(merge)
     members.put_back(merge.moved.get("members", {}))

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from loyalty import payments
 from loyalty.models import ParkedReturn
 from profiles import intake
 from profiles.intake import Problem, RefundLineStatement, RefundStatement
@@ -68,7 +69,9 @@ def apply(parked: ParkedReturn) -> Refund | None:
     with whole_network():
         try:
             with transaction.atomic():
-                refund, _verdict = intake.record_refund(parked.till, _told(parked.statement))
+                refund, _verdict = intake.record_refund(
+                    parked.till, _told(parked.statement), payments.comes_back_too
+                )
         except Problem as problem:
             if problem.code != "unknown_sale":
                 parked.state, parked.problem, parked.ended_at = (

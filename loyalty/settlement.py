@@ -3,7 +3,9 @@
 The store that gave money off is owed it. Who pays is said by the funding key of that time: so many percent the store
 that issued the points, so many the store itself, the rest head office. Everything is whole cents by largest remainder,
 so each redemption, each statement and each store pair sums to zero. A redemption taken back is the same with the sign
-turned, in the period in which it was posted.
+turned, in the period in which it was posted. A voucher that was given, not bought with points, is paid by whoever gave
+it where points would be paid by who issued them; a reward may bring its own key. Of a store that left, another one or
+head office pays since then.
 """
 
 import csv
@@ -26,7 +28,9 @@ from loyalty.models import (
     Programme,
     SettlementLine,
     SettlementStatement,
+    StoreExit,
     Transaction,
+    Voucher,
 )
 from tenants.calendar import brand_zone
 from tenants.network.models import Staff, audit
@@ -48,20 +52,24 @@ class NotClosable(Exception):
 
 @dataclass(frozen=True)
 class Share:
-    """Cents that a party owes (below zero) or is owed for one lot of a redemption; no store: head office."""
+    """Cents that a party owes (below zero) or is owed for one lot of a redemption; no store: head office; no lot: a
+    voucher that was given."""
 
     transaction_id: int
-    lot_id: int
+    lot_id: int | None
     store_id: int | None
     cents: int
 
 
+# Lot, who pays for it (none: head office), points.
+Used = tuple[int | None, int | None, int]
+
+
 def shares_of(
-    cents: int, used: list[tuple[int, int, int]], redeemer_id: int, key: FundingKey,
-    own_keys: Mapping[int, FundingKey] | None = None,
+    cents: int, used: list[Used], redeemer_id: int, key: FundingKey,
+    own_keys: Mapping[int | None, FundingKey] | None = None,
 ) -> list[Share]:  # fmt: skip
-    """The shares of one redemption, which sum to zero. `used`: (lot, store that issued it, points); `own_keys`: of
-    lots to which another key applies."""
+    """The shares of one redemption, which sum to zero. `own_keys`: of lots to which another key applies."""
     found = []
     brand_key, own_keys = key, own_keys or {}
     worth = rules.shared_out(cents, [points for _lot, _store, points in used])
@@ -90,15 +98,16 @@ def unsettled(before: datetime) -> list[Share]:
             .order_by("pk")
         )
         sources = {fact.pk: _source(fact) for fact in facts}
-        uses: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        uses: dict[int, list[Used]] = defaultdict(list)
         rows = LotUse.objects.filter(transaction__in={source.pk for source in sources.values() if source})
-        own_keys: dict[int, FundingKey] = {}
+        own_keys: dict[int | None, FundingKey] = {}
         for fact_id, lot_id, store_id, points, funding in rows.order_by("pk").values_list(
             "transaction", "lot", "lot__store", "points", "lot__transaction__explanation__0__funding"
         ):
             uses[fact_id].append((lot_id, store_id, points))
             if funding in OWN_KEYS:
                 own_keys[lot_id] = OWN_KEYS[funding]
+        payers = Payers()
         found = []
         for fact in facts:
             source = sources[fact.pk]
@@ -107,8 +116,10 @@ def unsettled(before: datetime) -> list[Share]:
             redeemer_id = fact.store_id
             if source is None or redemption is None or programme is None or redeemer_id is None:
                 continue
-            key = next((key for key in keys if key.effective_from <= redemption.occurred_at), EARNER_PAYS)
-            used, sign = uses[source.pk], 1
+            key = _own_key(redemption) or next(
+                (key for key in keys if key.effective_from <= redemption.occurred_at), EARNER_PAYS
+            )
+            used, sign = payers.of(uses[source.pk], redemption), 1
             if fact.kind == Kind.GIVE_BACK:
                 used, sign = [(lot, store, -points) for lot, store, points in used], -1
             cents = _cents(fact, redemption, sum(points for _lot, _store, points in used), programme)
@@ -117,6 +128,40 @@ def unsettled(before: datetime) -> list[Share]:
                 for share in shares_of(cents, used, redeemer_id, key, own_keys)
             ]
     return found
+
+
+class Payers:
+    """Who pays for points of a store: the store itself, or who took over its points when it left."""
+
+    def __init__(self) -> None:
+        done = StoreExit.objects.filter(transaction__isnull=False)
+        self._taken_over = {left.store_id: (left.transaction_id, left.buyer_id) for left in done}
+
+    def of(self, used: list[Used], redemption: Transaction) -> list[Used]:
+        """What was used, with who pays for it at this redemption."""
+        if not used:
+            # A voucher that was given: the redemption says by whom.
+            giver = next((step["giver"] for step in redemption.explanation if "giver" in step), None)
+            return [(None, self.in_place_of(giver, redemption.pk), 1)]
+        return [(lot, self.in_place_of(store, redemption.pk), points) for lot, store, points in used]
+
+    def in_place_of(self, store_id: int | None, before: int | None = None) -> int | None:
+        """Who pays in the store's place, by the exits that were posted before that transaction (or so far)."""
+        while store_id in self._taken_over:
+            posted, buyer_id = self._taken_over[store_id]
+            if before is not None and posted is not None and posted > before:
+                break
+            store_id = buyer_id
+        return store_id
+
+
+def _own_key(redemption: Transaction) -> FundingKey | None:
+    """The key that the reward brought along."""
+    told = next((step["key"] for step in redemption.explanation if "key" in step), "")
+    if not told:
+        return None
+    earner, redeemer, head_office = map(int, told.split("/"))
+    return FundingKey(earner=earner, redeemer=redeemer, head_office=head_office)
 
 
 def _source(fact: Transaction) -> Transaction | None:
@@ -207,23 +252,55 @@ def _rows(statement: SettlementStatement) -> Iterator[list]:
         ]  # fmt: skip
 
 
+def outstanding_vouchers() -> list["Liability"]:
+    """What open vouchers will cost, by who pays (no store: head office), at the worth they were issued with.
+
+    Points that bought a voucher are in nobody's lots, so this stands beside `liability`.
+    """
+    points_of: dict[int | None, int] = defaultdict(int)
+    cents_of: dict[int | None, int] = defaultdict(int)
+    with whole_network():
+        payers = Payers()
+        opened = Voucher.objects.filter(state=Voucher.State.ISSUED).order_by("pk")
+        bought = LotUse.objects.filter(transaction__voucher__in=opened, points__gt=0).order_by("pk")
+        used: dict[int, list[tuple[int | None, int]]] = defaultdict(list)
+        for fact_id, store_id, points in bought.values_list("transaction", "lot__store", "points").iterator():
+            used[fact_id].append((payers.in_place_of(store_id), points))
+        for issue_id, giver_id, cents in opened.values_list("issue", "issued_in", "worth_cents").iterator():
+            parts = used.get(issue_id) or [(payers.in_place_of(giver_id), 0)]
+            weights = [points or 1 for _payer, points in parts]
+            for (payer, points), part in zip(parts, rules.shared_out(cents, weights), strict=True):
+                points_of[payer] += points
+                cents_of[payer] += part
+    return [Liability(payer, points_of[payer], cents_of[payer]) for payer in _in_order(cents_of)]
+
+
+def _in_order(parties: Iterable[int | None]) -> list[int | None]:
+    """Stores by their id, head office last."""
+    return sorted(parties, key=lambda party: (party is None, party or 0))
+
+
 @dataclass(frozen=True)
 class Liability:
-    """Points of a store's issue that members still hold, and what they cost if all are spent."""
+    """Points that members still hold, by who pays for them (no store: head office), and what they cost if all are
+    spent."""
 
-    store_id: int
+    store_id: int | None
     points: int
     cents: int
 
 
 def liability() -> list[Liability]:
-    """By store that issued the points, available and pending together; the cents sum to the brand's, to the cent."""
+    """By who pays, available and pending together; the cents sum to the brand's, to the cent."""
     with whole_network():
         programme = Programme.objects.first()
         held = Lot.objects.filter(
             remaining__gt=0, account__kind__in=[Account.Kind.AVAILABLE, Account.Kind.PENDING]
         )
-        rows = list(held.order_by().values_list("store").annotate(points=Sum("remaining")).order_by("store"))
+        payers, points_of = Payers(), defaultdict(int)
+        for store_id, points in held.order_by().values_list("store").annotate(points=Sum("remaining")):
+            points_of[payers.in_place_of(store_id)] += points
+        rows = [(payer, points_of[payer]) for payer in _in_order(points_of)]
         if programme is None or not rows:
             return []
         whole = sum(points for _store, points in rows) * programme.reward_cents // programme.reward_points

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import actions, claims, ledger, members, proof, settlement, till
+from loyalty import actions, claims, exits, ledger, members, proof, settlement, till, vouchers
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -29,6 +29,18 @@ def release_due() -> int:
 def expire_due() -> int:
     """Expire lots whose last day has passed."""
     return _all_due(ledger.expire_due)
+
+
+@shared_task
+def expire_vouchers() -> int:
+    """End vouchers whose last day has passed, as they were issued: points lost, or back in their lots."""
+    return _all_due(vouchers.expire_due)
+
+
+@shared_task
+def carry_out_exits() -> int:
+    """Hand over the points of stores that leave today; returns how many stores."""
+    return exits.carry_out_due(brand_today())
 
 
 @shared_task

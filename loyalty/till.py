@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import cases, ledger, members, returns, rules, statements
+from loyalty import cases, ledger, members, payments, returns, rules, statements
 from loyalty.models import Programme, TillRequest, Transaction
 from loyalty.rulebook import NoProgramme, Rulebook
 from profiles import blocklist, intake
@@ -285,7 +285,7 @@ def _refund(till: Till, told: RefundStatement) -> Answer:
         return _raised(_again(before, intake.purchases.content_hash(told)))
     try:
         with transaction.atomic():
-            recorded, _verdict = intake.record_refund(till, told)
+            recorded, _verdict = intake.record_refund(till, told, payments.comes_back_too)
     except Problem as problem:
         if problem.code != "unknown_sale" or not returns.may_wait(told):
             raise
@@ -304,10 +304,13 @@ def _taken_back(till: Till, recorded: Refund) -> dict:
         programme = Programme.objects.first()
         clamp = programme is not None and programme.debt_policy == Programme.Debt.CLAMPED
         ledger.take_back(recorded, points, actor=str(till), clamp=clamp)
+        given_back = payments.give_back(recorded, actor=str(till))
         body = {
             "refund_id": recorded.refund_id, "receipt_id": recorded.purchase.receipt_id,
             "refunded_cents": recorded.total_cents, "points_taken_back": points, "member": None,
         }  # fmt: skip
+        if given_back is not None:
+            body["points_given_back"] = given_back
         profile = recorded.purchase.profile
         if profile:
             members.refresh([profile.pk])

@@ -60,8 +60,18 @@ class LineSold(Request):
     discount: Amount = Decimal(0)
 
 
+class PaidWith(Request):
+    """A reward that paid a part of the ticket: this till's redemption, or a voucher used in this store."""
+
+    redemption_id: Annotated[str, Meta(max_length=64)] = ""
+    voucher: Annotated[str, Meta(max_length=40)] = ""
+
+
 class PurchaseRequest(Request):
-    """A ticket. Sent again with the same content it gets the same answer; with another content it is refused."""
+    """A ticket. Sent again with the same content it gets the same answer; with another content it is refused.
+
+    `paid_with`: rewards whose money off is in no line; each becomes a line of its own.
+    """
 
     receipt_id: Id
     bought_at: Instant
@@ -69,6 +79,7 @@ class PurchaseRequest(Request):
     member: MemberShown | None = None
     payment: Annotated[str, Meta(max_length=20)] = ""
     cashier: Annotated[str, Meta(max_length=40, description="The till's code of who served.")] = ""
+    paid_with: Annotated[list[PaidWith], Meta(max_length=20)] = []
 
 
 class BatchRequest(Request):
@@ -203,6 +214,7 @@ class RefundAnswer(Struct, kw_only=True):
     receipt_id: str
     refunded_cents: int
     points_taken_back: int
+    points_given_back: int = 0
     member: str | None
     available: int = 0
     pending: int = 0

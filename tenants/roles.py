@@ -37,6 +37,13 @@ _READS_POINTS = _deeds(
     transaction="view", posting="view", lot="view", lotextension="view",
     action="view", tierchange="view", claim="view", claimtally="view", parkedreturn="view", case="view",
     caseticket="view", cashier="view", storeplace="view",
+    stackingclass="view", tiergift="view", storeexit="view",
+)  # fmt: skip
+_READS_BENEFITS = _deeds("loyalty", reward="view", rewardstock="view", voucher="view", coupon="view")
+_EDITS_BENEFITS = _deeds(
+    "loyalty",
+    reward="add change", rewardstock="add change", voucher="cancel give", coupon="add change",
+    stackingclass="add change", tiergift="add change",
 )  # fmt: skip
 _READS_CAMPAIGNS = _deeds(
     "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"
@@ -53,7 +60,8 @@ PERMISSIONS: dict[str, set[str]] = {
         "tenants", brand="view add change", domain="view add change delete"
     ) | _deeds("network", staff="view add change", job="view", auditevent="view"),
     Role.BRAND_ADMIN: (
-        _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK
+        _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
+        | _deeds("loyalty", storeexit="add")
         | _deeds("network", store="add change", region="add change", staff="view add change",
                  till="view add change", auditevent="view")
         | _EDITS_EVENTS
@@ -64,16 +72,18 @@ PERMISSIONS: dict[str, set[str]] = {
                  parkedreturn="close", cashier="add change", storeplace="add change delete")
     ),
     Role.MARKETER: (
-        _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK | _EDITS_EVENTS
+        _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
+        | _EDITS_EVENTS
         | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide decideall",
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
                  parkedreturn="close")
         | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
     ),
-    Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK,
+    Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK,
     Role.STORE_MANAGER: (
-        _deeds("network", store="view", till="view")
+        _READS_BENEFITS
+        | _deeds("network", store="view", till="view")
         | _deeds("profiles", profile="view", purchase="view", purchaseline="view", consentchange="view",
                  event="view", matchcandidate="view decide")
         | _deeds("loyalty", claim="view add", claimtally="view", parkedreturn="view", case="view", caseticket="view",

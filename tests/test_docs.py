@@ -14,8 +14,8 @@ from django.conf import settings
 from campaigns.segments.fields import VOCABULARY
 from cdp.api_errors import RETRY_AFTER_SECONDS, STATUS_OF_CODE, TABLE
 from loyalty import ledger, proof, rulebook, starter, till
-from loyalty.models import Account, Lot, Posting, Rule, Transaction
-from profiles.intake import RefundLineStatement, RefundStatement
+from loyalty.models import Account, Coupon, Lot, Posting, Reward, Rule, Transaction
+from profiles.intake import RefundLineStatement, RefundStatement, Shown
 from tests.loyalty.conftest import CARD, programme, ticket  # noqa: F401 - a fixture
 
 ROOT = Path(settings.BASE_DIR)
@@ -75,24 +75,33 @@ def test_every_path_in_code_type_exists():
 # --- Tables of the code that a page repeats --------------------------------------------------------------------
 
 
-def codes_of_problems() -> set[str]:
-    """The code of each `Problem(...)` and `Conflict(...)` that intake and loyalty raise, read from their source."""
-    found = set()
+# What intake and loyalty raise of which each says its own code: exception -> status.
+STATUSES = {"Problem": 422, "Conflict": 422, "Refused": 409, "Reason": 409}
+
+
+def codes_of_problems() -> dict[str, int]:
+    """The code of each `Problem(...)` and its like that intake and loyalty raise, read from their source."""
+    found = {}
     for path in chain((ROOT / "profiles/intake").glob("*.py"), (ROOT / "loyalty").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in ("Problem", "Conflict")
+                and node.func.id in STATUSES
                 and isinstance(node.args[0], ast.Constant)
             ):
-                found.add(node.args[0].value)
+                found[node.args[0].value] = STATUSES[node.func.id]
     return found
+
+
+# Refusals that only head office's pages can hear.
+OFFICE = {"exit_known", "exit_to_itself", "buyer_leaves"}
 
 
 def test_the_page_for_tills_explains_every_code_with_its_status():
     statuses = {code: status for _kind, status, code, _title in TABLE if code}
-    statuses |= dict.fromkeys(codes_of_problems(), 422) | STATUS_OF_CODE | {"not_found": 404}
+    statuses |= codes_of_problems() | STATUS_OF_CODE | {"not_found": 404}
+    statuses = {code: status for code, status in statuses.items() if code not in OFFICE}
     row = re.compile(r"^\| `(\w+)` \| (\d{3}) \|", re.MULTILINE)
     told = {code: int(status) for code, status in row.findall((ROOT / "docs/till-api.md").read_text())}
     assert told == statuses
@@ -141,6 +150,44 @@ def test_the_examples_of_the_till_api(lille_till, demonstrated, till_client):
         if not actual and (found := MEMBER.search(text)):
             documented, actual = MEMBER.search(answer).group(), found.group()
         assert json.loads(MEMBER.sub("ID", text)) == json.loads(MEMBER.sub("ID", answer)), path
+
+
+VOUCHER = re.compile(r"[2-9A-HJ-NP-TV-Z]{4}(?:-[2-9A-HJ-NP-TV-Z]{4}){3}")
+
+
+def test_the_examples_of_benefits(lille_till, brand, till_client):
+    starter.open_programme("Europe/Paris", date(2024, 1, 1))
+    told = {"valid_from": date(2026, 1, 1), "points": 200, "worth_cents": 1000, "kind": "money_off"}
+    Reward.objects.create(code="ten-off", name="10 € off", **told)
+    for code in ("SPRING", "FIVE"):
+        Coupon.objects.create(
+            code=code,
+            name=code.title(),
+            kind="amount",
+            amount=500,
+            starts_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+    client = till_client(lille_till[1])
+    card = Shown("card", "2990000099990")
+    till.record_purchases(lille_till[0], [ticket(f"R{n}", 5000, shown=card) for n in range(5)])
+    documented = actual = ""
+    examples = EXAMPLE.findall((ROOT / "docs/benefits.md").read_text())
+    assert len(examples) >= 5
+    for path, body, answer in examples:
+        response = client.post(
+            f"/api/v1/{path}", body.replace(documented, actual) if documented else body,
+            content_type="application/json", headers={"accept-language": "en"},
+        )  # fmt: skip
+        text = response.content.decode()
+        if not actual and (found := VOUCHER.search(text)):
+            documented, actual = VOUCHER.search(answer).group(), found.group()
+        assert json.loads(_masked(text)) == json.loads(_masked(answer)), path
+
+
+def _masked(text: str) -> str:
+    """The text without what is another one each time: ids, codes and days that follow from today."""
+    text = VOUCHER.sub("CODE", MEMBER.sub("ID", text))
+    return re.sub(r'"last_day":\s*"[\d-]+"', '"last_day": ""', text)
 
 
 # --- The worked example of the ledger --------------------------------------------------------------------------

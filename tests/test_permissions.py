@@ -16,7 +16,7 @@ import profiles.api
 from campaigns.models import Campaign, Export, Segment
 from campaigns.segments.saving import save
 from cdp.admin_sites import platform_site
-from loyalty import till
+from loyalty import till, vouchers
 from loyalty.models import (
     Account,
     Action,
@@ -24,14 +24,20 @@ from loyalty.models import (
     Cashier,
     Claim,
     ClaimTally,
+    Coupon,
     Lot,
     ParkedReturn,
     Programme,
+    Reward,
     Rule,
+    StackingClass,
+    StoreExit,
     StorePlace,
     Tier,
     TierChange,
+    TierGift,
     Transaction,
+    Voucher,
 )
 from profiles import blocked, merging
 from profiles.intake import EventStatement, Sender, Statement, record_events, take_in_records
@@ -91,6 +97,9 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
     campaign = Campaign.objects.create(
         name="C", segment=segment, goal="visit", goal_days=30, goal_uplift=Decimal(1), store=lille
     )
+    reward = Reward.objects.create(
+        code="mug", name="Mug", kind="gift", points=1, valid_from=datetime.now(UTC).date()
+    )
     run = ImportRun.objects.create(
         source=source, file_name="a.csv", charset="utf-8", delimiter=";", finished_at=datetime.now(UTC)
     )
@@ -139,6 +148,12 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
         Case: Case.objects.create(kind="debt", store=lille, profile=one, day=now.date()),
         Cashier: Cashier.objects.create(store=lille, code="C7"),
         StorePlace: StorePlace.objects.create(store=lille, latitude="50.63", longitude="3.06"),
+        Reward: reward,
+        Voucher: vouchers.give(one, reward, key="k", store=lille),
+        Coupon: Coupon.objects.create(code="C", name="C", kind="amount", amount=1, starts_at=now),
+        StackingClass: StackingClass.objects.create(code="s", name="S"),
+        TierGift: TierGift.objects.create(tier=Tier.objects.first(), reward=reward),
+        StoreExit: StoreExit.objects.create(store=lille, on=datetime(2999, 1, 1, tzinfo=UTC).date()),
         Segment: unused,
         Campaign: campaign,
         Export: Export.objects.create(
@@ -312,6 +327,9 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "loyalty.decide_case"),
         ("close a return", reverse("admin:loyalty_parkedreturn_close", args=[rows[ParkedReturn].pk]), {},
          "loyalty.close_parkedreturn"),
+        ("cancel a voucher", reverse("admin:loyalty_voucher_cancel", args=[rows[Voucher].pk]), {},
+         "loyalty.cancel_voucher"),
+        ("give a voucher", reverse("admin:loyalty_voucher_give", args=[rows[Profile].pk]), {}, "loyalty.give_voucher"),
         ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
     ]  # fmt: skip
 

@@ -23,8 +23,8 @@ from campaigns.segments.compiler import to_queryset
 from campaigns.segments.fields import VOCABULARY, AtStore
 from campaigns.segments.language import SegmentError, Takes, parse
 from campaigns.segments.saving import save
-from loyalty import claims, till
-from loyalty.models import Cashier, StorePlace
+from loyalty import claims, till, vouchers
+from loyalty.models import Cashier, Coupon, Reward, RewardStock, StorePlace
 from profiles.intake import (
     ConsentStatement,
     EventStatement,
@@ -55,6 +55,7 @@ CANARIES = (
     "Rue du Canari",
     "REC-LYON",
     "7777",
+    "7,777",
     "66.66",
     "Lyon Bellecour",
     "Secret de Lyon",
@@ -121,7 +122,28 @@ def network(lille_till, lyon_till, programme, alice, bruno, chloe):  # noqa: F81
     Campaign.objects.create(
         name="Secret de Lyon", segment=national, goal="visit", goal_days=30, goal_uplift=Decimal(1), store=lyon.store
     )  # fmt: skip
+    _benefits(lille.store, lyon.store)
     return {"lille": lille.store, "lyon": lyon.store}
+
+
+def _benefits(lille, lyon) -> None:
+    """A reward and a coupon of Lyon's own, one that both stores stock, and vouchers of Lyon's."""
+    told = {"kind": "gift", "points": 1, "valid_from": timezone.now().date()}
+    own = Reward.objects.create(code="own", name="Secret de Lyon", **told)
+    both = Reward.objects.create(code="both", name="Both", is_counted=True, **told)
+    coupon = Coupon.objects.create(
+        code="LYON", name="Secret de Lyon", kind="amount", amount=7777, starts_at=timezone.now()
+    )
+    for held in (own, coupon):
+        held.stores.set([lyon])
+    both.stores.set([lille, lyon])
+    RewardStock.objects.bulk_create(
+        [RewardStock(reward=both, store=lille, left=5), RewardStock(reward=both, store=lyon, left=7777)]
+    )
+    berthe = Profile.objects.get(last_name="Partagée")
+    vouchers.give(berthe, own, key="own", store=lyon)
+    given = vouchers.give(berthe, both, key="both", store=lyon, by="Secret de Lyon")
+    vouchers.use(given.code, store=lille, at=timezone.now())
 
 
 def _person(external_id, first_name, last_name, email, store_code, street="", card="", consents=()):

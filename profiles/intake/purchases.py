@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -299,6 +299,11 @@ def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
     return {s: living[profile_id].pk for s, profile_id in people.items()}
 
 
+# What an app above says comes back with the goods: (ticket, what was told, cents of each line brought back so far) ->
+# further lines, as (number, how much of it so far).
+ComesBackToo = Callable[[Purchase, RefundStatement, Mapping[int, int]], Iterable[tuple[int, Decimal]]]
+
+
 @transaction.atomic
 def name_buyer(purchase: Purchase, profile: Profile, identified_by: str) -> bool:
     """Say afterwards who bought a ticket that named nobody; the person is held. False where it names one by now."""
@@ -314,8 +319,10 @@ def name_buyer(purchase: Purchase, profile: Profile, identified_by: str) -> bool
 
 
 @transaction.atomic
-def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
-    """Record goods brought back: the refund, and RECORDED or DUPLICATE.
+def record_refund(
+    till: Till, statement: RefundStatement, also: ComesBackToo | None = None
+) -> tuple[Refund, str]:
+    """Record goods brought back, and what comes back with them: the refund, and RECORDED or DUPLICATE.
 
     Raises `Problem`: `unknown_sale` where the ticket is not known (yet), `unknown_line`, `line_twice`,
     `quantity_exceeded` where more comes back than was sold, `future_date`; and `Conflict`.
@@ -377,6 +384,7 @@ def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
             due = int(line.amount_cents * returned[back.number] / line.quantity)
             lines.append((line, back.quantity, due - paid_back.get(back.number, 0)))
             paid_back[back.number] = due
+        lines += _along(also(purchase, statement, paid_back) if also else (), sold, returned, paid_back)
         total = sum(cents for _line, _quantity, cents in lines)
         if total < 0 or sum(paid_back.values()) > purchase.total_cents:
             # A ticket's discount may stand on a line of its own: the goods are worth what was paid for the ticket.
@@ -397,6 +405,23 @@ def record_refund(till: Till, statement: RefundStatement) -> tuple[Refund, str]:
         if purchase.profile_id:
             facts.refresh([purchase.profile_id])
     return refund, RECORDED
+
+
+def _along(
+    also: Iterable[tuple[int, Decimal]],
+    sold: Mapping[int, PurchaseLine],
+    returned: Mapping[int, Decimal],
+    paid_back: dict[int, int],
+) -> list[tuple[PurchaseLine, Decimal, int]]:
+    """What comes back with the goods, as lines of the refund; `paid_back` is told of it."""
+    lines = []
+    for number, quantity in also:
+        line, more = sold[number], quantity - returned.get(number, Decimal(0))
+        if more > 0:
+            due = int(line.amount_cents * quantity / line.quantity)
+            lines.append((line, more, due - paid_back.get(number, 0)))
+            paid_back[number] = due
+    return lines
 
 
 def _sale(till: Till, statement: RefundStatement) -> Purchase:

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from loyalty import actions, ledger, proof, rules, statements, till
+from loyalty import actions, ledger, proof, rules, statements, till, vouchers
 from loyalty.ledger import NotEnoughPoints
-from loyalty.models import Account, Action, Posting, Programme, Rule
+from loyalty.models import Account, Action, Posting, Programme, Reward, Rule, Voucher
 from loyalty.rulebook import publish
 from profiles import merging, separating
 from profiles.intake import RefundLineStatement, RefundStatement, Shown, Statement, take_in_records
@@ -109,6 +109,7 @@ class TillsAndNights(RuleBasedStateMachine):
         self.reserved: dict[int, tuple[int, list[list[int]]]] = {}
         self.acted: dict[int, int] = {}
         self.undone: dict[int, tuple[int, list[list[int]], int]] = {}
+        self.bought: dict[int, tuple[int, list[list[int]], str]] = {}
         self.number = 0
         Programme.objects.create(
             name="Club", reward_points=10, reward_cents=50, velocity_tickets=0, velocity_cents=0
@@ -209,6 +210,43 @@ class TillsAndNights(RuleBasedStateMachine):
             return
         ledger.give_back(made, points, **told)
         self.restored(owner, taken, points)
+
+    @rule(person=people, points=st.integers(1, 40), unused=st.sampled_from(["lost", "returned"]))
+    def buy_voucher(self, person, points, unused):
+        owner, key = self.paper.living(person), self.name()
+        reward = Reward.objects.create(
+            code=key.lower(), name=key, kind="gift", points=points, unused=unused, valid_from=FIRST_DAY
+        )
+        holder = Profile.objects.get(pk=self.ids[owner])
+        told = {"store": self.machine.store, "key": key, "at": timezone.now()}
+        if points > self.paper.points(owner):
+            with pytest.raises(NotEnoughPoints):
+                vouchers.buy(holder, reward, **told)
+            return
+        bought = vouchers.buy(holder, reward, **told)
+        taken = self.paper.take(owner, points)
+        self.bought[bought.pk] = owner, [[index, part] for index, part in taken.items()], unused
+
+    @precondition(lambda self: self.bought)
+    @rule(data=st.data(), used=st.booleans())
+    def end_voucher(self, data, used):
+        made = data.draw(st.sampled_from(sorted(self.bought)))
+        owner, taken, _unused = self.bought.pop(made)
+        now = timezone.now()
+        if used:
+            voucher = vouchers.use(Voucher.objects.get(pk=made).code, store=self.machine.store, at=now)
+            self.spent[voucher.use_id] = owner, taken
+        else:
+            vouchers.cancel(made, at=now)
+            self.restored(owner, taken, sum(part for _index, part in taken))
+
+    @rule()
+    def night_of_vouchers(self):
+        assert vouchers.expire_due(date(2040, 1, 1)) == len(self.bought)
+        for _made, (owner, taken, unused) in sorted(self.bought.items()):
+            if unused == "returned":
+                self.restored(owner, taken, sum(part for _index, part in taken))
+        self.bought = {}
 
     def restored(self, owner, taken, points):
         """On paper: what was taken last returns first, to whoever holds the lot now, who pays a debt with it."""
