@@ -181,18 +181,24 @@ def test_what_both_used_counts_for_both_together(lille_till, people):
 
 @pytest.mark.parametrize("limits", [{"most_in_all": 1}, {"most_a_store": 1}, {"most_a_member": 1}])
 def test_the_last_use_has_one_winner(arena, limits):  # noqa: F811
-    """Statement 34: the limits hold when tills ask at the same time."""
+    """Statement 34: the limits hold when tills ask at the same time, and when one asks before another has ended."""
     arena.run(buy, arena, "R1", 500)
-    code = f"LAST{Coupon.objects.count()}"
-    arena.run(lambda: coupon(code, **limits))
-    outcomes = arena.at_once(
-        *(
-            lambda n=n: counter.use_coupons(arena.till, [code], 5000, arena.card, f"{code}-{n}")
-            for n in range(4)
+    shown = arena.card if "most_a_member" in limits else None
+
+    def ask(code, number):
+        return lambda: counter.use_coupons(arena.till, [code], 5000, shown, f"{code}-{number}")
+
+    for kind in ("AT-ONCE", "OVERTAKEN"):
+        code = f"{kind}-{next(iter(limits))}".upper()
+        arena.run(lambda code=code: coupon(code, **limits))
+        outcomes = (
+            arena.at_once(*(ask(code, number) for number in range(4)))
+            if kind == "AT-ONCE"
+            else arena.overtaken(ask(code, 0), ask(code, 1))
         )
-    )
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Answer", *["NotUsable"] * 3]
-    assert CouponUse.objects.filter(coupon__code=code).count() == 1
+        names = sorted(type(outcome).__name__ for outcome in outcomes)
+        assert names == ["Answer", *["NotUsable"] * (len(outcomes) - 1)]
+        assert CouponUse.objects.filter(coupon__code=code).count() == 1
 
 
 def test_baskets_with_the_same_coupons_wait_in_a_line(arena):  # noqa: F811
