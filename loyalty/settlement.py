@@ -116,7 +116,8 @@ def unsettled(before: datetime) -> list[Share]:
             redeemer_id = fact.store_id
             if source is None or redemption is None or programme is None or redeemer_id is None:
                 continue
-            key = _own_key(redemption) or next(
+            of_reward = _own_key(redemption)
+            key = of_reward or next(
                 (key for key in keys if key.effective_from <= redemption.occurred_at), EARNER_PAYS
             )
             used, sign = payers.of(uses[source.pk], redemption), 1
@@ -125,7 +126,7 @@ def unsettled(before: datetime) -> list[Share]:
             cents = _cents(fact, redemption, sum(points for _lot, _store, points in used), programme)
             found += [
                 Share(fact.pk, share.lot_id, share.store_id, sign * share.cents)
-                for share in shares_of(cents, used, redeemer_id, key, own_keys)
+                for share in shares_of(cents, used, redeemer_id, key, None if of_reward else own_keys)
             ]
     return found
 

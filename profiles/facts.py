@@ -34,9 +34,10 @@ def of_stranger(
 
 def refresh(profile_ids: Iterable[int]) -> None:
     """Recompute the facts of these people, over the whole network whoever asks."""
+    ids = list(profile_ids)
     with transaction.atomic(savepoint=False):
-        Profile.hold(profile_ids)
-        refresh_held(profile_ids)
+        Profile.hold(ids)
+        refresh_held(ids)
 
 
 def refresh_held(profile_ids: Iterable[int]) -> None:

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ('code', models.CharField(help_text='As it is typed at the till; capitals do not matter.', max_length=40, unique=True, verbose_name='code')),
                 ('name', models.CharField(max_length=120, verbose_name='name')),
                 ('kind', models.CharField(choices=[('amount', 'Amount off'), ('percent', 'Percent off')], max_length=8, verbose_name='kind')),
-                ('amount', models.PositiveIntegerField(help_text='500: 5 € off; 10: 10 % off.', validators=[django.core.validators.MinValueValidator(1)], verbose_name='cents or percent')),
+                ('amount', models.PositiveIntegerField(help_text='500: 5 € off; 10: 10 percent off.', validators=[django.core.validators.MinValueValidator(1)], verbose_name='cents or percent')),
                 ('least_cents', models.PositiveIntegerField(default=0, verbose_name='basket of at least … cents')),
                 ('starts_at', models.DateTimeField(verbose_name='from')),
                 ('ends_at', models.DateTimeField(blank=True, null=True, verbose_name='until (excluded)')),

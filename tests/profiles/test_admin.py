@@ -387,7 +387,9 @@ def test_a_reward_step_without_points_or_worth_is_refused(client_of, diane, bran
     starter.open_programme("Europe/Paris")
     programme = Programme.objects.get()
     page = reverse("admin:loyalty_programme_change", args=[programme.pk])
-    words = {"name": "Club", "reward_points": "0", "reward_cents": "0"}
+    asked = client_of(diane).get(page).context["adminform"].form
+    words = {name: asked[name].value() or "" for name in asked.fields}
+    words |= {"reward_points": "0", "reward_cents": "0"}
     answer = client_of(diane).post(page, words)
     assert set(answer.context["adminform"].form.errors) == {"reward_points", "reward_cents"}
     with pytest.raises(IntegrityError, match="reward_step_is_positive"), transaction.atomic():
