@@ -64,6 +64,7 @@ BRAND_MENU = [
             Entry("account_balance_wallet", "loyalty.Account"),
             Entry("receipt", "loyalty.Transaction"),
             Entry("hourglass_bottom", "loyalty.Lot"),
+            Entry("balance", "loyalty.SettlementStatement"),
         ],
     ),
     (

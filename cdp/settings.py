@@ -82,6 +82,7 @@ BRAND_SQL = [
     BASE_DIR / "profiles/migrations/0002_append_only.sql",
     BASE_DIR / "loyalty/migrations/0002_ledger_invariants.sql",
     BASE_DIR / "loyalty/migrations/0003_ledger_chain.sql",
+    BASE_DIR / "loyalty/migrations/0007_finance.sql",
 ]
 
 MIDDLEWARE = [

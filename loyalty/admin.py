@@ -284,3 +284,7 @@ def _points_at(people: set[int], end) -> list[tuple[str, str]]:
 
 
 PAST.append(("loyalty.view_account", _points_at))
+
+
+# Pages about money register themselves.
+from loyalty import admin_finance  # noqa: E402, F401

@@ -35,6 +35,8 @@ _READS_POINTS = _deeds(
     "loyalty",
     programme="view", rule="view", ruleversion="view", tier="view", membership="view", account="view",
     transaction="view", posting="view", lot="view", lotextension="view",
+    settlementstatement="view", settlementline="view", fundingkey="view", breakageestimate="view",
+    accountingpolicy="view", adjustment="view", openingrun="view",
 )  # fmt: skip
 _READS_CAMPAIGNS = _deeds(
     "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"
@@ -59,12 +61,15 @@ PERMISSIONS: dict[str, set[str]] = {
                  importrun="view add", profile="change merge", matchcandidate="decide decideall",
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
+        | _deeds("loyalty", settlementstatement="close", breakageestimate="add", accountingpolicy="add",
+                 adjustment="add decide", openingrun="add sign")
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK | _EDITS_EVENTS
         | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide decideall",
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change")
+        | _deeds("loyalty", adjustment="add decide", openingrun="add sign")
         | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
     ),
     Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_CAMPAIGNS | _READS_NETWORK,
@@ -72,6 +77,7 @@ PERMISSIONS: dict[str, set[str]] = {
         _deeds("network", store="view", till="view")
         | _deeds("profiles", profile="view", purchase="view", purchaseline="view", consentchange="view",
                  event="view", matchcandidate="view decide")
+        | _deeds("loyalty", settlementline="view", adjustment="view add")
         | _deeds("campaigns", segment="view add change delete")
     ),
 }  # fmt: skip
