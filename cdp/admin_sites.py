@@ -64,7 +64,9 @@ BRAND_MENU = [
             Entry("account_balance_wallet", "loyalty.Account"),
             Entry("receipt", "loyalty.Transaction"),
             Entry("hourglass_bottom", "loyalty.Lot"),
+            Entry("edit_note", "loyalty.Adjustment"),
             Entry("balance", "loyalty.SettlementStatement"),
+            Entry("savings", "loyalty.BreakageEstimate"),
         ],
     ),
     (

@@ -287,4 +287,4 @@ PAST.append(("loyalty.view_account", _points_at))
 
 
 # Pages about money register themselves.
-from loyalty import admin_finance  # noqa: E402, F401
+from loyalty import admin_balances, admin_finance  # noqa: E402, F401

@@ -1,8 +1,10 @@
 """Head office's pages about money: statements between stores, and what the points out there will cost."""
 
 import io
-from datetime import date
+from collections.abc import Callable
+from decimal import Decimal
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -12,9 +14,11 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from loyalty import owed, owed_pdf, settlement
-from loyalty.models import FundingKey, SettlementStatement
+from loyalty import liability, owed, owed_pdf, settlement
+from loyalty.models import AccountingPolicy, BreakageEstimate, FundingKey, SettlementStatement
 from tenants.calendar import brand_today
 from tenants.network.admin import ReadOnly, ScopedModelAdmin
 from tenants.network.models import audit
@@ -75,7 +79,9 @@ class SettlementStatementAdmin(Pages):
         self._may_view(request)
         told = owed.Settlement()
         sums = owed.nets_of_statements()
-        months = [(statement, *sums.get(statement.pk, (0, 0, 0))) for statement in SettlementStatement.objects.all()]
+        months = [
+            (statement, *sums.get(statement.pk, (0, 0, 0))) for statement in SettlementStatement.objects.all()
+        ]
         nets = told.nets()
         return self._page(
             request, "months.html", _t("Statements between stores"),
@@ -166,3 +172,139 @@ def _pair(request) -> tuple[owed.Party, owed.Party] | None:
     if len(told) != 2 or not all(part.isascii() and part.isdecimal() and len(part) < 19 for part in told):
         return None
     return int(told[0]) or None, int(told[1]) or None
+
+
+# --- Liability and breakage -----------------------------------------------------------------------------------------
+
+
+class Reasoned(forms.Form):
+    """What auditors ask about: a change and its reason. `NUMBER` is the widget of every figure."""
+
+    NUMBER = UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"})
+
+    reason = forms.CharField(
+        label=_("Why"), max_length=300, widget=UnfoldAdminTextInputWidget,
+        help_text=_("Kept for the auditors, with your name and the day."),
+    )  # fmt: skip
+
+    def refuse(self, refused: liability.BadEstimate) -> None:
+        self.add_error(refused.field if refused.field in self.fields else None, str(refused))
+
+
+class EstimateForm(Reasoned):
+    percent = forms.DecimalField(
+        label=_("% of the points never spent"), min_value=0, max_value=100, decimal_places=2,
+        localize=True, widget=Reasoned.NUMBER,
+    )  # fmt: skip
+    cohort = forms.TypedChoiceField(
+        label=_("Earned in"), required=False, widget=UnfoldAdminSelectWidget, empty_value=None,
+        help_text=_("One month, or every month that has no estimate of its own."),
+    )  # fmt: skip
+    field_order = ("cohort", "percent", "reason")
+
+    def __init__(self, told: liability.Report, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        months = {cohort.month.isoformat(): cohort.month for cohort in reversed(told.cohorts)}
+        self.fields["cohort"].choices = [
+            ("", _t("every other month")), *((code, date_format(month, "F Y")) for code, month in months.items()),
+        ]  # fmt: skip
+        self.fields["cohort"].coerce = months.get
+
+
+class PolicyForm(Reasoned):
+    principal = forms.ChoiceField(
+        label=_("Principal"), choices=AccountingPolicy.Principal.choices, widget=UnfoldAdminSelectWidget,
+        help_text=_("Who owes the member the reward, and so carries the liability."),
+    )  # fmt: skip
+    cost_percent = forms.DecimalField(
+        label=_("Cost of a reward, in % of its worth"), min_value=0, max_value=100, decimal_places=2, localize=True,
+        widget=Reasoned.NUMBER, help_text=_("100: a euro off costs a euro."),
+    )  # fmt: skip
+    field_order = ("principal", "cost_percent", "reason")
+
+
+@admin.register(BreakageEstimate)
+class BreakageEstimateAdmin(Pages):
+    def has_add_permission(self, request):
+        return request.user.has_perm("loyalty.add_breakageestimate")
+
+    def get_urls(self):
+        return [
+            self._url("policy/", self.policy_view, "policy"),
+            self._url("liability.csv", self.csv_view, "csv"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request, extra_context=None):
+        """The report: what is out there, in both views, by store and by month, and the estimates behind it."""
+        self._may_view(request)
+        told, names = liability.report(), owed.names()
+        ages = range(max((len(cohort.curve) for cohort in told.cohorts), default=0))
+        return self._page(
+            request, "liability.html", _t("Liability and breakage"),
+            report=told, total=told.total, cohorts=list(reversed(told.cohorts)), ages=ages,
+            stores=[(names[store_id], row) for store_id, row in told.by_store().items()],
+            carried=[(names[party], row) for party, row in told.carried().items()],
+            estimates=BreakageEstimate.objects.select_related("made_by"),
+            policies=AccountingPolicy.objects.select_related("made_by"),
+            may_estimate=self.has_add_permission(request),
+            may_choose=request.user.has_perm("loyalty.add_accountingpolicy"),
+        )  # fmt: skip
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        self._may_view(request)
+        return redirect("admin:loyalty_breakageestimate_changelist")
+
+    def add_view(self, request, form_url="", extra_context=None):
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        told = liability.report()
+        form = EstimateForm(told, request.POST or None, initial=_asked_for(request))
+
+        def deed(percent: Decimal, cohort, reason: str):
+            liability.estimate(percent, cohort=cohort, reason=reason, by=request.user)
+
+        about = _t(
+            "The estimate before stays in the list. Deferred revenue keeps the estimate of its own month."
+        )
+        return self._form_page(request, form, deed, _t("New breakage estimate"), about)
+
+    def policy_view(self, request):
+        """Who is principal, and what a reward costs."""
+        if not request.user.has_perm("loyalty.add_accountingpolicy"):
+            raise PermissionDenied
+        now = liability.policy_now()
+        initial = {"principal": now.principal, "cost_percent": now.cost_percent}
+        form = PolicyForm(request.POST or None, initial=initial)
+
+        def deed(principal: str, cost_percent: Decimal, reason: str):
+            liability.choose(principal, cost_percent, reason=reason, by=request.user)
+
+        return self._form_page(
+            request, form, deed, _t("Accounting policy"), _t("Agree on it with your auditors first.")
+        )
+
+    def _form_page(self, request, form: Reasoned, deed: Callable, title: str, about: str):
+        if request.method == "POST" and form.is_valid():
+            try:
+                deed(**form.cleaned_data)
+            except liability.BadEstimate as refused:
+                form.refuse(refused)
+            else:
+                messages.success(request, _t("Noted. The figures follow it from now on."))
+                return redirect("admin:loyalty_breakageestimate_changelist")
+        return self._page(
+            request, "form.html", title, form=form, about=about, button=_t("Note it"),
+            back=reverse("admin:loyalty_breakageestimate_changelist"),
+        )  # fmt: skip
+
+    def csv_view(self, request):
+        self._may_view(request)
+        out = io.StringIO()
+        liability.write_csv(liability.report(), out)
+        return as_file(out.getvalue(), f"liability-{brand_today()}.csv", "text/csv; charset=utf-8")
+
+
+def _asked_for(request) -> dict:
+    """What an address puts into the form: `?cohort=2026-03-01&percent=17.5`."""
+    return {name: request.GET[name] for name in ("cohort", "percent") if name in request.GET}

@@ -701,7 +701,12 @@ class OpeningLine(StoreScoped):
     line = models.PositiveIntegerField(_("line"))
     named = models.CharField(_("card or customer number"), max_length=100)
     profile = models.ForeignKey(
-        Profile, models.PROTECT, null=True, blank=True, related_name="opening_lines", verbose_name=_("customer")
+        Profile,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="opening_lines",
+        verbose_name=_("customer"),
     )
     points = models.BigIntegerField(_("points"))
     expires_on = models.DateField(_("last day"), null=True, blank=True)

@@ -155,14 +155,17 @@ class Settlement:
             )
         redeemers = _redeemers(self.rows)
         return [
-            (party, redeemers[fact], max(cents, 0), min(cents, 0), 1) for fact, _lot, party, cents in self.rows
+            (party, redeemers[fact], max(cents, 0), min(cents, 0), 1)
+            for fact, _lot, party, cents in self.rows
         ]
 
 
 def _against(party: Party, redeemer: Party) -> Q:
     if redeemer is HEAD_OFFICE:  # gives no money off
         return Q(pk__in=[])
-    return Q(store=party, transaction__store=redeemer) if party else Q(store=None, transaction__store=redeemer)
+    return (
+        Q(store=party, transaction__store=redeemer) if party else Q(store=None, transaction__store=redeemer)
+    )
 
 
 def _redeemers(rows: Iterable[Row]) -> dict[int, int]:
@@ -178,7 +181,9 @@ def entries(rows: Iterable[Row]) -> list[Entry]:
         facts = {fact.pk: fact for fact in Transaction.objects.filter(pk__in={row[0] for row in told})}
         # A reservation that was spent used its lots when it was made.
         sources = {
-            fact.pk: fact.reverses_id if fact.kind == Transaction.Kind.REDEEM and fact.reverses_id else fact.pk
+            fact.pk: fact.reverses_id
+            if fact.kind == Transaction.Kind.REDEEM and fact.reverses_id
+            else fact.pk
             for fact in facts.values()
         }
         used = LotUse.objects.filter(transaction__in=set(sources.values())).order_by()
@@ -203,7 +208,9 @@ def nets_of_statements() -> dict[int, tuple[int, int, int]]:
     sums = SettlementLine.objects.order_by().values_list("statement", "store").annotate(sum=Sum("cents"))
     for statement_id, _party, cents in sums:
         found[statement_id].append(cents)
-    return {pk: (len(sums), sum(cents for cents in sums if cents > 0), sum(sums)) for pk, sums in found.items()}
+    return {
+        pk: (len(sums), sum(cents for cents in sums if cents > 0), sum(sums)) for pk, sums in found.items()
+    }
 
 
 def _ordered(one: Party, other: Party) -> tuple[Party, Party]:

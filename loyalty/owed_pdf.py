@@ -46,7 +46,7 @@ def month_of(told: owed.Settlement) -> str:
 
 
 def write(told: owed.Settlement, store: Store | None = None) -> bytes:
-    """The document. `store`: the statement of this one alone, with its lines; without it, everybody's nets and debts."""
+    """The document. `store`: the statement of this one alone, with its lines; without it, all nets and debts."""
     text, bold = _fonts()
     plain = ParagraphStyle("plain", fontName=text, fontSize=9, leading=13)
     head = ParagraphStyle("head", fontName=bold, fontSize=15, leading=20, spaceAfter=4)
@@ -55,7 +55,9 @@ def write(told: owed.Settlement, store: Store | None = None) -> bytes:
     title = _("Statement between stores, %(month)s") % {"month": month_of(told)}
     story: list = [Paragraph(escape(connection.tenant.name), note), Paragraph(escape(title), head)]
     if store:
-        owner = " · ".join(filter(None, [str(store), store.legal_name, f"{store.postcode} {store.city}".strip()]))
+        owner = " · ".join(
+            filter(None, [str(store), store.legal_name, f"{store.postcode} {store.city}".strip()])
+        )
         story.append(Paragraph(escape(owner), plain))
     closed = told.statement and date_format(timezone.localtime(told.statement.closed_at), "DATETIME_FORMAT")
     story += [
@@ -91,16 +93,25 @@ def _of_all(told: owed.Settlement, section, note) -> list:
     rows = [[names[net.party], money(net.owed), money(net.owes), money(net.cents)] for net in nets]
     total = [_("Together"), "", "", money(sum(net.cents for net in nets))]
     owing = [
-        [names[debt.debtor], names[debt.creditor], number_format(debt.lines, force_grouping=True), money(debt.cents)]
+        [
+            names[debt.debtor],
+            names[debt.creditor],
+            number_format(debt.lines, force_grouping=True),
+            money(debt.cents),
+        ]
         for debt in told.debts()
     ]
     story = [
         Paragraph(escape(_("What each is owed, or owes")), section),
-        _table([_("Party"), _("Is owed"), _("Owes"), _("Net")], [*rows, total], [78, 32, 32, 32], totalled=True),
+        _table(
+            [_("Party"), _("Is owed"), _("Owes"), _("Net")], [*rows, total], [78, 32, 32, 32], totalled=True
+        ),
         Paragraph(escape(_("Who owes whom")), section),
     ]
     if owing:
-        story.append(_table([_("Owes"), _("To"), _("Lines"), _("Amount")], owing, [62, 62, 18, 32], numbers=2))
+        story.append(
+            _table([_("Owes"), _("To"), _("Lines"), _("Amount")], owing, [62, 62, 18, 32], numbers=2)
+        )
     else:
         story.append(Paragraph(escape(_("Nobody owes anybody anything.")), note))
     story.append(Paragraph(escape(_("The CSV holds every line, lot by lot.")), note))
@@ -133,7 +144,9 @@ def _of_store(told: owed.Settlement, section, note) -> list:
     else:
         story.append(Paragraph(escape(_("Nothing concerned this store in that month.")), note))
     if left := count - len(shown):
-        said = ngettext("%(left)s more line stands in the CSV.", "%(left)s more lines stand in the CSV.", left)
+        said = ngettext(
+            "%(left)s more line stands in the CSV.", "%(left)s more lines stand in the CSV.", left
+        )
         story.append(Paragraph(escape(said % {"left": left}), note))
     return story
 
@@ -160,7 +173,9 @@ def _table(header: list, rows: list[list], widths: list[int], *, numbers: int = 
         for row in rows
     ]
     if totalled and wrapped:
-        wrapped[-1][0] = Paragraph(escape(str(rows[-1][0])), ParagraphStyle("sum", parent=cell, fontName=bold))
+        wrapped[-1][0] = Paragraph(
+            escape(str(rows[-1][0])), ParagraphStyle("sum", parent=cell, fontName=bold)
+        )
     return LongTable(
         [header, *wrapped], [width * mm for width in widths], repeatRows=1, style=style, hAlign="LEFT"
     )
