@@ -65,6 +65,7 @@ BRAND_MENU = [
             Entry("receipt", "loyalty.Transaction"),
             Entry("hourglass_bottom", "loyalty.Lot"),
             Entry("edit_note", "loyalty.Adjustment"),
+            Entry("move_to_inbox", "loyalty.OpeningRun"),
             Entry("balance", "loyalty.SettlementStatement"),
             Entry("savings", "loyalty.BreakageEstimate"),
         ],

@@ -98,8 +98,9 @@ def ask(
         asked.save(force_insert=True)
         audit(by, "asked for", asked, store_id=store.pk, reason=asked.comment, points=points)
         return asked
-    told = {"store": store, "reason": reason, "comment": comment, "by": by, "key": key, "now": now}
-    asked.transaction_id = adjust(profile, points, **told)
+    asked.transaction_id = adjust(
+        profile, points, store=store, reason=reason, comment=comment, by=by, key=key, now=now
+    )
     asked.state = Adjustment.State.POSTED
     asked.save(force_insert=True)
     return asked
@@ -111,8 +112,15 @@ def approve(adjustment_id: int, *, by: Staff, answer: str = "") -> Adjustment:
     asked = _waiting(adjustment_id, by)
     with whole_network():
         living = asked.profile.survivor
-    told = {"store": asked.store, "reason": asked.reason, "comment": asked.comment, "by": by, "key": asked.key}
-    asked.transaction_id = adjust(living, asked.points, **told)
+    asked.transaction_id = adjust(
+        living,
+        asked.points,
+        store=asked.store,
+        reason=asked.reason,
+        comment=asked.comment,
+        by=by,
+        key=asked.key,
+    )
     asked.state = Adjustment.State.POSTED
     _decided(asked, by, answer)
     audit(by, "approved", asked, store_id=asked.store_id, reason=asked.answer, points=asked.points)
@@ -146,8 +154,10 @@ def ask_reversal(made: Adjustment, *, comment: str, by: Staff, now: datetime | N
 def _waiting(adjustment_id: int, by: Staff) -> Adjustment:
     if not by.has_perm("loyalty.decide_adjustment"):
         raise NotAllowed("not_allowed", _("your role does not decide about points"))
-    asked = Adjustment.objects.select_for_update(of=("self",)).select_related("profile", "store").get(
-        pk=adjustment_id
+    asked = (
+        Adjustment.objects.select_for_update(of=("self",))
+        .select_related("profile", "store")
+        .get(pk=adjustment_id)
     )
     if asked.state != Adjustment.State.WAITING:
         raise NotAllowed("decided_before", _("it was decided before"))

@@ -1,6 +1,8 @@
-"""Pages about points that people set by hand: adjustments and who approves them, and the balances of an old programme."""
+"""Pages about points that people set by hand: adjustments and who approves them, the balances of an old programme."""
 
+import tempfile
 import uuid
+from pathlib import Path
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,11 +14,16 @@ from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
-from loyalty import adjustments, ledger
+from loyalty import adjustments, ledger, opening, tasks
 from loyalty.admin_finance import Pages
-from loyalty.models import Adjustment
+from loyalty.models import Adjustment, OpeningRun
 from profiles.admin.customers import PANELS, Panel
 from profiles.models import Profile
 from tenants.network.models import Store
@@ -46,7 +53,9 @@ class AdjustmentForm(forms.Form):
         Store.objects.all(), label=_("At the cost of"), widget=UnfoldAdminSelectWidget,
         help_text=_("The store that pays when the points are spent."),
     )  # fmt: skip
-    reason = forms.ChoiceField(label=_("Reason"), choices=Adjustment.Reason.choices, widget=UnfoldAdminSelectWidget)
+    reason = forms.ChoiceField(
+        label=_("Reason"), choices=Adjustment.Reason.choices, widget=UnfoldAdminSelectWidget
+    )
     comment = forms.CharField(
         label=_("Comment"), max_length=300, widget=UnfoldAdminTextInputWidget,
         help_text=_("What happened, for whoever reads the history."),
@@ -125,7 +134,11 @@ class AdjustmentAdmin(Pages):
         if not self.has_add_permission(request):
             raise PermissionDenied
         named = request.GET.get("customer", "")
-        profile = Profile.reached_by(pk=named) if named.isascii() and named.isdecimal() and len(named) < 19 else None
+        profile = (
+            Profile.reached_by(pk=named)
+            if named.isascii() and named.isdecimal() and len(named) < 19
+            else None
+        )
         if profile is None:
             if named:
                 raise Http404
@@ -223,3 +236,112 @@ def _adjustments_of(request: HttpRequest, profile: Profile) -> dict:
 
 
 PANELS.append(Panel("loyalty.view_adjustment", "loyalty/adjustments_panel.html", _adjustments_of))
+
+
+# --- Opening balances -------------------------------------------------------------------------------------------------
+
+
+class OpeningForm(forms.Form):
+    file = forms.FileField(
+        label=_("File"), widget=UnfoldAdminFileFieldWidget,
+        help_text=_("CSV or XLSX with the columns customer (card or customer number), points, expires, store."),
+    )  # fmt: skip
+    told_points = forms.IntegerField(
+        label=_("Points by the old programme"), min_value=1, max_value=10**15,
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
+        help_text=_("The total of its own report: the file must sum to it."),
+    )  # fmt: skip
+
+
+@admin.register(OpeningRun)
+class OpeningRunAdmin(Pages):
+    def has_add_permission(self, request):
+        return request.user.has_perm("loyalty.add_openingrun")
+
+    def get_urls(self):
+        return [
+            self._url("<int:pk>/sign/", self.sign_view, "sign"),
+            self._url("<int:pk>/withdraw/", self.withdraw_view, "withdraw"),
+            self._url("<int:pk>/resume/", self.resume_view, "resume"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request, extra_context=None):
+        self._may_view(request)
+        runs = OpeningRun.objects.select_related("uploaded_by", "signed_by")
+        return self._page(
+            request, "openings.html", _t("Opening balances"), may_add=self.has_add_permission(request),
+            page=Paginator(runs, ROWS_A_PAGE).get_page(request.GET.get("page")),
+        )  # fmt: skip
+
+    def add_view(self, request, form_url="", extra_context=None):
+        """Upload the balances of the old programme, with the total that it tells."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = OpeningForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            uploaded = form.cleaned_data["file"]
+            with tempfile.NamedTemporaryFile() as copy:
+                for chunk in uploaded.chunks():
+                    copy.write(chunk)
+                copy.flush()
+                told = form.cleaned_data["told_points"]
+                run = opening.upload(Path(copy.name), uploaded.name, told, by=request.user)
+            tasks.check_opening.delay(run.pk)
+            return redirect("admin:loyalty_openingrun_change", run.pk)
+        about = _t(
+            "Nothing is posted yet: the file is checked as a whole, then signed off by somebody else than you."
+        )
+        return self._page(
+            request, "form.html", _t("Take over the balances of another programme"), form=form, about=about,
+            button=_t("Upload and check"), back=reverse("admin:loyalty_openingrun_changelist"),
+        )  # fmt: skip
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        self._may_view(request)
+        run = self.get_object(request, object_id)
+        if run is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        is_moving = run.state in (OpeningRun.State.CHECKING, OpeningRun.State.POSTING)
+        may_sign = request.user.has_perm("loyalty.sign_openingrun")
+        return self._page(
+            request, "opening.html", run.file_name, run=run, original=run, job=run.job, is_moving=is_moving,
+            problems=[(line, field, reason) for line, field, reason in run.problems],
+            difference=run.points - run.told_points,
+            may_sign=may_sign and run.state == OpeningRun.State.CHECKED and run.uploaded_by_id != request.user.pk,
+            may_withdraw=self.has_add_permission(request)
+            and run.state in (OpeningRun.State.CHECKED, OpeningRun.State.FAULTY),
+            may_resume=is_moving and (may_sign or self.has_add_permission(request)),
+            unknown=run.lines.filter(profile=None)[:ROWS_A_PAGE],
+        )  # fmt: skip
+
+    def sign_view(self, request, pk):
+        """A second person says that the balances are right; a worker posts them."""
+        self._may(request, "sign")
+        return self._deed(
+            request, pk, opening.sign, _t("Signed off: the balances are being posted."), tasks.post_opening
+        )
+
+    def withdraw_view(self, request, pk):
+        self._may(request, "add")
+        return self._deed(request, pk, opening.withdraw, _t("Withdrawn: nothing was posted."))
+
+    def resume_view(self, request, pk):
+        """Ask again for work that nobody has in hand any more; what is done is not done again."""
+        self._may(request, "add")
+        run = get_object_or_404(OpeningRun, pk=pk)
+        is_posting = run.state == OpeningRun.State.POSTING
+        (tasks.post_opening if is_posting else tasks.check_opening).delay(run.pk)
+        return redirect("admin:loyalty_openingrun_change", pk)
+
+    def _deed(self, request, pk, deed, done: str, task=None):
+        get_object_or_404(OpeningRun, pk=pk)
+        try:
+            deed(pk, by=request.user)
+        except opening.NotAllowed as refused:
+            messages.error(request, _t("Not done: %(reason)s.") % {"reason": refused})
+        else:
+            messages.success(request, done)
+            if task:
+                task.delay(pk)
+        return redirect("admin:loyalty_openingrun_change", pk)

@@ -124,7 +124,7 @@ class Report:
         """The figures by who owes the member the reward, by the policy; None is head office."""
         if self.policy.principal == AccountingPolicy.Principal.HEAD_OFFICE:
             return {None: self.total}
-        return dict(self.by_store())
+        return {**self.by_store()}
 
 
 def report() -> Report:
@@ -246,9 +246,9 @@ def _cohorts(
     found = []
     for month, figures in sorted(by_month.items()):
         share = breakage.projected(whole[month], factors, figures.points, figures.left, figures.spent)
-        curve = [Fraction(100 * points, figures.points or 1) for points in cumulated[month]]
+        shares = [Fraction(100 * points, figures.points or 1) for points in cumulated[month]]
         judged = 100 * share_of(estimates, month)
-        found.append(Cohort(month, figures, judged, None if share is None else 100 * share, curve))
+        found.append(Cohort(month, figures, judged, None if share is None else 100 * share, shares))
     return found
 
 
@@ -288,8 +288,8 @@ def estimate(percent: Decimal, *, cohort: date | None, reason: str, by: Staff) -
         made = BreakageEstimate.objects.create(
             percent=percent, cohort=cohort, reason=reason.strip()[:300], made_by=by, made_at=timezone.now()
         )
-        told = {"percent": str(percent), "cohort": cohort and cohort.isoformat()}
-        audit(by, "estimated", made, reason=made.reason, **told)
+        month = cohort and cohort.isoformat()
+        audit(by, "estimated", made, reason=made.reason, percent=str(percent), cohort=month)
     return made
 
 

@@ -4,7 +4,7 @@ Models, paths and roles are enumerated, so a new one is tested as soon as it sta
 the admin needs a row in `rows` below.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -17,7 +17,18 @@ from campaigns.models import Campaign, Export, Segment
 from campaigns.segments.saving import save
 from cdp.admin_sites import platform_site
 from loyalty import till
-from loyalty.models import Account, Lot, Programme, Rule, Tier, Transaction
+from loyalty.models import (
+    Account,
+    Adjustment,
+    BreakageEstimate,
+    Lot,
+    OpeningRun,
+    Programme,
+    Rule,
+    SettlementStatement,
+    Tier,
+    Transaction,
+)
 from profiles import blocked, merging
 from profiles.intake import EventStatement, Sender, Statement, record_events, take_in_records
 from profiles.models import (
@@ -104,6 +115,12 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
         Account: Account.objects.filter(kind="issued").get(),
         Transaction: Transaction.objects.get(kind="earn"),
         Lot: Lot.objects.get(),
+        SettlementStatement: SettlementStatement.objects.create(month=date(2026, 10, 1), line_count=0),
+        BreakageEstimate: BreakageEstimate.objects.create(percent=20, reason="pilot", made_by=diane),
+        Adjustment: Adjustment.objects.create(
+            key="k", profile=one, store=lille, points=500, reason="goodwill", comment="c", asked_by=diane
+        ),
+        OpeningRun: OpeningRun.objects.create(file_name="a.csv", told_points=1, uploaded_by=diane),
         Segment: unused,
         Campaign: campaign,
         Export: Export.objects.create(
@@ -273,6 +290,12 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "profiles.change_connection"),
         ("forget its host", reverse("admin:profiles_connection_forget", args=[rows[Connection].pk]), {},
          "profiles.change_connection"),
+        ("close a month", reverse("admin:loyalty_settlementstatement_close"), {},
+         "loyalty.close_settlementstatement"),
+        ("decide an adjustment", reverse("admin:loyalty_adjustment_decide", args=[rows[Adjustment].pk]), {},
+         "loyalty.decide_adjustment"),
+        ("sign off", reverse("admin:loyalty_openingrun_sign", args=[rows[OpeningRun].pk]), {},
+         "loyalty.sign_openingrun"),
         ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
     ]  # fmt: skip
 

@@ -154,5 +154,9 @@ class Migration(migrations.Migration):
             model_name='openingline',
             constraint=models.CheckConstraint(condition=models.Q(('points__gt', 0)), name='opening_gives_points'),
         ),
+        migrations.AlterModelOptions(
+            name='settlementstatement',
+            options={'ordering': ['-month'], 'verbose_name': 'statement between stores', 'verbose_name_plural': 'statements between stores'},
+        ),
         *sql(HERE / "0007_finance.sql"),
     ]

@@ -48,11 +48,14 @@ DEEDS = {
     "said one household": pgettext_lazy("audit trail", "said that two customers are one household"),
     "said two households": pgettext_lazy("audit trail", "said that two customers are not one household"),
     "separated": pgettext_lazy("audit trail", "separated"),
+    "signed off": pgettext_lazy("audit trail", "signed off"),
     "took back": pgettext_lazy("audit trail", "took a decision back"),
     "took off pin": pgettext_lazy("audit trail", "took a pin off"),
     "took in": pgettext_lazy("audit trail", "took in"),
     "undid": pgettext_lazy("audit trail", "undid"),
+    "uploaded": pgettext_lazy("audit trail", "uploaded"),
     "viewed": pgettext_lazy("audit trail", "viewed"),
+    "withdrew": pgettext_lazy("audit trail", "withdrew"),
 }
 
 

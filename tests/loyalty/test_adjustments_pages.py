@@ -77,7 +77,11 @@ def test_a_store_gives_within_its_limits_and_asks_beyond(marie, send, client_of,
         assert "decided before" in decide(client_of(diane), again, "approve")
     assert points_of(marie) == 1251
     assert "too often" in client_of(bruno).get(reverse(LIST)).text
-    logged = AuditEvent.objects.filter(object_type="adjustment").order_by("at").values_list("verb", "actor", "reason")
+    logged = (
+        AuditEvent.objects.filter(object_type="adjustment")
+        .order_by("at")
+        .values_list("verb", "actor", "reason")
+    )
     assert [row for row in logged if row[0] in ("approved", "refused")] == [
         ("approved", str(diane), "fine"), ("refused", str(diane), "too often"),
     ]  # fmt: skip
