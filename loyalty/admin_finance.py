@@ -252,8 +252,8 @@ class BreakageEstimateAdmin(Pages):
         )  # fmt: skip
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        self._may_view(request)
-        return redirect("admin:loyalty_breakageestimate_changelist")
+        """An estimate has no page of its own: it stands in the report that it shapes."""
+        return self.changelist_view(request)
 
     def add_view(self, request, form_url="", extra_context=None):
         if not self.has_add_permission(request):

@@ -22,6 +22,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from profiles.models import Profile, Purchase, Refund
 from tenants.network.models import Job, Staff, Store, Till
@@ -570,7 +571,7 @@ class Adjustment(StoreScoped):
 
     class State(models.TextChoices):
         WAITING = "waiting", _("waits for head office")
-        POSTED = "posted", _("posted")
+        POSTED = "posted", pgettext_lazy("adjustment", "posted")
         REFUSED = "refused", _("refused")
 
     class Reason(models.TextChoices):
@@ -637,7 +638,7 @@ class OpeningRun(StoreScoped):
         FAULTY = "faulty", _("has errors")
         CHECKED = "checked", _("waits for the sign-off")
         POSTING = "posting", _("being posted")
-        DONE = "done", _("posted")
+        DONE = "done", pgettext_lazy("adjustment", "posted")
         WITHDRAWN = "withdrawn", _("withdrawn")
 
     file_name = models.CharField(_("file"), max_length=200)

@@ -9,7 +9,7 @@ import reportlab
 from django.db import connection
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.translation import get_language, ngettext
+from django.utils.translation import get_language, ngettext, pgettext
 from django.utils.translation import gettext as _
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
@@ -110,7 +110,12 @@ def _of_all(told: owed.Settlement, section, note) -> list:
     ]
     if owing:
         story.append(
-            _table([_("Owes"), _("To"), _("Lines"), _("Amount")], owing, [62, 62, 18, 32], numbers=2)
+            _table(
+                [_("Owes"), pgettext("debt", "To"), _("Lines"), _("Amount")],
+                owing,
+                [62, 62, 18, 32],
+                numbers=2,
+            )
         )
     else:
         story.append(Paragraph(escape(_("Nobody owes anybody anything.")), note))
