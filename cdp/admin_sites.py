@@ -76,6 +76,10 @@ BRAND_MENU = [
             Entry("assignment_return", "loyalty.ParkedReturn", "?queue=unresolved"),
             Entry("stairs", "loyalty.TierChange"),
             Entry("moving", "loyalty.StoreExit"),
+            Entry("edit_note", "loyalty.Adjustment"),
+            Entry("move_to_inbox", "loyalty.OpeningRun"),
+            Entry("balance", "loyalty.SettlementStatement"),
+            Entry("savings", "loyalty.BreakageEstimate"),
         ],
     ),
     (

@@ -84,6 +84,7 @@ BRAND_SQL = [
     BASE_DIR / "loyalty/migrations/0003_ledger_chain.sql",
     BASE_DIR / "loyalty/migrations/0004_actions.sql",
     BASE_DIR / "loyalty/migrations/0005_benefits.sql",
+    BASE_DIR / "loyalty/migrations/0006_finance.sql",
 ]
 
 MIDDLEWARE = [

@@ -307,4 +307,9 @@ def _points_at(people: set[int], end) -> list[tuple[str, str]]:
 
 PAST.append(("loyalty.view_account", _points_at))
 
-from loyalty import benefits_admin  # noqa: E402, F401 - registers its pages; its panel stands below that of points
+# Pages about money register themselves.
+from loyalty import (  # noqa: E402, F401
+    admin_balances,
+    admin_finance,
+    benefits_admin,
+)

@@ -321,7 +321,9 @@ class Coupon(StoreScoped):
     name = models.CharField(_("name"), max_length=120)
     kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
     amount = models.PositiveIntegerField(
-        _("cents or percent"), validators=[MinValueValidator(1)], help_text=_("500: 5 € off; 10: 10 percent off.")
+        _("cents or percent"),
+        validators=[MinValueValidator(1)],
+        help_text=_("500: 5 € off; 10: 10 percent off."),
     )
     least_cents = models.PositiveIntegerField(_("basket of at least … cents"), default=0)
     starts_at = models.DateTimeField(_("from"))

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import actions, claims, exits, ledger, members, proof, settlement, till, vouchers
+from loyalty import actions, claims, exits, ledger, members, opening, proof, settlement, till, vouchers
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -99,6 +99,21 @@ def close_settlement() -> int:
         return settlement.close(last_month).line_count
     except settlement.NotClosable:
         return 0
+
+
+@shared_task
+def check_opening(run_id: int) -> None:
+    """Check a file of opening balances; delivered twice, it says the same."""
+    opening.check(run_id)
+
+
+@shared_task
+def post_opening(run_id: int) -> int:
+    """Post what is left of balances that were signed off, chunk by chunk; returns how many lines."""
+    done = 0
+    while count := opening.post_chunk(run_id):
+        done += count
+    return done
 
 
 @shared_task

@@ -38,6 +38,8 @@ _READS_POINTS = _deeds(
     action="view", tierchange="view", claim="view", claimtally="view", parkedreturn="view", case="view",
     caseticket="view", cashier="view", storeplace="view",
     stackingclass="view", tiergift="view", storeexit="view",
+    settlementstatement="view", settlementline="view", fundingkey="view", breakageestimate="view",
+    accountingpolicy="view", adjustment="view", openingrun="view",
 )  # fmt: skip
 _READS_BENEFITS = _deeds("loyalty", reward="view", rewardstock="view", voucher="view", coupon="view")
 _EDITS_BENEFITS = _deeds(
@@ -70,6 +72,8 @@ PERMISSIONS: dict[str, set[str]] = {
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
                  parkedreturn="close", cashier="add change", storeplace="add change delete")
+        | _deeds("loyalty", settlementstatement="close", breakageestimate="add", accountingpolicy="add",
+                 adjustment="add decide", openingrun="add sign")
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
@@ -78,6 +82,7 @@ PERMISSIONS: dict[str, set[str]] = {
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
                  parkedreturn="close")
+        | _deeds("loyalty", adjustment="add decide", openingrun="add sign")
         | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
     ),
     Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK,
@@ -88,6 +93,7 @@ PERMISSIONS: dict[str, set[str]] = {
                  event="view", matchcandidate="view decide")
         | _deeds("loyalty", claim="view add", claimtally="view", parkedreturn="view", case="view", caseticket="view",
                  cashier="view")
+        | _deeds("loyalty", settlementline="view", adjustment="view add")
         | _deeds("campaigns", segment="view add change delete")
     ),
 }  # fmt: skip

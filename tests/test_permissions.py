@@ -4,7 +4,7 @@ Models, paths and roles are enumerated, so a new one is tested as soon as it sta
 the admin needs a row in `rows` below.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -20,16 +20,20 @@ from loyalty import till, vouchers
 from loyalty.models import (
     Account,
     Action,
+    Adjustment,
+    BreakageEstimate,
     Case,
     Cashier,
     Claim,
     ClaimTally,
     Coupon,
     Lot,
+    OpeningRun,
     ParkedReturn,
     Programme,
     Reward,
     Rule,
+    SettlementStatement,
     StackingClass,
     StoreExit,
     StorePlace,
@@ -154,6 +158,12 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
         StackingClass: StackingClass.objects.create(code="s", name="S"),
         TierGift: TierGift.objects.create(tier=Tier.objects.first(), reward=reward),
         StoreExit: StoreExit.objects.create(store=lille, on=datetime(2999, 1, 1, tzinfo=UTC).date()),
+        SettlementStatement: SettlementStatement.objects.create(month=date(2026, 10, 1), line_count=0),
+        BreakageEstimate: BreakageEstimate.objects.create(percent=20, reason="pilot", made_by=diane),
+        Adjustment: Adjustment.objects.create(
+            key="k", profile=one, store=lille, points=500, reason="goodwill", comment="c", asked_by=diane
+        ),
+        OpeningRun: OpeningRun.objects.create(file_name="a.csv", told_points=1, uploaded_by=diane),
         Segment: unused,
         Campaign: campaign,
         Export: Export.objects.create(
@@ -330,6 +340,12 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
         ("cancel a voucher", reverse("admin:loyalty_voucher_cancel", args=[rows[Voucher].pk]), {},
          "loyalty.cancel_voucher"),
         ("give a voucher", reverse("admin:loyalty_voucher_give", args=[rows[Profile].pk]), {}, "loyalty.give_voucher"),
+        ("close a month", reverse("admin:loyalty_settlementstatement_close"), {},
+         "loyalty.close_settlementstatement"),
+        ("decide an adjustment", reverse("admin:loyalty_adjustment_decide", args=[rows[Adjustment].pk]), {},
+         "loyalty.decide_adjustment"),
+        ("sign off", reverse("admin:loyalty_openingrun_sign", args=[rows[OpeningRun].pk]), {},
+         "loyalty.sign_openingrun"),
         ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
     ]  # fmt: skip
 

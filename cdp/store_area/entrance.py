@@ -50,5 +50,9 @@ def page_of_store(view: View) -> View:
 def show(request: HttpRequest, store: Store, section: str, title, **context) -> HttpResponse:
     """Render `store/SECTION.html`; written out at once, while the store's scope is open."""
     may_see_tills = request.user.has_perm("network.view_till")
-    shell = {"store": store, "section": section, "title": title, "may_see_tills": may_see_tills}
+    may_see_money = request.user.has_perm("loyalty.view_settlementline")
+    shell = {
+        "store": store, "section": section, "title": title, "may_see_tills": may_see_tills,
+        "may_see_money": may_see_money,
+    }  # fmt: skip
     return render(request, f"store/{context.pop('template', section)}.html", {**shell, **context})

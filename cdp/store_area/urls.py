@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from cdp.store_area import views
+from cdp.store_area import statements, views
 
 app_name = "store"
 
@@ -17,4 +17,8 @@ urlpatterns = [
     path("<slug:store_code>/segments/<int:pk>/", views.segment, name="segment"),
     path("<slug:store_code>/segments/<int:pk>/remove/", views.remove_segment, name="remove_segment"),
     path("<slug:store_code>/tills/", views.tills, name="tills"),
+    path("<slug:store_code>/statements/", statements.months, name="statements"),
+    path("<slug:store_code>/statements/<int:pk>/", statements.statement, name="statement"),
+    path("<slug:store_code>/statements/<int:pk>/statement.csv", statements.as_csv, name="statement_csv"),
+    path("<slug:store_code>/statements/<int:pk>/statement.pdf", statements.as_pdf, name="statement_pdf"),
 ]

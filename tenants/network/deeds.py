@@ -10,6 +10,7 @@ DEEDS = {
     "adjusted": pgettext_lazy("audit trail", "adjusted the points of"),
     "activated": pgettext_lazy("audit trail", "activated"),
     "added": pgettext_lazy("audit trail", "added"),
+    "approved": pgettext_lazy("audit trail", "approved"),
     "asked to compare all": pgettext_lazy("audit trail", "asked to have all customers compared anew"),
     "agreed exit": pgettext_lazy("audit trail", "agreed that a store leaves"),
     "asked for": pgettext_lazy("audit trail", "asked for"),
@@ -27,6 +28,7 @@ DEEDS = {
     "discarded": pgettext_lazy("audit trail", "threw away"),
     "download": pgettext_lazy("audit trail", "downloaded"),
     "downloaded": pgettext_lazy("audit trail", "downloaded"),
+    "estimated": pgettext_lazy("audit trail", "estimated"),
     "export": pgettext_lazy("audit trail", "exported"),
     "found differences": pgettext_lazy("audit trail", "found that the ledger does not add up"),
     "gave bonus back": pgettext_lazy("audit trail", "put back a bonus that a merge had taken back"),
@@ -44,6 +46,7 @@ DEEDS = {
     "opened case": pgettext_lazy("audit trail", "opened a case"),
     "pinned": pgettext_lazy("audit trail", "pinned a value"),
     "published": pgettext_lazy("audit trail", "published"),
+    "refused": pgettext_lazy("audit trail", "refused"),
     "released": pgettext_lazy("audit trail", "released"),
     "renewed key": pgettext_lazy("audit trail", "renewed the key"),
     "resumed": pgettext_lazy("audit trail", "resumed"),
@@ -54,11 +57,14 @@ DEEDS = {
     "separated": pgettext_lazy("audit trail", "separated"),
     "took back points": pgettext_lazy("audit trail", "took back points of a case"),
     "took back bonus": pgettext_lazy("audit trail", "took back a bonus that was given twice"),
+    "signed off": pgettext_lazy("audit trail", "signed off"),
     "took back": pgettext_lazy("audit trail", "took a decision back"),
     "took off pin": pgettext_lazy("audit trail", "took a pin off"),
     "took in": pgettext_lazy("audit trail", "took in"),
     "undid": pgettext_lazy("audit trail", "undid"),
+    "uploaded": pgettext_lazy("audit trail", "uploaded"),
     "viewed": pgettext_lazy("audit trail", "viewed"),
+    "withdrew": pgettext_lazy("audit trail", "withdrew"),
 }
 
 
