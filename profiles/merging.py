@@ -53,7 +53,7 @@ def merge(
     Raises `CannotMerge`.
     """
     with whole_network():
-        held = living([one.pk, other.pk])
+        held = Profile.hold([one.pk, other.pk])
         if held[one.pk] == held[other.pk]:
             raise CannotMerge(_("both are the same customer"))
         pair = Pair.of(held[one.pk], held[other.pk], ground, match)
@@ -71,7 +71,7 @@ def join_all(found: Mapping[int, Mapping[int, Match]]) -> list[tuple[int, int]]:
     joined = []
     with whole_network():
         while asked:
-            held = living({pk for winner, loser, _match in asked for pk in (winner, loser)})
+            held = Profile.hold({pk for winner, loser, _match in asked for pk in (winner, loser)})
             now, later = _at_once(asked, held)
             if now:
                 joined += _join(now)
@@ -137,24 +137,6 @@ def _kept_apart(pairs: Sequence[Pair]) -> dict[int, set[int]]:
         apart[left].add(right)
         apart[right].add(left)
     return apart
-
-
-def living(profile_ids: Iterable[int]) -> dict[int, Profile]:
-    """Whom these people live on in: id -> profile, locked in the order of their ids. Who is gone is left out.
-
-    Read before they are locked where one was merged: of two merges at once that share a person, none then waits for a
-    smaller id than it holds. Where a merge came in between, the locks are given back and the question is asked again.
-    """
-    ids = set(profile_ids)
-    survivors = {pk: pk for pk in ids}
-    while True:
-        with transaction.atomic():
-            locked = Profile.objects.select_for_update(no_key=True).filter(pk__in=set(survivors.values()))
-            rows = {row.pk: row for row in locked.order_by("pk")}
-            if not any(row.merged_into_id for row in rows.values()):
-                return {pk: rows[at] for pk, at in survivors.items() if at in rows}
-            transaction.set_rollback(True)
-        survivors = {profile.pk: profile.survivor.pk for profile in Profile.objects.filter(pk__in=ids)}
 
 
 # --- What a merge moves -----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tenants.scoping import whole_network
 
 T = TypeVar("T")
 # Merges in one transaction: few enough that nobody waits long for a customer who is held by it.
-MERGED_AT_ONCE = 500
+MERGED_AT_ONCE = 200
 # The columns of matching by the names that people know them by.
 SHOWN_AS = {"loyalty_number": "card"}
 

@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 
 from profiles import candidates, households, pins
 from profiles.matching.reasons import Match
-from profiles.merging import CannotMerge, living, merge
-from profiles.models import HouseholdWord, MatchCandidate, Merge, Pin
+from profiles.merging import CannotMerge, merge
+from profiles.models import HouseholdWord, MatchCandidate, Merge, Pin, Profile
 from profiles.separating import CannotSeparate, unmerge
 from tenants.network.models import Job, Staff, audit
 from tenants.scoping import whole_network
@@ -27,7 +27,7 @@ def queue(found: Mapping[tuple[int, int], Match]) -> int:
     was merged meanwhile, the one it lives on in."""
     wanted: dict[tuple[int, int], Match] = {}
     with whole_network():
-        held = living({pk for pair in found for pk in pair})
+        held = Profile.hold({pk for pair in found for pk in pair})
         for pair, match in found.items():
             left, right = sorted(held[pk].pk if pk in held else 0 for pk in pair)
             standing = wanted.get((left, right))

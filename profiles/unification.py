@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from psycopg.errors import DeadlockDetected
 
 from profiles import households, neighbours, recognition, separating
 from profiles.matching.arrays import Ints
@@ -171,8 +172,18 @@ def _slices(rows: Sequence, size: int) -> list[Sequence]:
 def carry_out(job_id: int) -> bool:
     """Take the next step that nobody has in hand and carry it out, in one transaction; whether there was one.
 
-    There is none while another worker is at the last one of a stage: the steps of the next build upon all of it.
+    There is none while another worker is at the last one of a stage: the steps of the next build upon all of it. One
+    that waited for somebody who waited for it is tried again.
     """
+    try:
+        return _carry_out(job_id)
+    except OperationalError as error:
+        if isinstance(error.__cause__, DeadlockDetected):
+            return True
+        raise
+
+
+def _carry_out(job_id: int) -> bool:
     with whole_network(), transaction.atomic():
         todo = UnificationStep.objects.filter(job=job_id, done_at=None).order_by("stage", "pk")
         step = todo.select_for_update(skip_locked=True).first()

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable
 
 from django.contrib.postgres.indexes import GinIndex
-from django.db import models
+from django.db import models, transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.utils import timezone
@@ -114,21 +114,22 @@ class Profile(StoreScoped):
 
         Whoever adds to a person or sums a person up holds them first, always before rows that hang on them. Of two
         at once the second then waits, counts what the first wrote, and follows a merge to the survivor.
+
+        All are locked in the order of their ids, so that two never wait for each other. Where somebody proves to be
+        merged, the locks are given back before the survivor, whose id is smaller, is locked. Who is gone is left out.
         """
-        wanted = set(profile_ids)
-        held: dict[int, Profile] = {}
-        missing = wanted
-        while missing:
-            rows = cls._base_manager.select_for_update(no_key=True).filter(pk__in=missing).order_by("pk")
-            held |= {profile.pk: profile for profile in rows}
-            missing = {profile.merged_into_id for profile in held.values()} - held.keys() - {None}
-        living = {}
-        for profile_id in wanted & held.keys():
-            survivor = held[profile_id]
-            while survivor.merged_into_id:
-                survivor = held[survivor.merged_into_id]
-            living[profile_id] = survivor
-        return living
+        ids = set(profile_ids)
+        survivors = {pk: pk for pk in ids}
+        while True:
+            with transaction.atomic():
+                at = set(survivors.values())
+                locked = cls._base_manager.select_for_update(no_key=True).filter(pk__in=at).order_by("pk")
+                rows = {row.pk: row for row in locked}
+                if not any(row.merged_into_id for row in rows.values()):
+                    return {pk: rows[at] for pk, at in survivors.items() if at in rows}
+                transaction.set_rollback(True)
+            met = cls._base_manager.filter(pk__in=ids).select_related("merged_into")
+            survivors = {profile.pk: profile.survivor.pk for profile in met}
 
 
 class ProfileStore(StoreScoped):
