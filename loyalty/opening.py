@@ -56,7 +56,7 @@ class NotAllowed(Exception):
 
 
 @dataclass(frozen=True)
-class Problem(Exception):
+class Fault(Exception):
     """What is wrong in a line, and in which field of it."""
 
     line: int
@@ -84,7 +84,7 @@ def check(run_id: int) -> OpeningRun:
         if run.state != State.CHECKING:
             return run
         run.lines.all().delete()
-        problems: list[Problem] = []
+        problems: list[Fault] = []
         told = list(_read(run, problems))
         profiles = _profiles_of({named for _line, named, *_rest in told})
         run.problem_count = len(problems)
@@ -109,24 +109,24 @@ def check(run_id: int) -> OpeningRun:
     return run
 
 
-def _read(run: OpeningRun, problems: list[Problem]) -> Iterator[tuple[int, str, int, date | None, int]]:
+def _read(run: OpeningRun, problems: list[Fault]) -> Iterator[tuple[int, str, int, date | None, int]]:
     """(line, what it names, points, last day, store) of every sound line."""
     try:
         dialect = detect.detect(files.kept(run.file_hash))
     except (detect.Unreadable, OSError) as fault:
-        problems.append(Problem(0, "", str(fault)))
+        problems.append(Fault(0, "", str(fault)))
         return
     column_of = _columns(dialect.header)
     missing = [field for field in COLUMNS if field not in column_of]
     if missing or not dialect.header_line:
         found = ", ".join(dialect.header)[:200]
-        problems += [Problem(1, field, _("no such column; the file has: %s") % found) for field in missing]
+        problems += [Fault(1, field, _("no such column; the file has: %s") % found) for field in missing]
         return
     stores = {code.casefold(): pk for code, pk in Store.objects.values_list("code", "pk")}
     seen: dict[tuple, int] = {}
     for row in reading.rows(files.kept(run.file_hash), dialect):
         if isinstance(row, reading.Refused):
-            problems.append(Problem(row.line, row.column, row.reason))
+            problems.append(Fault(row.line, row.column, row.reason))
             continue
         cells = {field: row.cells[column].strip() for field, column in column_of.items()}
         try:
@@ -134,13 +134,13 @@ def _read(run: OpeningRun, problems: list[Problem]) -> Iterator[tuple[int, str, 
             expires_on = _last_day(row.line, cells["expires"])
             store_id = stores.get(cells["store"].casefold())
             if store_id is None:
-                raise Problem(row.line, "store", _("no store has the code «%s»") % cells["store"][:40])
+                raise Fault(row.line, "store", _("no store has the code «%s»") % cells["store"][:40])
             first = seen.setdefault((named, expires_on, store_id), row.line)
             if first != row.line:
-                raise Problem(
+                raise Fault(
                     row.line, "customer", _("the same customer, last day and store as line %s") % first
                 )
-        except Problem as problem:
+        except Fault as problem:
             problems.append(problem)
             continue
         yield row.line, named, points, expires_on, store_id
@@ -159,16 +159,16 @@ def _columns(header: tuple[str, ...]) -> dict[str, str]:
 def _named(line: int, cells: dict[str, str]) -> str:
     named = cells["customer"]
     if not named:
-        raise Problem(line, "customer", _("says nothing"))
+        raise Fault(line, "customer", _("says nothing"))
     if len(named) > 100:
-        raise Problem(line, "customer", _("is too long"))
+        raise Fault(line, "customer", _("is too long"))
     return named
 
 
 def _points(line: int, told: str) -> int:
     digits = told.replace("\u00a0", "").replace("\u202f", "").replace(" ", "")
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 11 and 0 < int(digits) <= MOST_POINTS):
-        raise Problem(line, "points", _("«%s» is no whole number above zero") % told[:40])
+        raise Fault(line, "points", _("«%s» is no whole number above zero") % told[:40])
     return int(digits)
 
 
@@ -176,12 +176,12 @@ def _last_day(line: int, told: str) -> date | None:
     try:
         moment = values.moment(told, brand_zone())
     except values.NotUnderstood as fault:
-        raise Problem(line, "expires", str(fault)) from None
+        raise Fault(line, "expires", str(fault)) from None
     if moment is None:
         return None
     day = moment.astimezone(brand_zone()).date()
     if day < brand_today():
-        raise Problem(line, "expires", _("%s is over: these points expired") % day.isoformat())
+        raise Fault(line, "expires", _("%s is over: these points expired") % day.isoformat())
     return day
 
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from campaigns.segments.fields import VOCABULARY
 from cdp.api_errors import RETRY_AFTER_SECONDS, STATUS_OF_CODE, TABLE
 from loyalty import ledger, proof, rulebook, starter, till
-from loyalty.models import Account, Coupon, Lot, Posting, Reward, Rule, Transaction
+from loyalty.models import Account, Coupon, Lot, Posting, Programme, Reward, Rule, Transaction
 from profiles.intake import RefundLineStatement, RefundStatement, Shown
 from tests.loyalty.conftest import CARD, programme, ticket  # noqa: F401 - a fixture
 
@@ -169,7 +169,8 @@ def test_the_examples_of_benefits(lille_till, brand, till_client):
         )
     client = till_client(lille_till[1])
     card = Shown("card", "2990000099990")
-    till.record_purchases(lille_till[0], [ticket("R0", 25_000, shown=card)])
+    Programme.objects.update(velocity_tickets=0)  # five tickets in an hour
+    till.record_purchases(lille_till[0], [ticket(f"R{n}", 5000, shown=card) for n in range(5)])
     documented = actual = ""
     examples = EXAMPLE.findall((ROOT / "docs/benefits.md").read_text())
     assert len(examples) >= 5
