@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable
 
 from django.contrib.postgres.indexes import GinIndex
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.utils import timezone
@@ -117,13 +117,16 @@ class Profile(StoreScoped):
 
         All are locked in the order of their ids, so that two never wait for each other. Where somebody proves to be
         merged, the locks are given back before the survivor, whose id is smaller, is locked. Who is gone is left out.
+        Raises `TransactionManagementError` where no transaction would keep the locks.
         """
+        if not connection.in_atomic_block:
+            raise transaction.TransactionManagementError("people are held in a transaction")
         ids = set(profile_ids)
         survivors = {pk: pk for pk in ids}
         while True:
             with transaction.atomic():
-                at = set(survivors.values())
-                locked = cls._base_manager.select_for_update(no_key=True).filter(pk__in=at).order_by("pk")
+                living = set(survivors.values())
+                locked = cls._base_manager.select_for_update(no_key=True).filter(pk__in=living).order_by("pk")
                 rows = {row.pk: row for row in locked}
                 if not any(row.merged_into_id for row in rows.values()):
                     return {pk: rows[at] for pk, at in survivors.items() if at in rows}

@@ -1,6 +1,9 @@
 """Workers and people who merge at the same time, each on a connection of their own: one history, no deadlock."""
 
+from threading import Event
+
 import pytest
+from django.db import transaction
 
 from loyalty import till
 from profiles import merging
@@ -99,3 +102,26 @@ def test_a_merge_waits_for_a_ticket_and_takes_it_along(arena, people):  # noqa: 
     sound(*arena.overtaken(*(to_merge(one, third) for _turn in range(2))))
     assert Merge.objects.filter(loser=third).count() == 1
     whole(one, other, third)
+
+
+def test_who_waits_for_a_survivor_keeps_nobody_else_waiting(arena, people):  # noqa: F811
+    """The merged one leads to a smaller id than those that are locked already."""
+    a, b, c = people(3)
+    arena.run(to_merge(a, c))
+    holds = Event()
+
+    def with_the_survivor():
+        with transaction.atomic():
+            Profile.hold([a.pk])
+            holds.set()
+            for _turn in range(2000):
+                if arena._somebody_waits():
+                    break
+            return set(Profile.hold([b.pk]))
+
+    def with_the_merged():
+        assert holds.wait(30)
+        with transaction.atomic():
+            return {pk: row.pk for pk, row in Profile.hold([b.pk, c.pk]).items()}
+
+    assert arena.at_once(with_the_survivor, with_the_merged) == [{b.pk}, {b.pk: b.pk, c.pk: a.pk}]

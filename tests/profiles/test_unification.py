@@ -3,7 +3,9 @@
 from collections import Counter
 
 import pytest
+from django.db import OperationalError
 from django.urls import reverse
+from psycopg.errors import AdminShutdown, DeadlockDetected
 
 from profiles import recognition, unification
 from profiles.models import Household, MatchCandidate, MatchingModel, Merge, SourceRecord, UnificationStep
@@ -57,6 +59,25 @@ def test_a_step_that_fails_is_left_as_it_was_to_the_next_worker(begun, monkeypat
     assert (begun.state, begun.result["merged"]) == (Job.State.DONE, found.merged)
     assert not UnificationStep.objects.exists()
     assert MatchingModel.objects.count() == 1  # it was carried on, not begun anew
+
+
+def test_a_step_that_met_a_deadlock_is_tried_again_and_other_trouble_is_told(begun, monkeypatch):
+    def refused(cause):
+        def deed(*_args):
+            raise OperationalError from cause
+
+        return deed
+
+    while UnificationStep.objects.filter(done_at=None).first().kind != Kind.MERGE:
+        unification.carry_out(begun.pk)
+    todo = UnificationStep.objects.filter(done_at=None).count()
+    with monkeypatch.context() as crossed:
+        crossed.setattr(recognition, "merge", refused(DeadlockDetected()))
+        assert unification.carry_out(begun.pk)
+        crossed.setattr(recognition, "merge", refused(AdminShutdown()))
+        with pytest.raises(OperationalError):
+            unification.carry_out(begun.pk)
+    assert UnificationStep.objects.filter(done_at=None).count() == todo
 
 
 def test_a_batch_whose_worker_died_is_carried_on_by_the_timetable(begun):

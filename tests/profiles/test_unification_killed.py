@@ -6,11 +6,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from threading import Event
 from time import monotonic
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from profiles import recognition, resolution, unification
 from profiles.models import Merge, Profile, SourceRecord, UnificationStep
@@ -95,3 +96,35 @@ def test_workers_share_the_steps_and_each_is_carried_out_once(records, monkeypat
     found = unification.unify_brand()  # ends it
     assert found.merged == Merge.objects.count() > 100
     whole(records)
+
+
+def test_the_next_stage_waits_for_the_last_step_that_somebody_has_in_hand(records):  # noqa: F811
+    job = Job.objects.create(kind=unification.JOB, title="all")
+    unification._begin(job)
+    first = UnificationStep.objects.filter(stage=0)
+    last = first.order_by("-pk").first()
+    held, go_on = Event(), Event()
+
+    def somebody() -> None:
+        try:
+            connection.set_tenant(Brand.objects.get(slug="acme"))
+            with transaction.atomic():
+                UnificationStep.objects.select_for_update().get(pk=last.pk)
+                held.set()
+                go_on.wait(30)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(somebody)
+        assert held.wait(30)
+        try:
+            while unification.carry_out(job.pk):
+                pass
+            assert list(first.filter(done_at=None)) == [last]
+            assert not UnificationStep.objects.exclude(stage=0).exclude(done_at=None).exists()
+        finally:
+            go_on.set()
+        other.result(30)
+    assert unification.carry_out(job.pk)
+    assert not first.filter(done_at=None).exists()
