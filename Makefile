@@ -55,7 +55,7 @@ test-slow: setup  ## Run the slow tests (ARGS as above).
 bench-intake: setup  ## Measure taking in: files, events, tickets, search (ARGS=100000 for fewer rows than a million).
 	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.intake $(ARGS)
 
-bench-resolve: setup  ## Measure recognising people on PostgreSQL (ARGS=1000000 for more records than 100,000).
+bench-resolve: setup  ## Measure recognising people on PostgreSQL, with 100,000 records and a million (ARGS=100000 for the first alone).
 	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.resolve $(ARGS)
 
 bench-matching: setup .venv-bench/stamp  ## Measure identity resolution against Splink's (ARGS="febrl4", EVAL=… for more sets).

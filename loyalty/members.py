@@ -62,21 +62,14 @@ class Standing:
 
 
 def taking_part(profile_ids: Iterable[int]) -> list[int]:
-    """Those of them who are members, or have points that make them one."""
-    ids = list(profile_ids)
-    known = involved(ids)
-    return [profile_id for profile_id in ids if profile_id in known]
-
-
-def involved(profile_ids: Iterable[int]) -> set[int]:
-    """The same, in no order."""
+    """Those of them who are members, or have points that make them one; by id."""
     with whole_network():
         taking = Profile.objects.filter(
             Exists(Membership.objects.filter(profile=OuterRef("pk")))
             | Exists(Transaction.objects.filter(profile=OuterRef("pk"))),
             pk__in=list(profile_ids),
         )
-        return set(taking.order_by().values_list("pk", flat=True))
+        return list(taking.order_by("pk").values_list("pk", flat=True))
 
 
 def noted(profile_ids: Iterable[int]) -> dict[str, list | None]:

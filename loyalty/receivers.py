@@ -17,7 +17,7 @@ def hand_benefits_over(sender, merges, **kwargs) -> None:
 
 @receiver(profiles_merged)
 def hand_points_over(sender, merges, **kwargs) -> None:
-    taking_part = members.involved(pk for merge in merges for pk in (merge.winner_id, merge.loser_id))
+    taking_part = set(members.taking_part(pk for merge in merges for pk in (merge.winner_id, merge.loser_id)))
     for merge in merges:
         people = [merge.winner_id, merge.loser_id]
         if not taking_part.intersection(people):
