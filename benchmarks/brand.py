@@ -8,6 +8,7 @@ def scratch_brand(slug: str, stores: int = 0):
     """The connection stands in the schema of a brand made for this, which is dropped again."""
     from django.db import connection
 
+    from tenants import blueprint
     from tenants.models import Brand, Domain
     from tenants.network.models import Region, Store
     from tenants.scoping import whole_network
@@ -18,7 +19,7 @@ def scratch_brand(slug: str, stores: int = 0):
     brand = Brand.objects.create(name=slug, slug=slug, schema_name=slug)
     Domain.objects.create(tenant=brand, domain=f"{slug}.localhost", is_primary=True)
     try:
-        brand.create_schema(check_if_exists=True, verbosity=0)
+        blueprint.build(brand)
         connection.set_tenant(brand)
         with whole_network():
             region = Region.objects.create(code="nord", name="Nord")

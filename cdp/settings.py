@@ -78,13 +78,13 @@ SHOW_PUBLIC_IF_NO_TENANT_FOUND = False
 # Constraints, triggers and functions of a brand's schema, each file idempotent, run again whenever a schema is
 # created, cloned, renamed or restored (tenants/brand_sql.py).
 BRAND_SQL = [
-    BASE_DIR / "tenants/network/migrations/0002_append_only.sql",
-    BASE_DIR / "profiles/migrations/0002_append_only.sql",
-    BASE_DIR / "loyalty/migrations/0002_ledger_invariants.sql",
-    BASE_DIR / "loyalty/migrations/0003_ledger_chain.sql",
-    BASE_DIR / "loyalty/migrations/0004_actions.sql",
-    BASE_DIR / "loyalty/migrations/0005_benefits.sql",
-    BASE_DIR / "loyalty/migrations/0006_finance.sql",
+    BASE_DIR / "tenants/network/sql/append_only.sql",
+    BASE_DIR / "profiles/sql/append_only.sql",
+    BASE_DIR / "loyalty/sql/ledger.sql",
+    BASE_DIR / "loyalty/sql/chain.sql",
+    BASE_DIR / "loyalty/sql/actions.sql",
+    BASE_DIR / "loyalty/sql/benefits.sql",
+    BASE_DIR / "loyalty/sql/finance.sql",
 ]
 
 MIDDLEWARE = [

@@ -18,8 +18,10 @@ def statements(path: Path) -> list[str]:
     return [part.strip() for part in Path(path).read_text(encoding="utf-8").split(NEXT) if part.strip()]
 
 
-def operations(path: Path) -> list[migrations.RunSQL]:
-    """The file as migration operations, one statement each (distributed PostgreSQL asks for that)."""
+def operations(name: str) -> list[migrations.RunSQL]:
+    """The file, named from the project's root, as migration operations, one statement each (distributed PostgreSQL
+    asks for that)."""
+    path = settings.BASE_DIR / name
     return [migrations.RunSQL(statement, migrations.RunSQL.noop) for statement in statements(path)]
 
 

@@ -52,6 +52,20 @@ class Domain(DomainMixin):
         return self.domain
 
 
+class Blueprint(models.Model):
+    """The statements that make a brand's schema, as the migrations said them (`tenants/blueprint.py`)."""
+
+    fingerprint = models.CharField(_("fingerprint"), max_length=64, unique=True)
+    statements = models.JSONField(_("statements"))
+
+    class Meta:
+        verbose_name = _("blueprint")
+        verbose_name_plural = _("blueprints")
+
+    def __str__(self) -> str:
+        return self.fingerprint[:8]
+
+
 def database_of(brand: Brand) -> str:
     """The database alias that holds the brand's schema: the one place that knows about cells."""
     return "default" if brand.cell == MAIN_CELL else brand.cell

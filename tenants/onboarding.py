@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_tenants.utils import get_public_schema_name, schema_exists, tenant_context
 
-from tenants import brand_sql
+from tenants import blueprint
 from tenants.models import Brand, Domain
 from tenants.network.models import Job, Region, Staff, Store, Till, audit
 from tenants.plan import BadPlan, BrandPlan, Fault, StaffPlan, StorePlan
@@ -268,7 +268,7 @@ def onboard_brand(plan: BrandPlan, report: Report = lambda _progress: None) -> O
         with begin("brand"):
             brand = brand or _open_row(plan)
         with begin("schema", brand):
-            _make_schema(brand)
+            blueprint.build(brand)
         with begin("domain", brand):
             _give_domain(brand, plan.domain)
         with begin("stores", brand), tenant_context(brand):
@@ -314,15 +314,6 @@ def _open_row(plan: BrandPlan) -> Brand:
         currency=plan.currency,
         time_zone=plan.time_zone,
     )
-
-
-def _make_schema(brand: Brand) -> None:
-    if brand.create_schema(check_if_exists=True, verbosity=0) is False:
-        call_command(
-            "migrate_schemas", tenant=True, schema_name=brand.schema_name, interactive=False, verbosity=0
-        )
-    with tenant_context(brand):
-        brand_sql.install()
 
 
 def _give_domain(brand: Brand, name: str) -> None:

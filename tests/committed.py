@@ -12,7 +12,10 @@ from django.test import TransactionTestCase
 from tenants.models import Brand
 
 # What migrations wrote, and the brands themselves.
-KEPT = {"django_migrations", "django_content_type", "auth_permission", "tenants_brand", "tenants_domain"}
+KEPT = {
+    *("django_migrations", "django_content_type", "auth_permission"),
+    *("tenants_brand", "tenants_domain", "tenants_blueprint"),
+}
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import translation
 
+from tenants import blueprint
 from tenants.models import Brand, Domain
 from tenants.network.models import Region, Staff, Store, Till
 from tenants.roles import Role
@@ -32,7 +33,7 @@ def django_db_setup(django_db_setup, django_db_blocker):
             Domain.objects.create(tenant=platform, domain="localhost", is_primary=True)
             acme = Brand.objects.create(name="Maison Acme", slug="acme", schema_name="acme")
             Domain.objects.create(tenant=acme, domain=HOST, is_primary=True)
-            acme.create_schema(check_if_exists=True, verbosity=0)
+            blueprint.build(acme)
         connection.set_schema_to_public()
 
 

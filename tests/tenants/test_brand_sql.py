@@ -8,7 +8,7 @@ from django_tenants.utils import tenant_context
 
 from loyalty.models import Account, Posting, Transaction
 from profiles.models import Profile
-from tenants import brand_sql
+from tenants import blueprint, brand_sql
 from tenants.models import Brand
 from tenants.network.models import AuditEvent, Region, Store, audit
 from tenants.scoping import whole_network
@@ -27,7 +27,7 @@ def renamed(db):
     newcomer = Brand.objects.get(slug="acme")
     with connection.cursor() as cursor:
         cursor.execute("ALTER SCHEMA acme RENAME TO renamed")
-    newcomer.create_schema(verbosity=0)
+    blueprint.build(newcomer)
     acme = Brand.objects.create(name="Acme, renamed", slug="renamed", schema_name="renamed")
     with whole_network():
         for brand in (newcomer, acme):

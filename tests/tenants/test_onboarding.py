@@ -16,7 +16,7 @@ from django.db import connection
 from django.test import Client
 from django_tenants.utils import schema_exists, tenant_context
 
-from tenants import brand_sql, invitations, onboarding
+from tenants import blueprint, invitations, onboarding
 from tenants.models import Brand, Domain
 from tenants.network.models import Job, Region, Staff, Store, Till
 from tenants.onboarding import BadPlan, BrandPlan, StaffPlan, StorePlan
@@ -49,20 +49,6 @@ def platform(db):
     with whole_network():
         yield Brand.objects.get(schema_name="public")
     connection.set_schema_to_public()
-
-
-@pytest.fixture
-def lent_schema(platform, monkeypatch):
-    """The new brand gets Acme's empty schema instead of two seconds of migrations; the rollback gives it back."""
-
-    def lend(brand):
-        if not schema_exists(brand.schema_name):
-            with connection.cursor() as cursor:
-                cursor.execute(f"ALTER SCHEMA acme RENAME TO {brand.schema_name}")
-        with tenant_context(brand):
-            brand_sql.install()
-
-    monkeypatch.setattr(onboarding, "_make_schema", lend)
 
 
 @pytest.fixture
@@ -111,7 +97,7 @@ def test_a_plan_becomes_a_brand_that_answers(platform):
     assert Client(headers={"host": "boree.localhost"}).get("/").status_code in {200, 302}
 
 
-def test_the_keys_are_those_of_the_tills_and_nowhere_else(platform, lent_schema):
+def test_the_keys_are_those_of_the_tills_and_nowhere_else(platform):
     onboarded = onboarding.onboard_brand(PLAN)
 
     assert {store: set(tills) for store, tills in onboarded.till_keys.items()} == {
@@ -126,7 +112,7 @@ def test_the_keys_are_those_of_the_tills_and_nowhere_else(platform, lent_schema)
         assert Till.objects.count() == 3
 
 
-def test_a_second_run_changes_nothing(platform, lent_schema):
+def test_a_second_run_changes_nothing(platform):
     first = onboarding.onboard_brand(PLAN)
     with tenant_context(first.brand):
         Staff.objects.filter(email="zoe@boree.example").update(role=Role.ANALYST)
@@ -139,7 +125,7 @@ def test_a_second_run_changes_nothing(platform, lent_schema):
         assert Staff.objects.get(email="zoe@boree.example").role == Role.ANALYST
 
 
-def test_apps_above_add_their_steps(platform, monkeypatch, lent_schema):
+def test_apps_above_add_their_steps(platform, monkeypatch):
     seen = []
     step = onboarding.Step(
         "programme",
@@ -156,9 +142,7 @@ def test_apps_above_add_their_steps(platform, monkeypatch, lent_schema):
 # --- As a job ----------------------------------------------------------------------------------------------------
 
 
-def test_the_job_is_sent_after_the_commit_and_does_it_all(
-    olga, django_capture_on_commit_callbacks, lent_schema
-):
+def test_the_job_is_sent_after_the_commit_and_does_it_all(olga, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         job = onboarding.ask(PLAN, by=olga)
         assert job.state == Job.State.WAITING
@@ -174,9 +158,7 @@ def test_the_job_is_sent_after_the_commit_and_does_it_all(
     assert not any(key in stored for tills in keys.values() for key in tills.values())
 
 
-def test_a_failure_half_way_names_its_step_and_resumes(
-    olga, monkeypatch, django_capture_on_commit_callbacks, lent_schema
-):
+def test_a_failure_half_way_names_its_step_and_resumes(olga, monkeypatch, django_capture_on_commit_callbacks):
     invite = onboarding._invite
     monkeypatch.setattr(onboarding, "_invite", _broken)
     job = onboarding.ask(PLAN, by=olga)
@@ -208,7 +190,7 @@ def _broken(plan):
 
 
 def test_a_schema_that_fails_leaves_no_trace(platform, monkeypatch):
-    monkeypatch.setattr(onboarding.brand_sql, "install", lambda: 1 / 0)
+    monkeypatch.setattr(blueprint.brand_sql, "install", lambda: 1 / 0)
     with pytest.raises(onboarding.StepFailed, match=r"^Tables of its own: "):
         onboarding.onboard_brand(PLAN)
     assert not schema_exists("boree")
@@ -217,9 +199,7 @@ def test_a_schema_that_fails_leaves_no_trace(platform, monkeypatch):
     assert onboarding.onboard_brand(PLAN).brand == Brand.objects.get(slug="boree")
 
 
-def test_a_job_that_is_done_or_at_work_is_not_sent_again(
-    olga, django_capture_on_commit_callbacks, lent_schema
-):
+def test_a_job_that_is_done_or_at_work_is_not_sent_again(olga, django_capture_on_commit_callbacks):
     job = onboarding.ask(PLAN, by=olga)
     with django_capture_on_commit_callbacks() as sent:
         onboarding.resume(job, by=olga)
@@ -258,7 +238,7 @@ def test_a_short_name_belongs_to_one_brand(olga):
     assert not Job.objects.exists()
 
 
-def test_a_host_name_belongs_to_one_brand(olga, lent_schema):
+def test_a_host_name_belongs_to_one_brand(olga):
     with pytest.raises(BadPlan, match=re.escape("acme.localhost is taken")):
         onboarding.ask(replace(PLAN, domain="acme.localhost"), by=olga)
     with pytest.raises(onboarding.StepFailed, match=re.escape("acme.localhost is taken")):
@@ -395,7 +375,7 @@ def config(tmp_path) -> Path:
     return file
 
 
-def test_a_brand_is_opened_from_a_file(platform, config, capsys, lent_schema):
+def test_a_brand_is_opened_from_a_file(platform, config, capsys):
     call_command("create_brand", config=config)
 
     said = capsys.readouterr().out
@@ -500,7 +480,7 @@ def test_an_invitation_is_withdrawn(zoe, ends):
         invitations.invited(token)
 
 
-def test_scope_is_not_needed_by_a_command(platform, lent_schema):
+def test_scope_is_not_needed_by_a_command(platform):
     """The demonstration and the commands open no scope: the verb does."""
     with scoped_to(Scope.of([])):
         assert onboarding.onboard_brand(PLAN).till_keys

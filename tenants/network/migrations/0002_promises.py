@@ -1,6 +1,4 @@
-"""Installs the SQL objects that stand in the file beside this one."""
-
-from pathlib import Path
+"""Installs what keeps the promises of these tables: the files of `sql/`."""
 
 from django.db import migrations
 
@@ -9,4 +7,4 @@ from tenants.brand_sql import operations
 
 class Migration(migrations.Migration):
     dependencies = [("network", "0001_initial")]
-    operations = operations(Path(__file__).with_suffix(".sql"))
+    operations = operations("tenants/network/sql/append_only.sql")
