@@ -3,10 +3,11 @@
 import json
 import logging
 
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from psycopg.errors import LockNotAvailable
 from rest_framework.views import exception_handler
 
 from loyalty.ledger import LedgerError, NotEnoughPoints
@@ -41,7 +42,9 @@ TABLE = (
     (ConsentMissing, 422, "consent_missing", _("The visitor has not agreed")),
     (IntegrityError, 409, "in_flight", _("The same request is under way: try again")),
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
+    (InterfaceError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
+OF_THE_DATABASE = (IntegrityError, OperationalError, InterfaceError)
 STATUS_OF_CODE = {"unknown_sale": 409}
 RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
 CHALLENGE = {"unknown_till": "Till"}
@@ -70,17 +73,20 @@ def problem(
 
 def answer_to(error: Exception) -> HttpResponse | None:
     """The problem that tells of a domain exception; None for one that is not in the table."""
+    if isinstance(error.__cause__, LockNotAvailable):
+        # It waited for another who holds the same receipt or member, and gave up: told as a race that was lost.
+        error = IntegrityError(*error.args)
     line = next((line for line in TABLE if isinstance(error, line[0])), None)
     if line is None:
         return None
     _kind, status, code, title = line
     code = code or error.code
-    if isinstance(error, (IntegrityError, OperationalError)):
+    if isinstance(error, OF_THE_DATABASE):
         log.warning("%s: %s", code, error)
     detail: str | Promise
     if isinstance(error, NotEnoughPoints):
         detail = _("%(missing)s more points are needed") % {"missing": error.missing}
-    elif isinstance(error, (IntegrityError, OperationalError)):
+    elif isinstance(error, OF_THE_DATABASE):
         detail = title
     elif isinstance(error, MethodNotAllowed):
         detail = _("the path answers to %s") % error.allowed

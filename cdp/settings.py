@@ -80,14 +80,17 @@ SHOW_PUBLIC_IF_NO_TENANT_FOUND = False
 BRAND_SQL = [
     BASE_DIR / "tenants/network/migrations/0002_append_only.sql",
     BASE_DIR / "profiles/migrations/0002_append_only.sql",
+    BASE_DIR / "profiles/migrations/0007_tickets.sql",
     BASE_DIR / "loyalty/migrations/0002_ledger_invariants.sql",
     BASE_DIR / "loyalty/migrations/0003_ledger_chain.sql",
+    BASE_DIR / "loyalty/migrations/0006_posting.sql",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "cdp.health.HealthMiddleware",
+    "cdp.till_lane.TillLane",
     "tenants.middleware.BrandMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -132,7 +135,7 @@ DATABASES = {
         "ENGINE": "django_tenants.postgresql_backend",
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"application_name": "cdp"},
+        "OPTIONS": {"application_name": "cdp", "connect_timeout": 5},
         "TEST": {"NAME": env.str("TEST_DATABASE", default="test_cdp")},
     }
 }

@@ -39,6 +39,8 @@ class Programme(NetworkWide):
     reward_cents = models.PositiveIntegerField(
         _("worth in cents"), default=500, validators=[MinValueValidator(1)]
     )
+    # Another number whenever a rule, a tier or the programme changes; the database sees to it.
+    edition = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         verbose_name = _("programme")

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
@@ -15,7 +16,8 @@ from django.utils.translation import gettext as _
 from profiles import blocklist, facts, normalise
 from profiles.intake.cleaning import LONGEST_CARD, Statement
 from profiles.intake.people import take_in_records, till_source
-from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine
+from profiles.models import Identifier, Profile, ProfileFacts, Purchase, Refund, RefundLine
+from tenants.brand_sql import CloserLook, call
 from tenants.network.models import Till
 from tenants.scoping import whole_network
 
@@ -146,7 +148,6 @@ def key_in(shown: Shown, region: str) -> str:
     return ""
 
 
-@transaction.atomic
 def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
     """Record a till's tickets; one answer each, in order. A ticket that cannot be recorded keeps no other out.
 
@@ -161,40 +162,71 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
             sound.append(position)
         except Problem as problem:
             answers[position] = Recorded("rejected", problem=problem)
-    with whole_network():
-        people = _people_of(till, [tickets[position] for position in sound])
-        known = _known_purchases(till, [tickets[position] for position in sound])
-        fresh: list[Purchase] = []
-        lines: list[PurchaseLine] = []
-        for position in sound:
-            ticket = tickets[position]
-            day = ticket.bought_at.astimezone(till.store.zone).date()
-            content = content_hash(ticket)
-            purchase = known.get((day, ticket.receipt_id))
-            if purchase is not None:
-                answers[position] = _seen_before(purchase, content)
-                continue
-            purchase = Purchase(
-                store=till.store, till=till, business_day=day, receipt_id=ticket.receipt_id,
-                bought_at=ticket.bought_at, received_at=now,
-                profile_id=people.get(ticket.shown) if ticket.shown else None,
-                identified_by=f"{ticket.shown.kind}:{key_of(ticket.shown, till)}" if ticket.shown else "",
-                total_cents=ticket.total_cents, payment=ticket.payment, content_hash=content,
-            )  # fmt: skip
-            known[day, ticket.receipt_id] = purchase
-            fresh.append(purchase)
-            lines += [_line(purchase, number, line) for number, line in enumerate(ticket.lines, start=1)]
-            answers[position] = Recorded(RECORDED, purchase)
-        Purchase.objects.bulk_create(fresh)
-        PurchaseLine.objects.bulk_create(lines, batch_size=5000)
-        met: dict[int, datetime] = {}
-        for purchase in fresh:
-            if purchase.profile_id:
-                first = met.get(purchase.profile_id, purchase.bought_at)
-                met[purchase.profile_id] = min(first, purchase.bought_at)
-        facts.met_at(met, till.store)
-        facts.refresh(met)
+    if sound:
+        recorded, fresh = _record(till, [tickets[position] for position in sound], now)
+        with whole_network():
+            purchases = Purchase.objects.in_bulk(recorded)
+        for position, purchase_id, is_new in zip(sound, recorded, fresh, strict=True):
+            purchase = purchases[purchase_id]
+            content = content_hash(tickets[position])
+            answers[position] = Recorded(RECORDED, purchase) if is_new else seen_before(purchase, content)
     return [answers[position] for position in range(len(tickets))]
+
+
+def _record(till: Till, tickets: Sequence[Ticket], now: datetime) -> tuple[list[int], list[bool]]:
+    statement = "SELECT purchases, fresh FROM record_tickets(%s, %s, %s, %s::jsonb)"
+
+    def told(people: dict[Shown, int] | None) -> list:
+        rows = [as_told(ticket, till, content_hash(ticket), people) for ticket in tickets]
+        return [till.pk, till.store_id, now, msgspec.json.encode(rows).decode()]
+
+    try:
+        return call(statement, told(None))
+    except CloserLook:
+        with transaction.atomic():
+            return call(statement, told(hold_people(till, tickets)))
+
+
+def as_told(ticket: Ticket, till: Till, content: str, people: dict[Shown, int] | None) -> dict:
+    """The ticket as the database's function is told it (`migrations/0007_tickets.sql`).
+
+    Whose it is, is found there by what was shown, or said by `people`, who are held by the caller.
+    """
+    told = {
+        "receipt": ticket.receipt_id, "day": business_day(ticket, till).isoformat(),
+        "at": ticket.bought_at.isoformat(), "identified_by": "", "total": ticket.total_cents,
+        "payment": ticket.payment, "hash": content,
+        "lines": [
+            [
+                line.sku[:40], line.label[:120], line.category[:60], str(line.quantity), line.amount_cents,
+                line.discount_cents,
+            ]
+            for line in ticket.lines
+        ],
+    }  # fmt: skip
+    if ticket.shown:
+        kind, key = ticket.shown.kind, key_of(ticket.shown, till)
+        told["identified_by"] = f"{kind}:{key}"
+        if people is not None:
+            told["profile"] = people.get(ticket.shown)
+        elif not blocklist.current().blocks(kind, key):
+            # What is blocked is nobody's: the ticket stays anonymous.
+            told |= {"kind": kind, "key": key}
+    return told
+
+
+def business_day(ticket: Ticket, till: Till) -> date:
+    """The day at the till's store."""
+    return ticket.bought_at.astimezone(till.store.zone).date()
+
+
+def hold_people(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
+    """Everybody who showed something, held until the transaction ends; who is not known is known from then on."""
+    with whole_network():
+        people = _people_of(till, tickets)
+        ids = set(people.values())
+        facts.refresh(ids.difference(ProfileFacts.objects.filter(pk__in=ids).values_list("pk", flat=True)))
+    return people
 
 
 def check(ticket: Ticket, till: Till, now: datetime) -> None:
@@ -220,7 +252,19 @@ def check(ticket: Ticket, till: Till, now: datetime) -> None:
 
 def content_hash(statement) -> str:
     """Fingerprint of a ticket or refund: the same receipt with another one is a conflict, not a repeat."""
-    return hashlib.sha256(json.dumps(asdict(statement), sort_keys=True, default=_plain).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_fields(statement), sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _fields(statement) -> dict:
+    """As `dataclasses.asdict`, which copies every value of every line first."""
+    return {
+        name: [_fields(line) for line in value]
+        if name == "lines"
+        else _fields(value)
+        if isinstance(value, Shown)
+        else value
+        for name, value in vars(statement).items()
+    }
 
 
 def _plain(value) -> str:
@@ -231,7 +275,8 @@ def _plain(value) -> str:
     return str(value)
 
 
-def _seen_before(purchase: Purchase, content: str) -> Recorded:
+def seen_before(purchase: Purchase, content: str) -> Recorded:
+    """What a ticket hears whose receipt stands as this purchase: a repeat, or a conflict."""
     if purchase.content_hash == content:
         return Recorded(DUPLICATE, purchase)
     return Recorded(
@@ -243,20 +288,6 @@ def _seen_before(purchase: Purchase, content: str) -> Recorded:
             "receipt_id",
         ),
     )
-
-
-def _line(purchase: Purchase, number: int, line: TicketLine) -> PurchaseLine:
-    return PurchaseLine(
-        purchase=purchase, number=number, sku=line.sku[:40], label=line.label[:120],
-        category=line.category[:60], quantity=line.quantity, amount_cents=line.amount_cents,
-        discount_cents=line.discount_cents, store_id=purchase.store_id, profile_id=purchase.profile_id,
-        business_day=purchase.business_day,
-    )  # fmt: skip
-
-
-def _known_purchases(till: Till, tickets: Sequence[Ticket]) -> dict[tuple[date, str], Purchase]:
-    rows = Purchase.objects.filter(till=till, receipt_id__in={ticket.receipt_id for ticket in tickets})
-    return {(row.business_day, row.receipt_id): row for row in rows}
 
 
 def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:

@@ -33,9 +33,19 @@ STOP_SECONDS = 40.0  # longer than a request or a task that is nearly done
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.2
 LAST_LINES = 15
+WORKERS, THREADS = 2, 4
 # Without the query and the path's tail: search words and invitation links stay out of the log.
 ACCESS_LOG = "%(h)s %(t)s %(m)s %(s)s %(b)s %(M)sms"
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - recognised, not bound
+
+
+def web_command(bind: str, workers: int = WORKERS, threads: int = THREADS) -> list[str]:
+    """The web server, as arguments of `python -m`."""
+    return [
+        "gunicorn", "cdp.wsgi", f"--bind={bind}", "--worker-class=gthread", f"--workers={workers}",
+        f"--threads={threads}", "--access-logfile=-", f"--access-logformat={ACCESS_LOG}", "--timeout=60",
+        "--max-requests=5000", "--max-requests-jitter=500", "--no-control-socket",
+    ]  # fmt: skip
 
 
 @dataclass
@@ -79,8 +89,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("--bind", default="127.0.0.1:8000", help="host:port of the web server")
-        parser.add_argument("--workers", type=int, default=2, help="processes of the web server")
-        parser.add_argument("--threads", type=int, default=4, help="threads of each of them")
+        parser.add_argument("--workers", type=int, default=WORKERS, help="processes of the web server")
+        parser.add_argument("--threads", type=int, default=THREADS, help="threads of each of them")
         parser.add_argument("--concurrency", type=int, default=2, help="processes of the Celery worker")
 
     def handle(self, *, bind: str, workers: int, threads: int, concurrency: int, **options):
@@ -90,13 +100,7 @@ class Command(BaseCommand):
         for folder in ("run", "log"):
             (settings.VAR_DIR / folder).mkdir(parents=True, exist_ok=True)
         programmes = [
-            Programme(
-                "web",
-                ["gunicorn", "cdp.wsgi", f"--bind={bind}", "--worker-class=gthread", f"--workers={workers}",
-                 f"--threads={threads}", "--access-logfile=-", f"--access-logformat={ACCESS_LOG}",
-                 "--timeout=60", "--max-requests=5000",
-                 "--max-requests-jitter=500", "--no-control-socket"],
-            ),
+            Programme("web", web_command(bind, workers, threads)),
             Programme(
                 "worker",
                 ["celery", "-A", "cdp.celery", "worker", "--pool=prefork", f"--concurrency={concurrency}",

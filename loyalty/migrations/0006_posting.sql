@@ -1,0 +1,663 @@
+-- How points are posted: one writer, the deeds that think under the member's lock, and the till's verbs on top of them,
+-- each one call. Python decides what a ticket earns (loyalty/rules.py); nothing here knows a rule of earning.
+--
+-- The first statement gives the programme a new edition whenever a rule, a tier or itself changes: a till thinks with
+-- the rulebook it remembers, and is told to read it again where the edition is another one.
+CREATE OR REPLACE FUNCTION programme_new_edition() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'loyalty_programme' THEN
+        NEW.edition := extract(epoch FROM clock_timestamp()) * 1000000;
+        RETURN NEW;
+    END IF;
+    UPDATE loyalty_programme SET edition = 0;
+    RETURN NULL;
+END $$
+-- next
+CREATE OR REPLACE TRIGGER programme_new_edition BEFORE INSERT OR UPDATE ON loyalty_programme
+    FOR EACH ROW EXECUTE FUNCTION programme_new_edition()
+-- next
+CREATE OR REPLACE TRIGGER programme_new_edition AFTER INSERT OR UPDATE OR DELETE ON loyalty_rule
+    FOR EACH STATEMENT EXECUTE FUNCTION programme_new_edition()
+-- next
+CREATE OR REPLACE TRIGGER programme_new_edition AFTER INSERT OR UPDATE OR DELETE ON loyalty_ruleversion
+    FOR EACH STATEMENT EXECUTE FUNCTION programme_new_edition()
+-- next
+CREATE OR REPLACE TRIGGER programme_new_edition AFTER INSERT OR UPDATE OR DELETE ON loyalty_tier
+    FOR EACH STATEMENT EXECUTE FUNCTION programme_new_edition()
+-- next
+-- The one writer of the ledger. Facts and new lots come with their ids drawn; the people are held by the caller, or
+-- their accounts locked in the order of their ids.
+CREATE OR REPLACE FUNCTION ledger_write(facts loyalty_transaction[], postings loyalty_posting[], lots loyalty_lot[],
+                                        uses loyalty_lotuse[], moves loyalty_lot[], later loyalty_lotextension[])
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO loyalty_transaction (id, key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
+                                     occurred_at, posted_at, qualifying_points, tier, explanation, actor,
+                                     earned_before)
+    SELECT f.id, f.key, f.kind, f.profile_id, f.store_id, f.purchase_id, f.refund_id, f.reverses_id, f.occurred_at,
+           clock_timestamp(), f.qualifying_points, f.tier, f.explanation, f.actor, f.earned_before
+      FROM unnest(facts) f;
+    INSERT INTO loyalty_posting (transaction_id, account_id, points)
+    SELECT e.transaction_id, e.account_id, e.points FROM unnest(postings) e ORDER BY e.account_id, e.transaction_id;
+    UPDATE loyalty_account a SET balance = a.balance + change.points
+      FROM (SELECT e.account_id, sum(e.points) AS points FROM unnest(postings) e GROUP BY 1) change
+     WHERE a.id = change.account_id AND a.balance IS NOT NULL AND change.points <> 0;
+    IF lots IS NOT NULL THEN
+        INSERT INTO loyalty_lot (id, transaction_id, account_id, store_id, points, remaining, available_on, expires_on,
+                                 idle_months)
+        SELECT l.id, l.transaction_id, l.account_id, l.store_id, l.points, l.points, l.available_on, l.expires_on,
+               l.idle_months
+          FROM unnest(lots) l;
+    END IF;
+    IF uses IS NOT NULL THEN
+        INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
+        SELECT u.transaction_id, u.lot_id, u.points FROM unnest(uses) u;
+        UPDATE loyalty_lot l SET remaining = l.remaining - used.points
+          FROM (SELECT u.lot_id, sum(u.points) AS points FROM unnest(uses) u GROUP BY 1) used
+         WHERE l.id = used.lot_id AND used.points <> 0;
+    END IF;
+    IF moves IS NOT NULL THEN
+        UPDATE loyalty_lot l SET account_id = m.account_id FROM unnest(moves) m WHERE l.id = m.id;
+    END IF;
+    IF later IS NOT NULL THEN
+        INSERT INTO loyalty_lotextension (transaction_id, lot_id, was, until)
+        SELECT e.transaction_id, e.lot_id, e.was, e.until FROM unnest(later) e;
+        UPDATE loyalty_lot l SET expires_on = moved.until
+          FROM (SELECT e.lot_id, max(e.until) AS until FROM unnest(later) e GROUP BY 1) moved
+         WHERE l.id = moved.lot_id;
+    END IF;
+END $$
+-- next
+-- Posts transactions, all or none. Input: a JSON array of
+--   {key, kind, profile, store, purchase, refund, reverses, occurred_at, qualifying, tier, explanation, actor,
+--    earned_before, postings: [{account, points}],
+--    lots: [{account, store, points, used, available_on, expires_on, idle_months}],
+--    uses: [{lot, points}], moves: [{lot, account}], extensions: [{lot, was, until}]}
+-- Returns key and id of each. The member accounts are locked in the order of their ids, so that two callers
+-- cannot wait for each other.
+CREATE OR REPLACE FUNCTION ledger_post(facts jsonb) RETURNS TABLE (key text, id bigint)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    told jsonb;
+    part jsonb;
+    fact loyalty_transaction;
+    entry loyalty_posting;
+    lot loyalty_lot;
+    used loyalty_lotuse;
+    moved loyalty_lot;
+    longer loyalty_lotextension;
+    posted loyalty_transaction[];
+    postings loyalty_posting[];
+    lots loyalty_lot[];
+    uses loyalty_lotuse[];
+    moves loyalty_lot[];
+    later loyalty_lotextension[];
+    total bigint;
+BEGIN
+    FOR told IN SELECT f FROM jsonb_array_elements(facts) f LOOP
+        fact.id := nextval('loyalty_transaction_id_seq');
+        fact.key := told->>'key';
+        fact.kind := told->>'kind';
+        fact.profile_id := told->>'profile';
+        fact.store_id := told->>'store';
+        fact.purchase_id := told->>'purchase';
+        fact.refund_id := told->>'refund';
+        fact.reverses_id := told->>'reverses';
+        fact.occurred_at := told->>'occurred_at';
+        fact.qualifying_points := coalesce((told->>'qualifying')::bigint, 0);
+        fact.tier := coalesce(told->>'tier', '');
+        fact.explanation := coalesce(told->'explanation', '[]');
+        fact.actor := coalesce(told->>'actor', '');
+        fact.earned_before := coalesce((told->>'earned_before')::bigint, 0);
+        posted := posted || fact;
+        total := 0;
+        FOR part IN SELECT p FROM jsonb_array_elements(told->'postings') p LOOP
+            entry.transaction_id := fact.id;
+            entry.account_id := part->>'account';
+            entry.points := part->>'points';
+            total := total + entry.points;
+            postings := postings || entry;
+        END LOOP;
+        IF total <> 0 THEN
+            RAISE EXCEPTION 'transaction_sums_to_zero: %', fact.key
+                USING ERRCODE = 'CDP02', CONSTRAINT = 'transaction_sums_to_zero', TABLE = 'loyalty_posting';
+        END IF;
+        IF told->'lots' <> '[]' THEN
+            FOR part IN SELECT l FROM jsonb_array_elements(told->'lots') l LOOP
+                lot.id := nextval('loyalty_lot_id_seq');
+                lot.transaction_id := fact.id;
+                lot.account_id := part->>'account';
+                lot.store_id := part->>'store';
+                lot.points := part->>'points';
+                lot.available_on := part->>'available_on';
+                lot.expires_on := part->>'expires_on';
+                lot.idle_months := part->>'idle_months';
+                lots := lots || lot;
+                IF (part->>'used')::bigint > 0 THEN
+                    used.transaction_id := fact.id;
+                    used.lot_id := lot.id;
+                    used.points := part->>'used';
+                    uses := uses || used;
+                END IF;
+            END LOOP;
+        END IF;
+        IF told->'uses' <> '[]' THEN
+            FOR part IN SELECT u FROM jsonb_array_elements(told->'uses') u LOOP
+                used.transaction_id := fact.id;
+                used.lot_id := part->>'lot';
+                used.points := part->>'points';
+                uses := uses || used;
+            END LOOP;
+        END IF;
+        IF told->'moves' <> '[]' THEN
+            FOR part IN SELECT m FROM jsonb_array_elements(told->'moves') m LOOP
+                moved.id := part->>'lot';
+                moved.account_id := part->>'account';
+                moves := moves || moved;
+            END LOOP;
+        END IF;
+        IF told->'extensions' <> '[]' THEN
+            FOR part IN SELECT e FROM jsonb_array_elements(told->'extensions') e LOOP
+                longer.transaction_id := fact.id;
+                longer.lot_id := part->>'lot';
+                longer.was := part->>'was';
+                longer.until := part->>'until';
+                later := later || longer;
+            END LOOP;
+        END IF;
+    END LOOP;
+    PERFORM 1 FROM loyalty_account a
+      WHERE a.id IN (SELECT e.account_id FROM unnest(postings) e) AND a.balance IS NOT NULL
+      ORDER BY a.id FOR NO KEY UPDATE;
+    PERFORM ledger_write(posted, postings, lots, uses, moves, later);
+    RETURN QUERY SELECT p.key::text, p.id FROM unnest(posted) p;
+END $$
+-- next
+-- A store's account of a kind, opened where missing.
+CREATE OR REPLACE FUNCTION ledger_store_account(of_kind text, of_store bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    found bigint;
+BEGIN
+    SELECT a.id INTO found FROM loyalty_account a WHERE a.kind = of_kind AND a.store_id = of_store;
+    IF found IS NULL THEN
+        INSERT INTO loyalty_account (kind, store_id) VALUES (of_kind, of_store) ON CONFLICT DO NOTHING;
+        SELECT a.id INTO found FROM loyalty_account a WHERE a.kind = of_kind AND a.store_id = of_store;
+    END IF;
+    RETURN found;
+END $$
+-- next
+-- Lots of an account to take points from, the earliest expiry first, and how many of each; fewer where they do not
+-- suffice. The member is held by the caller.
+CREATE OR REPLACE FUNCTION ledger_first_to_expire(account bigint, points bigint, besides bigint[])
+RETURNS TABLE (lot bigint, part bigint) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    wanted bigint := points;
+BEGIN
+    FOR lot, part IN
+        SELECT l.id, l.remaining FROM loyalty_lot l
+         WHERE l.account_id = account AND l.remaining > 0 AND l.id <> ALL(besides) ORDER BY l.expires_on, l.id
+    LOOP
+        EXIT WHEN wanted <= 0;
+        part := least(part, wanted);
+        wanted := wanted - part;
+        RETURN NEXT;
+    END LOOP;
+END $$
+-- next
+-- Lots that a purchase or redemption of a day gives new months, alive on that day: an extension for each.
+CREATE OR REPLACE FUNCTION ledger_stirred(living loyalty_lot[], account bigint, fact bigint, day date)
+RETURNS loyalty_lotextension[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    lot loyalty_lot;
+    longer loyalty_lotextension;
+    later loyalty_lotextension[];
+BEGIN
+    FOREACH lot IN ARRAY living LOOP
+        longer.until := day + make_interval(months => lot.idle_months::int);
+        IF lot.account_id = account AND day <= lot.expires_on AND lot.expires_on < longer.until THEN
+            longer.transaction_id := fact;
+            longer.lot_id := lot.id;
+            longer.was := lot.expires_on;
+            later := later || longer;
+        END IF;
+    END LOOP;
+    RETURN later;
+END $$
+-- next
+-- Credits tickets, each as a lot with its own expiry; a debt is paid first, out of the new lot. Input, for each:
+--   {purchase, profile, store, at, day, tier, before, points, waits, from, until, idle, steps}
+-- Returns the transactions' ids. The people are held by the caller.
+CREATE OR REPLACE FUNCTION ledger_earn(earnings jsonb[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    told jsonb;
+    wanted bigint[];
+    members bigint[];
+    available bigint[];
+    pending bigint[];
+    debt bigint[];
+    owed bigint[];
+    living loyalty_lot[];
+    this int;
+    that int;
+    of_store bigint;
+    issued bigint;
+    earned bigint;
+    paid bigint;
+    fact loyalty_transaction;
+    entry loyalty_posting;
+    lot loyalty_lot;
+    used loyalty_lotuse;
+    facts loyalty_transaction[];
+    postings loyalty_posting[];
+    lots loyalty_lot[];
+    uses loyalty_lotuse[];
+    stirred loyalty_lotextension[];
+    later loyalty_lotextension[];
+BEGIN
+    SELECT array_agg(DISTINCT (e->>'profile')::bigint) INTO wanted FROM unnest(earnings) e;
+    IF wanted IS NULL THEN
+        RETURN '{}';
+    END IF;
+    FOR this IN 1..2 LOOP
+        SELECT array_agg(profile_id), array_agg(a), array_agg(p), array_agg(d), array_agg(o)
+          INTO members, available, pending, debt, owed
+          FROM (SELECT profile_id, min(id) FILTER (WHERE kind = 'available') AS a,
+                       min(id) FILTER (WHERE kind = 'pending') AS p, min(id) FILTER (WHERE kind = 'debt') AS d,
+                       -min(balance) FILTER (WHERE kind = 'debt') AS o
+                  FROM loyalty_account WHERE profile_id = ANY(wanted) GROUP BY 1) mine
+         WHERE a IS NOT NULL AND p IS NOT NULL AND d IS NOT NULL;
+        EXIT WHEN coalesce(cardinality(members), 0) = cardinality(wanted);
+        INSERT INTO loyalty_account (kind, profile_id, balance)
+        SELECT kind, person, 0 FROM unnest(wanted) person, unnest(ARRAY['available', 'pending', 'debt']) kind
+         ORDER BY person ON CONFLICT DO NOTHING;
+    END LOOP;
+    SELECT array_agg(l) INTO living FROM loyalty_lot l
+     WHERE l.account_id = ANY(available) AND l.remaining > 0 AND l.idle_months IS NOT NULL;
+
+    FOREACH told IN ARRAY earnings LOOP
+        this := array_position(members, (told->>'profile')::bigint);
+        IF of_store IS DISTINCT FROM (told->>'store')::bigint THEN
+            of_store := told->>'store';
+            issued := ledger_store_account('issued', of_store);
+        END IF;
+        earned := told->>'points';
+        fact.id := nextval('loyalty_transaction_id_seq');
+        fact.key := 'earn:' || (told->>'purchase');
+        fact.kind := 'earn';
+        fact.profile_id := members[this];
+        fact.store_id := of_store;
+        fact.purchase_id := told->>'purchase';
+        fact.occurred_at := told->>'at';
+        fact.qualifying_points := earned;
+        fact.tier := told->>'tier';
+        fact.explanation := told->'steps';
+        fact.actor := '';
+        fact.earned_before := told->>'before';
+        facts := facts || fact;
+        -- A ticket that a cap left with nothing is noted too: its rules are known from what was earned before it.
+        IF earned > 0 THEN
+            lot.id := nextval('loyalty_lot_id_seq');
+            lot.transaction_id := fact.id;
+            lot.store_id := of_store;
+            lot.points := earned;
+            lot.available_on := told->>'from';
+            lot.expires_on := told->>'until';
+            lot.idle_months := told->>'idle';
+            IF (told->>'waits')::boolean THEN
+                lot.account_id := pending[this];
+                paid := 0;
+            ELSE
+                lot.account_id := available[this];
+                paid := least(earned, owed[this]);
+                owed[this] := owed[this] - paid;
+            END IF;
+            lots := lots || lot;
+            entry.transaction_id := fact.id;
+            entry.account_id := issued;
+            entry.points := -earned;
+            postings := postings || entry;
+            IF earned > paid THEN
+                entry.account_id := lot.account_id;
+                entry.points := earned - paid;
+                postings := postings || entry;
+            END IF;
+            IF paid > 0 THEN
+                entry.account_id := debt[this];
+                entry.points := paid;
+                postings := postings || entry;
+                used.transaction_id := fact.id;
+                used.lot_id := lot.id;
+                used.points := paid;
+                uses := uses || used;
+            END IF;
+        END IF;
+        IF living IS NOT NULL THEN
+            stirred := ledger_stirred(living, available[this], fact.id, (told->>'day')::date);
+            IF stirred IS NOT NULL THEN
+                later := later || stirred;
+                FOR that IN 1..cardinality(living) LOOP
+                    living[that].expires_on := coalesce(
+                        (SELECT s.until FROM unnest(stirred) s WHERE s.lot_id = living[that].id),
+                        living[that].expires_on);
+                END LOOP;
+            END IF;
+        END IF;
+        IF earned > paid AND lot.idle_months IS NOT NULL AND lot.account_id = available[this] THEN
+            -- The next ticket of the same batch gives it new months, as it would one by one.
+            living := living || lot;
+        END IF;
+    END LOOP;
+    PERFORM ledger_write(facts, postings, lots, uses, NULL, later);
+    RETURN ARRAY(SELECT f.id FROM unnest(facts) f);
+END $$
+-- next
+-- Takes available points to a store's account (`redeemed`, or `reserved` for a while), the earliest expiry first, and
+-- holds the member for it. Returns the transaction's id; or, with nothing written, how many points are missing, or that
+-- lots of the past have to expire before (`stale`).
+CREATE OR REPLACE FUNCTION ledger_spend(member bigint, points bigint, taker text, of_kind text, of_store bigint,
+                                        of_key text, at timestamptz, today date, by text, why jsonb,
+                                        OUT posted bigint, OUT missing bigint, OUT stale boolean)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    mine bigint;
+    left_over bigint;
+    fact loyalty_transaction;
+    entry loyalty_posting;
+    postings loyalty_posting[];
+    used loyalty_lotuse;
+    uses loyalty_lotuse[];
+    later loyalty_lotextension[];
+    living loyalty_lot[];
+BEGIN
+    PERFORM 1 FROM profiles_profile p WHERE p.id = member FOR NO KEY UPDATE;
+    SELECT a.id, a.balance INTO mine, left_over FROM loyalty_account a
+     WHERE a.profile_id = member AND a.kind = 'available' FOR NO KEY UPDATE;
+    stale := EXISTS (SELECT 1 FROM loyalty_lot l
+                      WHERE l.account_id = mine AND l.remaining > 0 AND l.expires_on < today);
+    IF stale THEN
+        RETURN;
+    END IF;
+    missing := greatest(0, points - coalesce(left_over, 0));
+    IF missing > 0 THEN
+        RETURN;
+    END IF;
+    posted := nextval('loyalty_transaction_id_seq');
+    fact.id := posted;
+    fact.key := of_key;
+    fact.kind := of_kind;
+    fact.profile_id := member;
+    fact.store_id := of_store;
+    fact.occurred_at := at;
+    fact.qualifying_points := 0;
+    fact.tier := '';
+    fact.explanation := why;
+    fact.actor := by;
+    fact.earned_before := 0;
+    entry.transaction_id := posted;
+    entry.account_id := mine;
+    entry.points := -points;
+    postings := postings || entry;
+    entry.account_id := ledger_store_account(taker, of_store);
+    entry.points := points;
+    postings := postings || entry;
+    missing := points;
+    FOR used.lot_id, used.points IN SELECT e.lot, e.part FROM ledger_first_to_expire(mine, points, '{}') e LOOP
+        used.transaction_id := posted;
+        uses := uses || used;
+        missing := missing - used.points;
+    END LOOP;
+    IF missing > 0 THEN
+        posted := NULL;
+        RETURN;
+    END IF;
+    IF of_kind = 'redeem' THEN
+        SELECT array_agg(l) INTO living FROM loyalty_lot l
+         WHERE l.account_id = mine AND l.remaining > 0 AND l.idle_months IS NOT NULL;
+        IF living IS NOT NULL THEN
+            later := ledger_stirred(living, mine, posted, today);
+        END IF;
+    END IF;
+    PERFORM ledger_write(ARRAY[fact], postings, NULL, uses, NULL, later);
+END $$
+-- next
+-- What each of these members has: points that can be spent today (those of lots whose last day has passed wait for the
+-- nightly job and cannot), pending points, debt, what expires next, and the tier's name.
+CREATE OR REPLACE FUNCTION member_balances(people bigint[], today date)
+RETURNS TABLE (profile bigint, available bigint, pending bigint, debt bigint, next_on date, next_points bigint,
+               tier text)
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT person, coalesce(mine.available, 0) - coalesce(past.points, 0)::bigint, coalesce(mine.pending, 0),
+           coalesce(-mine.debt, 0), next.expires_on, coalesce(next.points, 0)::bigint,
+           coalesce((SELECT t.name FROM loyalty_membership m JOIN loyalty_tier t ON t.id = m.tier_id
+                      WHERE m.profile_id = person), '')::text
+      FROM unnest(people) person
+      LEFT JOIN LATERAL (
+           SELECT min(a.id) FILTER (WHERE a.kind = 'available') AS account,
+                  min(a.balance) FILTER (WHERE a.kind = 'available') AS available,
+                  min(a.balance) FILTER (WHERE a.kind = 'pending') AS pending,
+                  min(a.balance) FILTER (WHERE a.kind = 'debt') AS debt
+             FROM loyalty_account a WHERE a.profile_id = person) mine ON true
+      LEFT JOIN LATERAL (
+           SELECT sum(l.remaining) AS points FROM loyalty_lot l
+            WHERE l.account_id = mine.account AND l.remaining > 0 AND l.expires_on < today) past ON true
+      LEFT JOIN LATERAL (
+           SELECT l.expires_on, sum(l.remaining) AS points FROM loyalty_lot l
+            WHERE l.account_id = mine.account AND l.remaining > 0 AND l.expires_on >= today
+            GROUP BY 1 ORDER BY 1 LIMIT 1) next ON true;
+END $$
+-- next
+-- The member who shows this identifier, in one call: what the cashier is told of them, before it is masked.
+CREATE OR REPLACE FUNCTION till_identify(shown_kind text, shown_key text, today date,
+                                         OUT profile bigint, OUT survivor bigint, OUT public_id uuid,
+                                         OUT first_name text, OUT last_name text, OUT email text, OUT phone text,
+                                         OUT available bigint, OUT pending bigint, OUT debt bigint, OUT next_on date,
+                                         OUT next_points bigint, OUT tier text)
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT p.id, p.merged_into_id, p.public_id, p.first_name, p.last_name, p.email, p.phone
+      INTO profile, survivor, public_id, first_name, last_name, email, phone
+      FROM profiles_profile p
+     WHERE p.id = (SELECT i.profile_id FROM profiles_identifier i WHERE i.kind = shown_kind AND i.key = shown_key
+                    ORDER BY i.first_seen, i.profile_id LIMIT 1);
+    IF profile IS NOT NULL THEN
+        SELECT b.available, b.pending, b.debt, b.next_on, b.next_points, b.tier
+          INTO available, pending, debt, next_on, next_points, tier
+          FROM member_balances(ARRAY[profile], today) b;
+    END IF;
+END $$
+-- next
+-- Keeps the answers to a till's requests and returns them, with what the member has now. Input, for each:
+--   {key, hash, profile, body}; `tier` is told where the body has a place for it.
+CREATE OR REPLACE FUNCTION till_answer(till bigint, at timestamptz, today date, requests jsonb[]) RETURNS jsonb[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    bodies jsonb[];
+BEGIN
+    WITH asked AS (
+        SELECT n, r->>'key' AS key, r->>'hash' AS hash, r->'body' AS body, (r->>'profile')::bigint AS profile
+          FROM unnest(requests) WITH ORDINALITY AS each(r, n)
+    ), has AS MATERIALIZED (
+        SELECT b.profile, jsonb_build_object('member', p.public_id, 'tier', b.tier, 'available', b.available,
+                                             'pending', b.pending, 'debt', b.debt) AS points
+          FROM member_balances(ARRAY(SELECT DISTINCT profile FROM asked WHERE profile IS NOT NULL), today) b
+          JOIN profiles_profile p ON p.id = b.profile
+    ), told AS (
+        SELECT n, key, hash, body || CASE WHEN has.points IS NULL THEN '{}' WHEN body ? 'tier' THEN has.points
+                                          ELSE has.points - 'tier' END AS body
+          FROM asked LEFT JOIN has USING (profile)
+    ), kept AS (
+        INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
+        SELECT till, key, hash, 201, body, at FROM told ORDER BY n
+    )
+    SELECT array_agg(body ORDER BY n) INTO bodies FROM told;
+    RETURN bodies;
+END $$
+-- next
+-- Records a till's tickets and credits what they earn, in one call. Input: the tickets of `record_tickets`, in the order
+-- in which they were bought and within a year, each with
+--   {request, body, before, earns: {tier code, or "*" for every tier: {points, capped, waits, from, until, idle, steps}}}
+-- `earns` is what Python's rules say of the ticket at each tier, thought with the rulebook of `edition` (null where the
+-- brand has no programme); which tier the member had is settled here, under their lock.
+--
+-- Output, a place for each ticket: its answer, kept with the request, or null where the receipt was known before
+-- (`purchases` says which). Where a closer look is needed the whole call is refused: `closer_look_rulebook` where the
+-- edition is another one, `closer_look_people` as by `record_tickets`, `closer_look_tier` where somebody enrols or
+-- changes tier. A caller who holds a transaction open takes that look with `closer`: then the tickets are recorded and
+-- credited, and the caller reviews the members and has the `requests` answered (`till_answer`).
+CREATE OR REPLACE FUNCTION till_tickets(till bigint, store bigint, now timestamptz, today date, of_edition bigint,
+                                        tickets jsonb, closer boolean,
+                                        OUT purchases bigint[], OUT people bigint[], OUT fresh boolean[],
+                                        OUT requests jsonb[], OUT bodies jsonb[])
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    year interval := '8760 hours';
+    told jsonb;
+    earns jsonb;
+    body jsonb;
+    answers jsonb[];
+    n int;
+    this int;
+    person bigint;
+    points bigint;
+    has bigint;
+    at timestamptz;
+    level text;
+    levels text[];
+    thresholds bigint[];
+    members bigint[];
+    gained bigint[];
+    gained_by_now bigint[];
+    earnings jsonb[];
+BEGIN
+    IF of_edition IS DISTINCT FROM (SELECT p.edition FROM loyalty_programme p ORDER BY p.id LIMIT 1) THEN
+        PERFORM look_closer('rulebook');
+    END IF;
+    SELECT r.purchases, r.people, r.fresh INTO purchases, people, fresh
+      FROM record_tickets(till, store, now, tickets) r;
+    IF of_edition IS NOT NULL THEN
+        SELECT array_agg(each.buyer), array_agg(0::bigint), array_agg(0::bigint) INTO members, gained, gained_by_now
+          FROM (SELECT DISTINCT b.buyer FROM unnest(people, fresh) AS b(buyer, is_new)
+                 WHERE b.is_new AND b.buyer IS NOT NULL) each;
+        SELECT array_agg(t.code ORDER BY t.threshold DESC), array_agg(t.threshold ORDER BY t.threshold DESC)
+          INTO levels, thresholds FROM loyalty_tier t;
+    END IF;
+
+    FOR told, n IN SELECT t, nth FROM jsonb_array_elements(tickets) WITH ORDINALITY AS each(t, nth) LOOP
+        CONTINUE WHEN NOT fresh[n];
+        person := NULL;
+        body := told->'body';
+        IF members IS NOT NULL AND people[n] IS NOT NULL THEN
+            person := people[n];
+            this := array_position(members, person);
+            at := told->>'at';
+            level := '';
+            IF levels IS NOT NULL THEN
+                SELECT coalesce(sum(x.qualifying_points), 0) + gained[this] INTO has FROM loyalty_transaction x
+                 WHERE x.profile_id = person AND x.occurred_at > at - year AND x.occurred_at <= at;
+                FOR l IN 1..cardinality(levels) LOOP
+                    IF thresholds[l] <= has THEN
+                        level := levels[l];
+                        EXIT;
+                    END IF;
+                END LOOP;
+            END IF;
+            earns := coalesce(told->'earns'->level, told->'earns'->'*');
+            points := earns->>'points';
+            IF points > 0 OR (earns->>'capped')::boolean THEN
+                earnings := earnings || (earns || jsonb_build_object(
+                    'purchase', purchases[n], 'profile', person, 'store', store, 'at', told->'at', 'day', told->'day',
+                    'tier', level, 'before', told->'before'));
+                gained[this] := gained[this] + points;
+                IF at <= now THEN
+                    gained_by_now[this] := gained_by_now[this] + points;
+                END IF;
+            END IF;
+            body := body || jsonb_build_object('points', points, 'explanation', earns->'steps', 'tier', '');
+        END IF;
+        requests := requests || jsonb_build_object('key', told->'request', 'hash', told->'hash', 'profile', person,
+                                                   'body', body);
+    END LOOP;
+
+    IF members IS NOT NULL AND NOT closer AND EXISTS (
+        SELECT 1 FROM unnest(members, gained_by_now) AS m(person, points)
+          LEFT JOIN loyalty_membership s ON s.profile_id = m.person
+         WHERE s.id IS NULL OR s.tier_id IS DISTINCT FROM
+               (SELECT t.id FROM loyalty_tier t
+                 WHERE t.threshold <= m.points + (SELECT coalesce(sum(x.qualifying_points), 0) FROM loyalty_transaction x
+                                                   WHERE x.profile_id = m.person AND x.occurred_at > now - year
+                                                     AND x.occurred_at <= now)
+                 ORDER BY t.threshold DESC LIMIT 1)) THEN
+        PERFORM look_closer('tier');
+    END IF;
+    IF earnings IS NOT NULL THEN
+        PERFORM ledger_earn(earnings);
+    END IF;
+    IF closer OR requests IS NULL THEN
+        RETURN;
+    END IF;
+    answers := till_answer(till, now, today, requests);
+    requests := NULL;
+    this := 0;
+    FOR n IN 1..cardinality(fresh) LOOP
+        IF fresh[n] THEN
+            this := this + 1;
+            bodies[n] := answers[this];
+        ELSE
+            bodies[n] := NULL;
+        END IF;
+    END LOOP;
+END $$
+-- next
+-- Spends points for money off, in one call: the answer, or what the request was told before (`told`), or how many points
+-- are missing. A closer look (`closer_look_people`, `_rulebook`, `_stale`) is taken by the caller, as above.
+CREATE OR REPLACE FUNCTION till_redeem(till bigint, store bigint, shown_kind text, shown_key text, points bigint,
+                                       request jsonb, of_key text, at timestamptz, now timestamptz, today date,
+                                       of_edition bigint, by text, why jsonb,
+                                       OUT told_hash text, OUT told jsonb, OUT answer jsonb, OUT missing bigint)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    person bigint;
+    survivor bigint;
+    spent record;
+BEGIN
+    SELECT i.profile_id INTO person FROM profiles_identifier i
+     WHERE i.kind = shown_kind AND i.key = shown_key ORDER BY i.first_seen, i.profile_id LIMIT 1;
+    SELECT p.merged_into_id INTO survivor FROM profiles_profile p WHERE p.id = person FOR NO KEY UPDATE;
+    IF NOT FOUND OR survivor IS NOT NULL THEN
+        PERFORM look_closer('people');
+    END IF;
+    SELECT r.request_hash, r.response INTO told_hash, told FROM loyalty_tillrequest r
+     WHERE r.till_id = till AND r.key = request->>'key';
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    IF of_edition IS DISTINCT FROM (SELECT p.edition FROM loyalty_programme p ORDER BY p.id LIMIT 1) THEN
+        PERFORM look_closer('rulebook');
+    END IF;
+    SELECT s.posted, s.missing, s.stale INTO spent
+      FROM ledger_spend(person, points, 'redeemed', 'redeem', store, of_key, at, today, by, why) s;
+    IF spent.stale THEN
+        PERFORM look_closer('stale');
+    END IF;
+    missing := spent.missing;
+    IF spent.posted IS NOT NULL THEN
+        answer := (till_answer(till, now, today, ARRAY[request || jsonb_build_object('profile', person)]))[1];
+    END IF;
+END $$
+-- next
+UPDATE loyalty_programme SET edition = 0
