@@ -55,7 +55,7 @@ def identify(till: Till, shown: Shown) -> dict:
     if key:
         profile_id, survivor, public_id, first, last, email, phone, *points = call(
             "SELECT profile, survivor, public_id, first_name, last_name, email, phone,"
-            " available, pending, debt, next_on, next_points, tier FROM till_identify(%s, %s, %s)",
+            " available, pending, debt, next_on, next_points, tier FROM till_identify($1, $2, $3)",
             [kind, key, brand_today()],
         )
         if profile_id and not survivor:
@@ -266,7 +266,7 @@ def _look_closer(till: Till, asked: Sequence[_Asked], now: datetime) -> list[Ans
             met = zip(buyers, fresh, strict=True)
             members.refresh({buyer for buyer, is_new in met if is_new and buyer is not None})
         (kept,) = call(
-            "SELECT till_answer(%s, %s, %s, %s::jsonb[])", [till.pk, now, brand_today(), list(requests)]
+            "SELECT till_answer($1, $2, $3, $4::jsonb[])", [till.pk, now, brand_today(), list(requests)]
         )
         bodies = dict(zip([n for n, is_new in enumerate(fresh) if is_new], kept, strict=True))
     return _answers(till, asked, purchases, fresh, bodies)
@@ -274,11 +274,22 @@ def _look_closer(till: Till, asked: Sequence[_Asked], now: datetime) -> list[Ans
 
 def _post(till: Till, told: list[dict], book: Rulebook | None, now: datetime, *, closer: bool) -> tuple:
     edition = book.programme.edition if book else None
+    tiers = sorted(((points, code) for code, points in book.thresholds.items()), reverse=True) if book else []
     with ledger.refusals():
         return call(
             "SELECT purchases, people, fresh, requests, bodies"
-            " FROM till_tickets(%s, %s, %s, %s, %s, %s::jsonb, %s)",
-            [till.pk, till.store_id, now, brand_today(), edition, _encode(told).decode(), closer],
+            " FROM till_tickets($1, $2, $3, $4, $5::bigint, $6::text[], $7::bigint[], $8::jsonb, $9)",
+            [
+                till.pk,
+                till.store_id,
+                now,
+                brand_today(),
+                edition,
+                [code for _points, code in tiers],
+                [points for points, _code in tiers],
+                _encode(told).decode(),
+                closer,
+            ],
         )
 
 
@@ -476,7 +487,7 @@ def _redeem(asked: _Redemption) -> Answer:
         with ledger.refusals():
             told_hash, told, answer, missing = call(
                 "SELECT told_hash, told, answer, missing FROM till_redeem("
-                "%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, %s::jsonb)",
+                "$1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11, $12, $13::jsonb)",
                 [
                     till.pk, till.store_id, asked.shown.kind, key, asked.points,
                     _encode(asked.request(cents)).decode(), asked.ledger_key, min(asked.at, asked.now), asked.now,
@@ -514,7 +525,7 @@ def _redeem_closely(asked: _Redemption) -> Answer:
         actor=str(till), cents=cents,
     )  # fmt: skip
     (kept,) = call(
-        "SELECT till_answer(%s, %s, %s, ARRAY[%s::jsonb])",
+        "SELECT till_answer($1, $2, $3, ARRAY[$4::jsonb])",
         [till.pk, asked.now, brand_today(), _encode(asked.request(cents) | {"profile": profile.pk}).decode()],
     )
     return Answer(201, _decode(kept[0]))

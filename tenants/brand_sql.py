@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection, migrations, transaction
+from psycopg import RawCursor
 
 NEXT = "\n-- next\n"
 CLOSER_LOOK = "closer_look_"
@@ -28,15 +29,14 @@ class CloserLook(Exception):
 def call(statement: str, params: Sequence[Any]) -> tuple:
     """Call a function of the brand's schema; its row. All or nothing, and outside a transaction one round trip.
 
+    The statement is prepared and bound by the server: parameters are $1, $2, with a cast where a type is not obvious.
     Raises `CloserLook`.
     """
     try:
-        with (
-            transaction.atomic() if connection.in_atomic_block else nullcontext(),
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(statement, params)
-            return cursor.fetchone()
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            connection.cursor().close()  # opens the connection and sets its schema where needed
+            with connection.wrap_database_errors, RawCursor(connection.connection) as cursor:
+                return cursor.execute(statement, params, prepare=True).fetchone()
     except DatabaseError as error:
         name = broken_promise(error)
         if name.startswith(CLOSER_LOOK):

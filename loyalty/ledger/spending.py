@@ -155,7 +155,7 @@ def _spend(
         with refusals():
             posted, missing, stale = call(
                 "SELECT posted, missing, stale"
-                " FROM ledger_spend(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)",
+                " FROM ledger_spend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb)",
                 told,
             )
         if not stale or last_try:

@@ -254,6 +254,7 @@ DECLARE
     entry loyalty_posting;
     lot loyalty_lot;
     used loyalty_lotuse;
+    ids bigint[];
     facts loyalty_transaction[];
     postings loyalty_posting[];
     lots loyalty_lot[];
@@ -301,6 +302,7 @@ BEGIN
         fact.actor := '';
         fact.earned_before := told->>'before';
         facts := facts || fact;
+        ids := ids || fact.id;
         -- A ticket that a cap left with nothing is noted too: its rules are known from what was earned before it.
         IF earned > 0 THEN
             lot.id := nextval('loyalty_lot_id_seq');
@@ -355,7 +357,7 @@ BEGIN
         END IF;
     END LOOP;
     PERFORM ledger_write(facts, postings, lots, uses, NULL, later);
-    RETURN ARRAY(SELECT f.id FROM unnest(facts) f);
+    RETURN ids;
 END $$
 -- next
 -- Takes available points to a store's account (`redeemed`, or `reserved` for a while), the earliest expiry first, and
@@ -463,7 +465,8 @@ CREATE OR REPLACE FUNCTION till_identify(shown_kind text, shown_key text, today 
                                          OUT first_name text, OUT last_name text, OUT email text, OUT phone text,
                                          OUT available bigint, OUT pending bigint, OUT debt bigint, OUT next_on date,
                                          OUT next_points bigint, OUT tier text)
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 BEGIN
     SELECT p.id, p.merged_into_id, p.public_id, p.first_name, p.last_name, p.email, p.phone
@@ -482,28 +485,51 @@ END $$
 --   {key, hash, profile, body}; `tier` is told where the body has a place for it.
 CREATE OR REPLACE FUNCTION till_answer(till bigint, at timestamptz, today date, requests jsonb[]) RETURNS jsonb[]
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-#variable_conflict use_column
+#variable_conflict use_variable
 DECLARE
+    request jsonb;
+    body jsonb;
     bodies jsonb[];
+    keys text[];
+    hashes text[];
+    member bigint;
+    asked bigint;
+    has jsonb;
+    balance record;
 BEGIN
-    WITH asked AS (
-        SELECT n, r->>'key' AS key, r->>'hash' AS hash, r->'body' AS body, (r->>'profile')::bigint AS profile
-          FROM unnest(requests) WITH ORDINALITY AS each(r, n)
-    ), has AS MATERIALIZED (
-        SELECT b.profile, jsonb_build_object('member', p.public_id, 'tier', b.tier, 'available', b.available,
-                                             'pending', b.pending, 'debt', b.debt) AS points
-          FROM member_balances(ARRAY(SELECT DISTINCT profile FROM asked WHERE profile IS NOT NULL), today) b
-          JOIN profiles_profile p ON p.id = b.profile
-    ), told AS (
-        SELECT n, key, hash, body || CASE WHEN has.points IS NULL THEN '{}' WHEN body ? 'tier' THEN has.points
-                                          ELSE has.points - 'tier' END AS body
-          FROM asked LEFT JOIN has USING (profile)
-    ), kept AS (
-        INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
-        SELECT till, key, hash, 201, body, at FROM told ORDER BY n
-    )
-    SELECT array_agg(body ORDER BY n) INTO bodies FROM told;
+    FOREACH request IN ARRAY requests LOOP
+        body := request->'body';
+        asked := request->>'profile';
+        IF asked IS NOT NULL THEN
+            IF asked IS DISTINCT FROM member THEN
+                member := asked;
+                SELECT b.*, p.public_id INTO balance
+                  FROM member_balances(ARRAY[member], today) b, profiles_profile p WHERE p.id = member;
+                has := jsonb_build_object('member', balance.public_id, 'tier', balance.tier,
+                                          'available', balance.available, 'pending', balance.pending,
+                                          'debt', balance.debt);
+            END IF;
+            body := body || CASE WHEN body ? 'tier' THEN has ELSE has - 'tier' END;
+        END IF;
+        bodies := bodies || body;
+        keys := keys || (request->>'key');
+        hashes := hashes || (request->>'hash');
+    END LOOP;
+    INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
+    SELECT till, kept.key, kept.hash, 201, kept.body, at FROM unnest(keys, hashes, bodies) AS kept(key, hash, body);
     RETURN bodies;
+END $$
+-- next
+-- The tier that so many points reach; "" for none. The levels come with the highest first.
+CREATE OR REPLACE FUNCTION till_level(points bigint, levels text[], thresholds bigint[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    FOR l IN 1..coalesce(cardinality(levels), 0) LOOP
+        IF thresholds[l] <= points THEN
+            RETURN levels[l];
+        END IF;
+    END LOOP;
+    RETURN '';
 END $$
 -- next
 -- Records a till's tickets and credits what they earn, in one call. Input: the tickets of `record_tickets`, in the order
@@ -518,10 +544,13 @@ END $$
 -- changes tier. A caller who holds a transaction open takes that look with `closer`: then the tickets are recorded and
 -- credited, and the caller reviews the members and has the `requests` answered (`till_answer`).
 CREATE OR REPLACE FUNCTION till_tickets(till bigint, store bigint, now timestamptz, today date, of_edition bigint,
-                                        tickets jsonb, closer boolean,
+                                        levels text[], thresholds bigint[], tickets jsonb, closer boolean,
                                         OUT purchases bigint[], OUT people bigint[], OUT fresh boolean[],
                                         OUT requests jsonb[], OUT bodies jsonb[])
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+-- Each statement is planned once and reads indexes, whatever the tables hold on the day a connection is opened.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 #variable_conflict use_variable
 DECLARE
     year interval := '8760 hours';
@@ -533,30 +562,29 @@ DECLARE
     this int;
     person bigint;
     points bigint;
-    has bigint;
+    then_has bigint;
+    now_has bigint;
     at timestamptz;
     level text;
-    levels text[];
-    thresholds bigint[];
+    held_level text;
     members bigint[];
     gained bigint[];
-    gained_by_now bigint[];
+    by_now bigint[];
+    held_levels text[];
     earnings jsonb[];
 BEGIN
     IF of_edition IS DISTINCT FROM (SELECT p.edition FROM loyalty_programme p ORDER BY p.id LIMIT 1) THEN
         PERFORM look_closer('rulebook');
     END IF;
-    SELECT r.purchases, r.people, r.fresh INTO purchases, people, fresh
+    SELECT r.purchases, r.people, r.fresh, r.buyers INTO purchases, people, fresh, members
       FROM record_tickets(till, store, now, tickets) r;
-    IF of_edition IS NOT NULL THEN
-        SELECT array_agg(each.buyer), array_agg(0::bigint), array_agg(0::bigint) INTO members, gained, gained_by_now
-          FROM (SELECT DISTINCT b.buyer FROM unnest(people, fresh) AS b(buyer, is_new)
-                 WHERE b.is_new AND b.buyer IS NOT NULL) each;
-        SELECT array_agg(t.code ORDER BY t.threshold DESC), array_agg(t.threshold ORDER BY t.threshold DESC)
-          INTO levels, thresholds FROM loyalty_tier t;
+    IF of_edition IS NULL THEN
+        members := NULL;
     END IF;
 
-    FOR told, n IN SELECT t, nth FROM jsonb_array_elements(tickets) WITH ORDINALITY AS each(t, nth) LOOP
+    n := 0;
+    FOR told IN SELECT t FROM jsonb_array_elements(tickets) t LOOP
+        n := n + 1;
         CONTINUE WHEN NOT fresh[n];
         person := NULL;
         body := told->'body';
@@ -564,27 +592,29 @@ BEGIN
             person := people[n];
             this := array_position(members, person);
             at := told->>'at';
-            level := '';
-            IF levels IS NOT NULL THEN
-                SELECT coalesce(sum(x.qualifying_points), 0) + gained[this] INTO has FROM loyalty_transaction x
-                 WHERE x.profile_id = person AND x.occurred_at > at - year AND x.occurred_at <= at;
-                FOR l IN 1..cardinality(levels) LOOP
-                    IF thresholds[l] <= has THEN
-                        level := levels[l];
-                        EXIT;
-                    END IF;
-                END LOOP;
-            END IF;
+            -- What counted for the tier when it was bought, and what counts now; the tier that the member has.
+            SELECT coalesce(sum(x.qualifying_points) FILTER (WHERE x.occurred_at > at - year AND x.occurred_at <= at), 0),
+                   coalesce(sum(x.qualifying_points) FILTER (WHERE x.occurred_at > now - year AND x.occurred_at <= now), 0),
+                   (SELECT coalesce(t.code, '') FROM loyalty_membership m LEFT JOIN loyalty_tier t ON t.id = m.tier_id
+                     WHERE m.profile_id = person)
+              INTO then_has, now_has, held_level
+              FROM loyalty_transaction x
+             WHERE x.profile_id = person AND x.occurred_at > least(at, now) - year AND x.occurred_at <= greatest(at, now);
+            level := till_level(then_has + coalesce(gained[this], 0), levels, thresholds);
             earns := coalesce(told->'earns'->level, told->'earns'->'*');
             points := earns->>'points';
             IF points > 0 OR (earns->>'capped')::boolean THEN
                 earnings := earnings || (earns || jsonb_build_object(
                     'purchase', purchases[n], 'profile', person, 'store', store, 'at', told->'at', 'day', told->'day',
                     'tier', level, 'before', told->'before'));
-                gained[this] := gained[this] + points;
+                gained[this] := coalesce(gained[this], 0) + points;
                 IF at <= now THEN
-                    gained_by_now[this] := gained_by_now[this] + points;
+                    by_now[this] := coalesce(by_now[this], 0) + points;
                 END IF;
+            END IF;
+            IF NOT closer AND till_level(now_has + coalesce(by_now[this], 0), levels, thresholds)
+                              IS DISTINCT FROM held_level THEN
+                PERFORM look_closer('tier');
             END IF;
             body := body || jsonb_build_object('points', points, 'explanation', earns->'steps', 'tier', '');
         END IF;
@@ -592,17 +622,6 @@ BEGIN
                                                    'body', body);
     END LOOP;
 
-    IF members IS NOT NULL AND NOT closer AND EXISTS (
-        SELECT 1 FROM unnest(members, gained_by_now) AS m(person, points)
-          LEFT JOIN loyalty_membership s ON s.profile_id = m.person
-         WHERE s.id IS NULL OR s.tier_id IS DISTINCT FROM
-               (SELECT t.id FROM loyalty_tier t
-                 WHERE t.threshold <= m.points + (SELECT coalesce(sum(x.qualifying_points), 0) FROM loyalty_transaction x
-                                                   WHERE x.profile_id = m.person AND x.occurred_at > now - year
-                                                     AND x.occurred_at <= now)
-                 ORDER BY t.threshold DESC LIMIT 1)) THEN
-        PERFORM look_closer('tier');
-    END IF;
     IF earnings IS NOT NULL THEN
         PERFORM ledger_earn(earnings);
     END IF;
@@ -628,7 +647,8 @@ CREATE OR REPLACE FUNCTION till_redeem(till bigint, store bigint, shown_kind tex
                                        request jsonb, of_key text, at timestamptz, now timestamptz, today date,
                                        of_edition bigint, by text, why jsonb,
                                        OUT told_hash text, OUT told jsonb, OUT answer jsonb, OUT missing bigint)
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_variable
 DECLARE
     person bigint;

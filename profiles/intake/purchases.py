@@ -1,7 +1,6 @@
 """Tickets and refunds: recorded once, given to the person whose identifier was shown, never changed."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -73,6 +72,23 @@ class Ticket:
     def total_cents(self) -> int:
         return sum(line.amount_cents for line in self.lines)
 
+    @property
+    def content(self) -> list:
+        """All that was said, the same in whatever zone and with whatever zeros it was written."""
+        lines = [
+            (
+                line.sku,
+                line.label,
+                line.category,
+                _plain(line.quantity),
+                line.amount_cents,
+                line.discount_cents,
+            )
+            for line in self.lines
+        ]
+        shown = (self.shown.kind, self.shown.value) if self.shown else None
+        return [self.receipt_id, self.bought_at.timestamp(), shown, self.payment, lines]
+
 
 @dataclass(frozen=True)
 class RefundLineStatement:
@@ -93,6 +109,13 @@ class RefundStatement:
     lines: Sequence[RefundLineStatement]
     business_day: date | None = None
     store_code: str = ""
+
+    @property
+    def content(self) -> list:
+        """All that was said, as `Ticket.content`."""
+        lines = [(line.number, _plain(line.quantity)) for line in self.lines]
+        when = self.refunded_at.timestamp(), self.business_day
+        return [self.refund_id, when, self.receipt_id, self.store_code, lines]
 
 
 @dataclass(frozen=True)
@@ -127,6 +150,10 @@ def people_by_key(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]
             .values_list("kind", "key", "profile")
         )
         return {(kind, key): profile_id for kind, key, profile_id in rows if (kind, key) in wanted}
+
+
+def _plain(quantity: Decimal) -> str:
+    return str(quantity.normalize())
 
 
 def key_of(shown: Shown, till: Till) -> str:
@@ -174,7 +201,7 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
 
 
 def _record(till: Till, tickets: Sequence[Ticket], now: datetime) -> tuple[list[int], list[bool]]:
-    statement = "SELECT purchases, fresh FROM record_tickets(%s, %s, %s, %s::jsonb)"
+    statement = "SELECT purchases, fresh FROM record_tickets($1, $2, $3, $4::jsonb)"
 
     def told(people: dict[Shown, int] | None) -> list:
         rows = [as_told(ticket, till, content_hash(ticket), people) for ticket in tickets]
@@ -250,29 +277,9 @@ def check(ticket: Ticket, till: Till, now: datetime) -> None:
         raise Problem("invalid_identifier", _("«%s» is not usable") % ticket.shown.value[:60], "member")
 
 
-def content_hash(statement) -> str:
+def content_hash(statement: Ticket | RefundStatement) -> str:
     """Fingerprint of a ticket or refund: the same receipt with another one is a conflict, not a repeat."""
-    return hashlib.sha256(json.dumps(_fields(statement), sort_keys=True, default=_plain).encode()).hexdigest()
-
-
-def _fields(statement) -> dict:
-    """As `dataclasses.asdict`, which copies every value of every line first."""
-    return {
-        name: [_fields(line) for line in value]
-        if name == "lines"
-        else _fields(value)
-        if isinstance(value, Shown)
-        else value
-        for name, value in vars(statement).items()
-    }
-
-
-def _plain(value) -> str:
-    if isinstance(value, datetime):
-        return str(value.timestamp())
-    if isinstance(value, Decimal):
-        return str(value.normalize())
-    return str(value)
+    return hashlib.sha256(msgspec.json.encode(statement.content)).hexdigest()
 
 
 def seen_before(purchase: Purchase, content: str) -> Recorded:

@@ -15,20 +15,20 @@ END $$
 -- A ticket says whose it is by `kind` and `key` (found here) or by `profile` (settled and held by the caller); one that
 -- says neither is nobody's.
 --
--- Output, a place for each ticket: its purchase, its buyer, and whether it is new. Where a closer look is needed the
+-- Output, a place for each ticket: its purchase, its buyer, and whether it is new; and who bought something new. Where a closer look is needed the
 -- whole call is refused (`closer_look_people`): an identifier that nobody has shown before, a buyer who was merged
 -- meanwhile, or one without facts.
 --
 -- The buyers are held, in the order of their ids, before anything that hangs on them.
 CREATE OR REPLACE FUNCTION record_tickets(till bigint, store bigint, received timestamptz, tickets jsonb,
-                                          OUT purchases bigint[], OUT people bigint[], OUT fresh boolean[])
+                                          OUT purchases bigint[], OUT people bigint[], OUT fresh boolean[],
+                                          OUT buyers bigint[])
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
-    buyers bigint[];
     written bigint[];
     firsts timestamptz[];
-    sound bigint;
+    survivor bigint;
     unmet bigint;
     elsewhere bigint[];
     strangers boolean;
@@ -44,15 +44,13 @@ BEGIN
     IF strangers THEN
         PERFORM look_closer('people');
     END IF;
-    SELECT array_agg(DISTINCT person) INTO buyers FROM unnest(people) person WHERE person IS NOT NULL;
-    IF buyers IS NOT NULL THEN
-        PERFORM 1 FROM profiles_profile p WHERE p.id = ANY(buyers) ORDER BY p.id FOR NO KEY UPDATE;
-        SELECT count(*) INTO sound FROM profiles_profile p JOIN profiles_profilefacts f ON f.profile_id = p.id
-         WHERE p.id = ANY(buyers) AND p.merged_into_id IS NULL;
-        IF sound < cardinality(buyers) THEN
+    FOR survivor IN
+        SELECT p.merged_into_id FROM profiles_profile p WHERE p.id = ANY(people) ORDER BY p.id FOR NO KEY UPDATE
+    LOOP
+        IF survivor IS NOT NULL THEN
             PERFORM look_closer('people');
         END IF;
-    END IF;
+    END LOOP;
 
     purchases := ARRAY(SELECT nextval('profiles_purchase_id_seq') FROM generate_series(1, cardinality(people)));
     -- Of two equal receipts at once the second waits here for the first, and is then known.
@@ -66,17 +64,19 @@ BEGIN
             ON CONFLICT (store_id, till_id, business_day, receipt_id) DO NOTHING
         RETURNING id)
     SELECT array_agg(id) INTO written FROM new;
-    fresh := ARRAY(SELECT coalesce(id = ANY(written), false) FROM unnest(purchases) WITH ORDINALITY AS p(id, n)
-                    ORDER BY n);
-    IF coalesce(cardinality(written), 0) < cardinality(purchases) THEN
+    IF cardinality(written) = cardinality(purchases) THEN
+        fresh := array_fill(true, ARRAY[cardinality(purchases)]);
+    ELSE
+        SELECT array_agg(coalesce(id = ANY(written), false) ORDER BY n) INTO fresh
+          FROM unnest(purchases) WITH ORDINALITY AS p(id, n);
         SELECT array_agg(CASE WHEN fresh[n] THEN purchases[n] ELSE
                    (SELECT p.id FROM profiles_purchase p
                      WHERE p.store_id = store AND p.till_id = till AND p.business_day = (t->>'day')::date
                        AND p.receipt_id = t->>'receipt') END ORDER BY n)
           INTO purchases FROM jsonb_array_elements(tickets) WITH ORDINALITY AS each(t, n);
-    END IF;
-    IF written IS NULL THEN
-        RETURN;
+        IF written IS NULL THEN
+            RETURN;
+        END IF;
     END IF;
 
     INSERT INTO profiles_purchaseline (purchase_id, number, sku, label, category, quantity, amount_cents,
@@ -86,10 +86,6 @@ BEGIN
       FROM jsonb_array_elements(tickets) WITH ORDINALITY AS each(t, n),
            jsonb_array_elements(t->'lines') WITH ORDINALITY AS of(line, number)
      WHERE fresh[n];
-    IF buyers IS NULL THEN
-        RETURN;
-    END IF;
-
     -- What a recount from all purchases would say (profiles/facts.py), from what it said before.
     WITH bought AS (
         SELECT people[n] AS person, count(*) AS tickets, sum((t->>'total')::bigint) AS cents,
@@ -107,6 +103,13 @@ BEGIN
     SELECT array_agg(profile_id), array_agg(first_at),
            array_agg(profile_id) FILTER (WHERE home_store_id IS DISTINCT FROM store)
       INTO buyers, firsts, elsewhere FROM told;
+    IF EXISTS (SELECT 1 FROM unnest(people, fresh) AS b(person, is_new)
+                WHERE b.is_new AND b.person IS NOT NULL AND b.person <> ALL(coalesce(buyers, '{}'))) THEN
+        PERFORM look_closer('people');
+    END IF;
+    IF buyers IS NULL THEN
+        RETURN;
+    END IF;
     -- Who bought at home once more is at home there still; the others' visits are counted.
     IF elsewhere IS NOT NULL THEN
         UPDATE profiles_profilefacts f SET home_store_id = home.store_id, home_region_id = s.region_id
