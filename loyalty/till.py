@@ -12,9 +12,10 @@ from datetime import date, datetime
 from uuid import UUID
 
 import msgspec
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from psycopg.errors import DeadlockDetected
 
 from loyalty import ledger, members, rules, statements
 from loyalty.models import TillRequest, Transaction
@@ -236,6 +237,8 @@ def _record(till: Till, asked: Sequence[_Asked], now: datetime) -> list[Answer |
         try:
             told = [_told(till, each, book) for each in asked]
             purchases, _people, fresh, _requests, bodies = _post(till, told, book, now, closer=False)
+            if fresh is None:
+                return [Answer(201, _decode(body)) for body in bodies]
             return _answers(till, asked, purchases, fresh, dict(enumerate(bodies or ())))
         except CloserLook:
             pass
@@ -579,6 +582,10 @@ def _once_more_after_a_race(verb, *args):
     try:
         return verb(*args)
     except (IntegrityError, ledger.AlreadyPosted, ledger.NotEnoughPoints):
+        return verb(*args)
+    except OperationalError as error:
+        if not isinstance(error.__cause__, DeadlockDetected):
+            raise
         return verb(*args)
 
 

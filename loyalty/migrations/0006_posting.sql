@@ -436,27 +436,36 @@ CREATE OR REPLACE FUNCTION member_balances(people bigint[], today date)
 RETURNS TABLE (profile bigint, available bigint, pending bigint, debt bigint, next_on date, next_points bigint,
                tier text)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
-#variable_conflict use_column
+#variable_conflict use_variable
+DECLARE
+    account bigint;
 BEGIN
-    RETURN QUERY
-    SELECT person, coalesce(mine.available, 0) - coalesce(past.points, 0)::bigint, coalesce(mine.pending, 0),
-           coalesce(-mine.debt, 0), next.expires_on, coalesce(next.points, 0)::bigint,
-           coalesce((SELECT t.name FROM loyalty_membership m JOIN loyalty_tier t ON t.id = m.tier_id
-                      WHERE m.profile_id = person), '')::text
-      FROM unnest(people) person
-      LEFT JOIN LATERAL (
-           SELECT min(a.id) FILTER (WHERE a.kind = 'available') AS account,
-                  min(a.balance) FILTER (WHERE a.kind = 'available') AS available,
-                  min(a.balance) FILTER (WHERE a.kind = 'pending') AS pending,
-                  min(a.balance) FILTER (WHERE a.kind = 'debt') AS debt
-             FROM loyalty_account a WHERE a.profile_id = person) mine ON true
-      LEFT JOIN LATERAL (
-           SELECT sum(l.remaining) AS points FROM loyalty_lot l
-            WHERE l.account_id = mine.account AND l.remaining > 0 AND l.expires_on < today) past ON true
-      LEFT JOIN LATERAL (
-           SELECT l.expires_on, sum(l.remaining) AS points FROM loyalty_lot l
-            WHERE l.account_id = mine.account AND l.remaining > 0 AND l.expires_on >= today
-            GROUP BY 1 ORDER BY 1 LIMIT 1) next ON true;
+    FOREACH profile IN ARRAY people LOOP
+        SELECT coalesce(a.balance, 0) - coalesce((SELECT sum(l.remaining) FROM loyalty_lot l
+                                       WHERE l.account_id = a.id AND l.remaining > 0 AND l.expires_on < today), 0),
+               (SELECT p.balance FROM loyalty_account p WHERE p.profile_id = profile AND p.kind = 'pending'),
+               (SELECT -d.balance FROM loyalty_account d WHERE d.profile_id = profile AND d.kind = 'debt'),
+               (SELECT t.name FROM loyalty_membership m JOIN loyalty_tier t ON t.id = m.tier_id
+                 WHERE m.profile_id = profile),
+               (SELECT min(l.expires_on) FROM loyalty_lot l
+                 WHERE l.account_id = a.id AND l.remaining > 0 AND l.expires_on >= today),
+               a.id
+          INTO available, pending, debt, tier, next_on, account
+          FROM loyalty_account a WHERE a.profile_id = profile AND a.kind = 'available';
+        SELECT sum(l.remaining) INTO next_points FROM loyalty_lot l
+         WHERE next_on IS NOT NULL AND l.account_id = account AND l.remaining > 0 AND l.expires_on = next_on;
+        IF account IS NULL THEN
+            -- A member who never earned may have a tier all the same.
+            SELECT t.name INTO tier FROM loyalty_membership m JOIN loyalty_tier t ON t.id = m.tier_id
+             WHERE m.profile_id = profile;
+        END IF;
+        available := coalesce(available, 0);
+        pending := coalesce(pending, 0);
+        debt := coalesce(debt, 0);
+        tier := coalesce(tier, '');
+        next_points := coalesce(next_points, 0);
+        RETURN NEXT;
+    END LOOP;
 END $$
 -- next
 -- The member who shows this identifier, in one call: what the cashier is told of them, before it is masked.
@@ -539,7 +548,7 @@ END $$
 -- brand has no programme); which tier the member had is settled here, under their lock.
 --
 -- Output, a place for each ticket: its answer, kept with the request, or null where the receipt was known before
--- (`purchases` says which). Where a closer look is needed the whole call is refused: `closer_look_rulebook` where the
+-- (`purchases` and `fresh` say which; where all are new, the answers say all). Where a closer look is needed the whole call is refused: `closer_look_rulebook` where the
 -- edition is another one, `closer_look_people` as by `record_tickets`, `closer_look_tier` where somebody enrols or
 -- changes tier. A caller who holds a transaction open takes that look with `closer`: then the tickets are recorded and
 -- credited, and the caller reviews the members and has the `requests` answered (`till_answer`).
@@ -630,6 +639,13 @@ BEGIN
     END IF;
     answers := till_answer(till, now, today, requests);
     requests := NULL;
+    IF true = ALL(fresh) THEN
+        purchases := NULL;
+        people := NULL;
+        fresh := NULL;
+        bodies := answers;
+        RETURN;
+    END IF;
     this := 0;
     FOR n IN 1..cardinality(fresh) LOOP
         IF fresh[n] THEN
