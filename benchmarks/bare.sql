@@ -1,5 +1,6 @@
--- The limit: the rows of one purchase and what it earns, written by a function that neither asks nor thinks. It writes
--- into the brand's own tables, with their indexes, constraints and triggers.
+-- The limit: the rows of one purchase and what it earns (ticket, lines, buyer's facts, transaction, postings, balance, lot,
+-- kept answer), written by a function that neither asks nor thinks. It writes into the brand's own tables, with their
+-- indexes, constraints and triggers.
 CREATE SEQUENCE bench_receipt
 -- next
 CREATE FUNCTION bench_earn(person bigint, till bigint, store bigint, issued bigint) RETURNS bigint
@@ -21,6 +22,8 @@ BEGIN
            (ticket, 2, 'S202', 'Panier', 'GROCERY', 2, 2490, 0, store, person, current_date),
            (ticket, 3, 'S303', 'Thé vert', 'GROCERY', 1, 760, 0, store, person, current_date),
            (ticket, 4, 'S404', 'Savon', 'HYGIENE', 1, 1000, 0, store, person, current_date);
+    UPDATE profiles_profilefacts SET purchases = purchases + 1, spend_cents = spend_cents + 6230,
+                                     last_purchase_on = current_date WHERE profile_id = person;
     INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, occurred_at, posted_at,
                                      qualifying_points, tier, explanation, actor, earned_before)
     VALUES ('earn:' || ticket, 'earn', person, store, ticket, now(), now(), 62, 'gold',

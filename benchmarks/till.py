@@ -1,10 +1,11 @@
 """The till in figures, each beside a limit that is measured in the same run.
 
-    make bench-till                         three rounds
+    make bench-till                         six rounds
     make bench-till ARGS=1                  one round, for a first look
 
-The server is the one that `make run` starts, with its settings. In each round everything is measured once, one after the
-other, so that a machine that is busy for a while is busy for all. Prints a table and, as the last line, one line of JSON.
+The server is the one that `make run` starts, with its settings. In each round everything is measured once, one after
+the other, so that a machine that is busy for a while is busy for all. Prints a table and, as the last line, one line of
+JSON.
 """
 
 import json
@@ -26,7 +27,7 @@ STORES = TILLS = 16
 CARDS = 4000
 HOT_CARD = 0
 BATCH = 500
-SECONDS = 5
+SECONDS = 2
 LIMITS = {
     "earn_ratio": (0.40, "at least"),
     "earn_p99_ms": (30, "at most"),
@@ -198,7 +199,8 @@ def prepare() -> tuple[list[str], str]:
         )
     ]
     at = f":client_id % {TILLS} + 1"
-    script = f"\\set person random({people[1]}, {people[-1]})\n" + (
+    script = (
+        f"\\set person random({people[1]}, {people[-1]})\n"
         f"SELECT bench_earn(:person, ({numbers[0]})[{at}], ({numbers[1]})[{at}], ({numbers[2]})[{at}]);\n"
     )
     return keys, script
@@ -259,7 +261,7 @@ def main() -> None:
     from cdp.management.commands.serve import web_command
 
     call_command("migrate_schemas", shared=True, verbosity=0)
-    loads, limits = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    loads, limits = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 6)
     earn = loads["earn 8"]
     spread = (earn.per_second + loads["earn 8 again"].per_second) / 2
     figures = {

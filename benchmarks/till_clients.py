@@ -51,8 +51,9 @@ def drive(port: int, clients: int, seconds: float, requests: Requests) -> Load:
     context = multiprocessing.get_context("fork")
     ready, begin = context.Barrier(clients + 1), context.Value("d", 0.0)
     results = context.SimpleQueue()
+    clock = ready, begin, results
     processes = [
-        context.Process(target=_client, args=(port, n, seconds, requests, ready, begin, results), daemon=True)
+        context.Process(target=_client, args=(_Link(port), requests(n), seconds, clock), daemon=True)
         for n in range(clients)
     ]
     for process in processes:
@@ -70,9 +71,8 @@ def drive(port: int, clients: int, seconds: float, requests: Requests) -> Load:
     return Load(clients, elapsed, [each for times, _counted, _end in told for each in times], statuses)
 
 
-def _client(port, number, seconds, requests, ready, begin, results) -> None:
-    sent = requests(number)
-    link = _Link(port)
+def _client(link: "_Link", sent: Iterator[bytes], seconds: float, clock: tuple) -> None:
+    ready, begin, results = clock
     link.ask(next(sent))
     ready.wait()
     ready.wait()

@@ -102,6 +102,12 @@ def answer_to(error: Exception) -> HttpResponse | None:
     return answer
 
 
+def come_back() -> HttpResponse:
+    """The answer to who cannot be served now, though nothing is wrong with what they ask."""
+    title = _("The database cannot be reached: try again")
+    return problem(503, "unavailable", title, str(title))
+
+
 class ProblemMiddleware:
     """Turns the domain exceptions of API views into problems; every other error stays what it is."""
 

@@ -25,6 +25,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.local_secret(VAR_DIR)
 BASE_DOMAIN = env.str("BASE_DOMAIN", default="localhost")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[BASE_DOMAIN, f".{BASE_DOMAIN}", "127.0.0.1"])
 SECURE = env.bool("SECURE", default=False)
+WEB_THREADS = env.int("WEB_THREADS", default=4)  # of each process of the web server
 
 # --- Apps: a table lives in public, in each brand's schema, or in both -----------------------------------------
 

@@ -42,8 +42,8 @@ def balances_of(profile_ids) -> dict[int, Balance]:
     """Balances by profile id."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT profile, available, pending, debt, next_on, next_points, tier"
-            " FROM member_balances(%s::bigint[], %s)",
+            "SELECT person, available, pending, debt, next_on, next_points, tier"
+            " FROM unnest(%s::bigint[]) person, member_balance(person, %s, true)",
             [list(profile_ids), brand_today()],
         )
         return {profile_id: Balance(*has) for profile_id, *has in cursor.fetchall()}

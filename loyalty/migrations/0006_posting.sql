@@ -30,7 +30,7 @@ CREATE OR REPLACE TRIGGER programme_new_edition AFTER INSERT OR UPDATE OR DELETE
 -- their accounts locked in the order of their ids.
 CREATE OR REPLACE FUNCTION ledger_write(facts loyalty_transaction[], postings loyalty_posting[], lots loyalty_lot[],
                                         uses loyalty_lotuse[], moves loyalty_lot[], later loyalty_lotextension[])
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+RETURNS int LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 BEGIN
     INSERT INTO loyalty_transaction (id, key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
@@ -68,6 +68,7 @@ BEGIN
           FROM (SELECT e.lot_id, max(e.until) AS until FROM unnest(later) e GROUP BY 1) moved
          WHERE l.id = moved.lot_id;
     END IF;
+    RETURN cardinality(facts);
 END $$
 -- next
 -- Posts transactions, all or none. Input: a JSON array of
@@ -96,6 +97,7 @@ DECLARE
     moves loyalty_lot[];
     later loyalty_lotextension[];
     total bigint;
+    written int;
 BEGIN
     FOR told IN SELECT f FROM jsonb_array_elements(facts) f LOOP
         fact.id := nextval('loyalty_transaction_id_seq');
@@ -172,7 +174,7 @@ BEGIN
     PERFORM 1 FROM loyalty_account a
       WHERE a.id IN (SELECT e.account_id FROM unnest(postings) e) AND a.balance IS NOT NULL
       ORDER BY a.id FOR NO KEY UPDATE;
-    PERFORM ledger_write(posted, postings, lots, uses, moves, later);
+    written := ledger_write(posted, postings, lots, uses, moves, later);
     RETURN QUERY SELECT p.key::text, p.id FROM unnest(posted) p;
 END $$
 -- next
@@ -243,7 +245,9 @@ DECLARE
     pending bigint[];
     debt bigint[];
     owed bigint[];
+    alive boolean;
     living loyalty_lot[];
+    written int;
     this int;
     that int;
     of_store bigint;
@@ -262,25 +266,39 @@ DECLARE
     stirred loyalty_lotextension[];
     later loyalty_lotextension[];
 BEGIN
-    SELECT array_agg(DISTINCT (e->>'profile')::bigint) INTO wanted FROM unnest(earnings) e;
-    IF wanted IS NULL THEN
+    IF earnings IS NULL OR cardinality(earnings) = 0 THEN
         RETURN '{}';
     END IF;
+    FOREACH told IN ARRAY earnings LOOP
+        earned := told->>'profile';
+        IF wanted IS NULL OR array_position(wanted, earned) IS NULL THEN
+            wanted := wanted || earned;
+        END IF;
+    END LOOP;
+    of_store := earnings[1]->>'store';
     FOR this IN 1..2 LOOP
-        SELECT array_agg(profile_id), array_agg(a), array_agg(p), array_agg(d), array_agg(o)
-          INTO members, available, pending, debt, owed
-          FROM (SELECT profile_id, min(id) FILTER (WHERE kind = 'available') AS a,
-                       min(id) FILTER (WHERE kind = 'pending') AS p, min(id) FILTER (WHERE kind = 'debt') AS d,
-                       -min(balance) FILTER (WHERE kind = 'debt') AS o
-                  FROM loyalty_account WHERE profile_id = ANY(wanted) GROUP BY 1) mine
-         WHERE a IS NOT NULL AND p IS NOT NULL AND d IS NOT NULL;
+        SELECT array_agg(profile_id), array_agg(a), array_agg(p), array_agg(d), array_agg(o), bool_or(lives),
+               (SELECT s.id FROM loyalty_account s WHERE s.kind = 'issued' AND s.store_id = of_store)
+          INTO members, available, pending, debt, owed, alive, issued
+          FROM (SELECT v.profile_id, v.id AS a, p.id AS p, d.id AS d, -d.balance AS o,
+                       EXISTS (SELECT 1 FROM loyalty_lot l WHERE l.account_id = v.id AND l.remaining > 0
+                                                             AND l.idle_months IS NOT NULL) AS lives
+                  FROM loyalty_account v
+                  JOIN loyalty_account p ON p.profile_id = v.profile_id AND p.kind = 'pending'
+                  JOIN loyalty_account d ON d.profile_id = v.profile_id AND d.kind = 'debt'
+                 WHERE v.profile_id = ANY(wanted) AND v.kind = 'available') mine;
         EXIT WHEN coalesce(cardinality(members), 0) = cardinality(wanted);
         INSERT INTO loyalty_account (kind, profile_id, balance)
         SELECT kind, person, 0 FROM unnest(wanted) person, unnest(ARRAY['available', 'pending', 'debt']) kind
          ORDER BY person ON CONFLICT DO NOTHING;
     END LOOP;
-    SELECT array_agg(l) INTO living FROM loyalty_lot l
-     WHERE l.account_id = ANY(available) AND l.remaining > 0 AND l.idle_months IS NOT NULL;
+    IF issued IS NULL THEN
+        issued := ledger_store_account('issued', of_store);
+    END IF;
+    IF alive THEN
+        SELECT array_agg(l) INTO living FROM loyalty_lot l
+         WHERE l.account_id = ANY(available) AND l.remaining > 0 AND l.idle_months IS NOT NULL;
+    END IF;
 
     FOREACH told IN ARRAY earnings LOOP
         this := array_position(members, (told->>'profile')::bigint);
@@ -356,7 +374,7 @@ BEGIN
             living := living || lot;
         END IF;
     END LOOP;
-    PERFORM ledger_write(facts, postings, lots, uses, NULL, later);
+    written := ledger_write(facts, postings, lots, uses, NULL, later);
     RETURN ids;
 END $$
 -- next
@@ -371,6 +389,7 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     mine bigint;
     left_over bigint;
+    written int;
     fact loyalty_transaction;
     entry loyalty_posting;
     postings loyalty_posting[];
@@ -427,45 +446,37 @@ BEGIN
             later := ledger_stirred(living, mine, posted, today);
         END IF;
     END IF;
-    PERFORM ledger_write(ARRAY[fact], postings, NULL, uses, NULL, later);
+    written := ledger_write(ARRAY[fact], postings, NULL, uses, NULL, later);
 END $$
 -- next
--- What each of these members has: points that can be spent today (those of lots whose last day has passed wait for the
--- nightly job and cannot), pending points, debt, what expires next, and the tier's name.
-CREATE OR REPLACE FUNCTION member_balances(people bigint[], today date)
-RETURNS TABLE (profile bigint, available bigint, pending bigint, debt bigint, next_on date, next_points bigint,
-               tier text)
+-- What a member has: points that can be spent today (those of lots whose last day has passed wait for the nightly job and
+-- cannot), pending points, debt, the tier's name, and, where asked, what expires next.
+CREATE OR REPLACE FUNCTION member_balance(member bigint, today date, and_next boolean,
+                                          OUT public_id uuid, OUT available bigint, OUT pending bigint,
+                                          OUT debt bigint, OUT tier text, OUT next_on date, OUT next_points bigint)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     account bigint;
+    past bigint;
 BEGIN
-    FOREACH profile IN ARRAY people LOOP
-        SELECT coalesce(a.balance, 0) - coalesce((SELECT sum(l.remaining) FROM loyalty_lot l
-                                       WHERE l.account_id = a.id AND l.remaining > 0 AND l.expires_on < today), 0),
-               (SELECT p.balance FROM loyalty_account p WHERE p.profile_id = profile AND p.kind = 'pending'),
-               (SELECT -d.balance FROM loyalty_account d WHERE d.profile_id = profile AND d.kind = 'debt'),
-               (SELECT t.name FROM loyalty_membership m JOIN loyalty_tier t ON t.id = m.tier_id
-                 WHERE m.profile_id = profile),
-               (SELECT min(l.expires_on) FROM loyalty_lot l
-                 WHERE l.account_id = a.id AND l.remaining > 0 AND l.expires_on >= today),
-               a.id
-          INTO available, pending, debt, tier, next_on, account
-          FROM loyalty_account a WHERE a.profile_id = profile AND a.kind = 'available';
-        SELECT sum(l.remaining) INTO next_points FROM loyalty_lot l
-         WHERE next_on IS NOT NULL AND l.account_id = account AND l.remaining > 0 AND l.expires_on = next_on;
-        IF account IS NULL THEN
-            -- A member who never earned may have a tier all the same.
-            SELECT t.name INTO tier FROM loyalty_membership m JOIN loyalty_tier t ON t.id = m.tier_id
-             WHERE m.profile_id = profile;
-        END IF;
-        available := coalesce(available, 0);
-        pending := coalesce(pending, 0);
-        debt := coalesce(debt, 0);
-        tier := coalesce(tier, '');
+    SELECT p.public_id, v.id, coalesce(v.balance, 0),
+           coalesce((SELECT w.balance FROM loyalty_account w WHERE w.profile_id = member AND w.kind = 'pending'), 0),
+           coalesce((SELECT -d.balance FROM loyalty_account d WHERE d.profile_id = member AND d.kind = 'debt'), 0),
+           coalesce((SELECT t.name FROM loyalty_membership m JOIN loyalty_tier t ON t.id = m.tier_id
+                      WHERE m.profile_id = member), ''),
+           (SELECT sum(l.remaining) FROM loyalty_lot l
+             WHERE l.account_id = v.id AND l.remaining > 0 AND l.expires_on < today)
+      INTO public_id, account, available, pending, debt, tier, past
+      FROM profiles_profile p LEFT JOIN loyalty_account v ON v.profile_id = p.id AND v.kind = 'available'
+     WHERE p.id = member;
+    available := available - coalesce(past, 0);
+    next_points := 0;
+    IF and_next THEN
+        SELECT l.expires_on, sum(l.remaining) INTO next_on, next_points FROM loyalty_lot l
+         WHERE l.account_id = account AND l.remaining > 0 AND l.expires_on >= today GROUP BY 1 ORDER BY 1 LIMIT 1;
         next_points := coalesce(next_points, 0);
-        RETURN NEXT;
-    END LOOP;
+    END IF;
 END $$
 -- next
 -- The member who shows this identifier, in one call: what the cashier is told of them, before it is masked.
@@ -485,8 +496,7 @@ BEGIN
                     ORDER BY i.first_seen, i.profile_id LIMIT 1);
     IF profile IS NOT NULL THEN
         SELECT b.available, b.pending, b.debt, b.next_on, b.next_points, b.tier
-          INTO available, pending, debt, next_on, next_points, tier
-          FROM member_balances(ARRAY[profile], today) b;
+          INTO available, pending, debt, next_on, next_points, tier FROM member_balance(profile, today, true) b;
     END IF;
 END $$
 -- next
@@ -512,8 +522,7 @@ BEGIN
         IF asked IS NOT NULL THEN
             IF asked IS DISTINCT FROM member THEN
                 member := asked;
-                SELECT b.*, p.public_id INTO balance
-                  FROM member_balances(ARRAY[member], today) b, profiles_profile p WHERE p.id = member;
+                balance := member_balance(member, today, false);
                 has := jsonb_build_object('member', balance.public_id, 'tier', balance.tier,
                                           'available', balance.available, 'pending', balance.pending,
                                           'debt', balance.debt);
@@ -579,16 +588,23 @@ DECLARE
     members bigint[];
     gained bigint[];
     by_now bigint[];
-    held_levels text[];
+    recorded record;
+    in_force bigint;
+    posted bigint[];
     earnings jsonb[];
 BEGIN
-    IF of_edition IS DISTINCT FROM (SELECT p.edition FROM loyalty_programme p ORDER BY p.id LIMIT 1) THEN
-        PERFORM look_closer('rulebook');
-    END IF;
-    SELECT r.purchases, r.people, r.fresh, r.buyers INTO purchases, people, fresh, members
-      FROM record_tickets(till, store, now, tickets) r;
-    IF of_edition IS NULL THEN
-        members := NULL;
+    recorded := record_tickets(till, store, now, tickets);
+    purchases := recorded.purchases;
+    people := recorded.people;
+    fresh := recorded.fresh;
+    members := recorded.buyers;
+    IF members IS NOT NULL THEN
+        SELECT (SELECT p.edition FROM loyalty_programme p ORDER BY p.id LIMIT 1) INTO in_force;
+        IF in_force IS DISTINCT FROM of_edition THEN
+            PERFORM look_closer('rulebook');
+        ELSIF of_edition IS NULL THEN
+            members := NULL;
+        END IF;
     END IF;
 
     n := 0;
@@ -632,7 +648,7 @@ BEGIN
     END LOOP;
 
     IF earnings IS NOT NULL THEN
-        PERFORM ledger_earn(earnings);
+        posted := ledger_earn(earnings);
     END IF;
     IF closer OR requests IS NULL THEN
         RETURN;

@@ -42,28 +42,24 @@ DECLARE
     met timestamptz[];
     held record;
     home bigint;
-    known timestamptz;
 BEGIN
     FOR told IN SELECT t FROM jsonb_array_elements(tickets) t LOOP
-        person := told->>'profile';
-        IF person IS NULL AND told ? 'kind' THEN
-            -- A card that two people share is the one's who had it first.
-            SELECT i.profile_id INTO person FROM profiles_identifier i
-             WHERE i.kind = told->>'kind' AND i.key = told->>'key' ORDER BY i.first_seen, i.profile_id LIMIT 1;
-            IF person IS NULL THEN
-                PERFORM look_closer('people');
-            END IF;
-        END IF;
         day := told->>'day';
         at := told->>'at';
         total := told->>'total';
-        -- Of two equal receipts at once the second waits here for the first, and is then known.
-        INSERT INTO profiles_purchase (store_id, till_id, business_day, receipt_id, bought_at, received_at, profile_id,
-                                       identified_by, total_cents, payment, content_hash)
-        VALUES (store, till, day, told->>'receipt', at, received, person, told->>'identified_by', total,
-                told->>'payment', told->>'hash')
+        person := NULL;
+        -- A card that two people share is the one's who had it first. Of two equal receipts at once the second waits
+        -- here for the first, and is then known.
+        INSERT INTO profiles_purchase AS p (store_id, till_id, business_day, receipt_id, bought_at, received_at,
+                                            profile_id, identified_by, total_cents, payment, content_hash)
+        VALUES (store, till, day, told->>'receipt', at, received,
+                CASE WHEN told ? 'kind' THEN
+                    (SELECT i.profile_id FROM profiles_identifier i
+                      WHERE i.kind = told->>'kind' AND i.key = told->>'key' ORDER BY i.first_seen, i.profile_id LIMIT 1)
+                     ELSE (told->>'profile')::bigint END,
+                told->>'identified_by', total, told->>'payment', told->>'hash')
             ON CONFLICT (store_id, till_id, business_day, receipt_id) DO NOTHING
-        RETURNING id INTO ticket;
+        RETURNING p.id, p.profile_id INTO ticket, person;
         people := people || person;
         fresh := fresh || (ticket IS NOT NULL);
         IF ticket IS NULL THEN
@@ -73,6 +69,9 @@ BEGIN
             CONTINUE;
         END IF;
         purchases := purchases || ticket;
+        IF person IS NULL AND told ? 'kind' THEN
+            PERFORM look_closer('people');
+        END IF;
         INSERT INTO profiles_purchaseline (purchase_id, number, sku, label, category, quantity, amount_cents,
                                            discount_cents, store_id, profile_id, business_day)
         SELECT ticket, number, line->>0, line->>1, line->>2, (line->>3)::numeric, (line->>4)::bigint,
@@ -97,8 +96,9 @@ BEGIN
     END LOOP;
 
     FOR held IN
-        SELECT p.id, p.merged_into_id, p.created_at FROM profiles_profile p
-         WHERE p.id = ANY(buyers) ORDER BY p.id FOR NO KEY UPDATE
+        SELECT p.id, p.merged_into_id, p.created_at,
+               (SELECT k.since FROM profiles_profilestore k WHERE k.profile_id = p.id AND k.store_id = store) AS since
+          FROM profiles_profile p WHERE p.id = ANY(buyers) ORDER BY p.id FOR NO KEY UPDATE
     LOOP
         IF held.merged_into_id IS NOT NULL THEN
             PERFORM look_closer('people');
@@ -121,13 +121,10 @@ BEGIN
                      ORDER BY count(*) DESC, max(p.business_day) DESC, p.store_id LIMIT 1) visited
              WHERE f.profile_id = held.id AND f.home_store_id IS DISTINCT FROM visited.store_id;
         END IF;
-        SELECT k.since INTO known FROM profiles_profilestore k WHERE k.profile_id = held.id AND k.store_id = store;
-        IF known IS NULL THEN
+        IF held.since IS NULL OR held.since > met[this] THEN
             INSERT INTO profiles_profilestore (profile_id, store_id, since) VALUES (held.id, store, met[this])
                 ON CONFLICT (profile_id, store_id) DO UPDATE SET since = excluded.since
              WHERE profiles_profilestore.since > excluded.since;
-        ELSIF known > met[this] THEN
-            UPDATE profiles_profilestore k SET since = met[this] WHERE k.profile_id = held.id AND k.store_id = store;
         END IF;
         IF held.created_at > met[this] THEN
             UPDATE profiles_profile p SET created_at = met[this] WHERE p.id = held.id;

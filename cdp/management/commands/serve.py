@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -33,7 +33,7 @@ STOP_SECONDS = 40.0  # longer than a request or a task that is nearly done
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.2
 LAST_LINES = 15
-WORKERS, THREADS = 2, 4
+WORKERS, THREADS = 2, settings.WEB_THREADS
 # Without the query and the path's tail: search words and invitation links stay out of the log.
 ACCESS_LOG = "%(addr)s %(time)s %(method)s %(status)d %(dt_ms).1fms"
 # A process of the web server that grew larger is replaced.
@@ -58,6 +58,7 @@ class Programme:
 
     name: str
     command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen | None = None
 
     @property
@@ -73,6 +74,7 @@ class Programme:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own arguments
                 [sys.executable, "-m", *self.command],
                 cwd=settings.BASE_DIR,
+                env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -104,7 +106,7 @@ class Command(BaseCommand):
         for folder in ("run", "log"):
             (settings.VAR_DIR / folder).mkdir(parents=True, exist_ok=True)
         programmes = [
-            Programme("web", web_command(bind, workers, threads)),
+            Programme("web", web_command(bind, workers, threads), {"WEB_THREADS": str(threads)}),
             Programme(
                 "worker",
                 ["celery", "-A", "cdp.celery", "worker", "--pool=prefork", f"--concurrency={concurrency}",
