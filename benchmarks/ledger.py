@@ -33,7 +33,7 @@ FACT = {
 
 def posting() -> tuple[list[float], list[float]]:
     """Rates of the bare function and of `ledger_post`, in turns, with 8 clients and members apart."""
-    from django.db import connection
+    from django.db import connection, transaction
 
     from benchmarks.pgbench import rate
     from loyalty import ledger
@@ -43,7 +43,7 @@ def posting() -> tuple[list[float], list[float]]:
     from tenants.network.models import Store
     from tenants.scoping import whole_network
 
-    with whole_network():
+    with whole_network(), transaction.atomic():
         people = [Profile.objects.create(first_name=f"P{n}").pk for n in range(1000)]
         accounts = ledger.accounts_of(people)
         store = Store.objects.first()
@@ -94,7 +94,8 @@ def write_history(postings: int) -> None:
         issued = ledger.store_accounts(Account.Kind.ISSUED, [store.pk])[store.pk]
         people = list(Profile.objects.order_by("pk").values_list("pk", flat=True))
         for start in range(0, len(people), 5000):
-            ledger.accounts_of(people[start : start + 5000])
+            with transaction.atomic():
+                ledger.accounts_of(people[start : start + 5000])
         parts = statements(Path(__file__).with_name("history.sql"))
         for turn in range(TICKETS_EACH):
             with transaction.atomic(), connection.cursor() as cursor:
@@ -120,7 +121,8 @@ def measure(postings: int) -> dict:
         starter.open_programme("Europe/Paris", points_from=date(2026, 1, 1))
         bare, ours = posting()
         print(
-            f"posting, 8 clients: bare function {sum(bare) / ROUNDS:,.0f} a second, ledger_post {sum(ours) / ROUNDS:,.0f}"
+            f"posting, 8 clients: bare function {sum(bare) / ROUNDS:,.0f} a second,"
+            f" ledger_post {sum(ours) / ROUNDS:,.0f}"
         )
         begin = time.perf_counter()
         write_history(postings)

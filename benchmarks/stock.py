@@ -1,5 +1,5 @@
-"""What the till is compared with: recording a purchase as one writes it with Django REST framework and the ORM, without a
-thought of speed. Serializers, one query after the other, one `create()` a row; the same rules, rows and promises.
+"""What the till is compared with: recording a purchase as one writes it with Django REST framework and the ORM, without
+a thought of speed. Serializers, one query after the other, one `create()` a row; the same rules, rows and promises.
 """
 
 from datetime import timedelta
@@ -23,7 +23,7 @@ class TillKey(authentication.BaseAuthentication):
         with whole_network():
             till = Till.objects.select_related("store").filter(key_prefix=key[:KEY_PREFIX_LENGTH]).first()
         if till is None or till.key_hash != hash_of_key(key):
-            raise exceptions.AuthenticationFailed()
+            raise exceptions.AuthenticationFailed
         enter(till.scope)
         return till, till
 
