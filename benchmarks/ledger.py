@@ -60,7 +60,8 @@ def posting() -> tuple[list[float], list[float]]:
     told = told.replace('"profile": 0', '"profile": #').replace('"account": 1', '"account": ~')
     choose = f"\\set n random(0, {len(people) - 1})\n"
     ours = (
-        f"{choose}SELECT * FROM ledger_post(replace(replace(replace('{told}', '@', 'ours:' || nextval('bench_receipt')),"
+        f"{choose}SELECT * FROM ledger_post(replace(replace(replace('{told}',"
+        f" '@', 'ours:' || nextval('bench_receipt')),"
         f" '#', ({people[0]} + :n)::text), '~', ({first} + 3 * :n)::text)::jsonb);\n"
     )
     bare = f"{choose}SELECT bench_post({people[0]} + :n, {store.pk}, {issued});\n"

@@ -32,24 +32,30 @@ CREATE OR REPLACE FUNCTION ledger_write(facts loyalty_transaction[], postings lo
                                         uses loyalty_lotuse[], moves loyalty_lot[], later loyalty_lotextension[])
 RETURNS int LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
+DECLARE
+    fact loyalty_transaction;
+    lot loyalty_lot;
 BEGIN
-    INSERT INTO loyalty_transaction (id, key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
-                                     occurred_at, posted_at, qualifying_points, tier, explanation, actor,
-                                     earned_before)
-    SELECT f.id, f.key, f.kind, f.profile_id, f.store_id, f.purchase_id, f.refund_id, f.reverses_id, f.occurred_at,
-           clock_timestamp(), f.qualifying_points, f.tier, f.explanation, f.actor, f.earned_before
-      FROM unnest(facts) f;
+    FOREACH fact IN ARRAY facts LOOP
+        INSERT INTO loyalty_transaction (id, key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
+                                         occurred_at, posted_at, qualifying_points, tier, explanation, actor,
+                                         earned_before)
+        VALUES (fact.id, fact.key, fact.kind, fact.profile_id, fact.store_id, fact.purchase_id, fact.refund_id,
+                fact.reverses_id, fact.occurred_at, clock_timestamp(), fact.qualifying_points, fact.tier,
+                fact.explanation, fact.actor, fact.earned_before);
+    END LOOP;
     INSERT INTO loyalty_posting (transaction_id, account_id, points)
     SELECT e.transaction_id, e.account_id, e.points FROM unnest(postings) e ORDER BY e.account_id, e.transaction_id;
     UPDATE loyalty_account a SET balance = a.balance + change.points
       FROM (SELECT e.account_id, sum(e.points) AS points FROM unnest(postings) e GROUP BY 1) change
      WHERE a.id = change.account_id AND a.balance IS NOT NULL AND change.points <> 0;
     IF lots IS NOT NULL THEN
-        INSERT INTO loyalty_lot (id, transaction_id, account_id, store_id, points, remaining, available_on, expires_on,
-                                 idle_months)
-        SELECT l.id, l.transaction_id, l.account_id, l.store_id, l.points, l.points, l.available_on, l.expires_on,
-               l.idle_months
-          FROM unnest(lots) l;
+        FOREACH lot IN ARRAY lots LOOP
+            INSERT INTO loyalty_lot (id, transaction_id, account_id, store_id, points, remaining, available_on,
+                                     expires_on, idle_months)
+            VALUES (lot.id, lot.transaction_id, lot.account_id, lot.store_id, lot.points, lot.points,
+                    lot.available_on, lot.expires_on, lot.idle_months);
+        END LOOP;
     END IF;
     IF uses IS NOT NULL THEN
         INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
@@ -99,7 +105,8 @@ DECLARE
     total bigint;
     written int;
 BEGIN
-    FOR told IN SELECT f FROM jsonb_array_elements(facts) f LOOP
+    FOR n IN 0..jsonb_array_length(facts) - 1 LOOP
+        told := facts->n;
         fact.id := nextval('loyalty_transaction_id_seq');
         fact.key := told->>'key';
         fact.kind := told->>'kind';
@@ -116,7 +123,8 @@ BEGIN
         fact.earned_before := coalesce((told->>'earned_before')::bigint, 0);
         posted := posted || fact;
         total := 0;
-        FOR part IN SELECT p FROM jsonb_array_elements(told->'postings') p LOOP
+        FOR m IN 0..jsonb_array_length(told->'postings') - 1 LOOP
+            part := told->'postings'->m;
             entry.transaction_id := fact.id;
             entry.account_id := part->>'account';
             entry.points := part->>'points';
@@ -128,7 +136,8 @@ BEGIN
                 USING ERRCODE = 'CDP02', CONSTRAINT = 'transaction_sums_to_zero', TABLE = 'loyalty_posting';
         END IF;
         IF told->'lots' <> '[]' THEN
-            FOR part IN SELECT l FROM jsonb_array_elements(told->'lots') l LOOP
+            FOR m IN 0..jsonb_array_length(told->'lots') - 1 LOOP
+            part := told->'lots'->m;
                 lot.id := nextval('loyalty_lot_id_seq');
                 lot.transaction_id := fact.id;
                 lot.account_id := part->>'account';
@@ -147,7 +156,8 @@ BEGIN
             END LOOP;
         END IF;
         IF told->'uses' <> '[]' THEN
-            FOR part IN SELECT u FROM jsonb_array_elements(told->'uses') u LOOP
+            FOR m IN 0..jsonb_array_length(told->'uses') - 1 LOOP
+            part := told->'uses'->m;
                 used.transaction_id := fact.id;
                 used.lot_id := part->>'lot';
                 used.points := part->>'points';
@@ -155,14 +165,16 @@ BEGIN
             END LOOP;
         END IF;
         IF told->'moves' <> '[]' THEN
-            FOR part IN SELECT m FROM jsonb_array_elements(told->'moves') m LOOP
+            FOR m IN 0..jsonb_array_length(told->'moves') - 1 LOOP
+            part := told->'moves'->m;
                 moved.id := part->>'lot';
                 moved.account_id := part->>'account';
                 moves := moves || moved;
             END LOOP;
         END IF;
         IF told->'extensions' <> '[]' THEN
-            FOR part IN SELECT e FROM jsonb_array_elements(told->'extensions') e LOOP
+            FOR m IN 0..jsonb_array_length(told->'extensions') - 1 LOOP
+            part := told->'extensions'->m;
                 longer.transaction_id := fact.id;
                 longer.lot_id := part->>'lot';
                 longer.was := part->>'was';
@@ -171,11 +183,18 @@ BEGIN
             END LOOP;
         END IF;
     END LOOP;
-    PERFORM 1 FROM loyalty_account a
-      WHERE a.id IN (SELECT e.account_id FROM unnest(postings) e) AND a.balance IS NOT NULL
-      ORDER BY a.id FOR NO KEY UPDATE;
+    -- One member's accounts are locked by being written.
+    IF cardinality(postings) > 2 OR fact.kind = 'transfer' THEN
+        PERFORM 1 FROM loyalty_account a
+          WHERE a.id IN (SELECT e.account_id FROM unnest(postings) e) AND a.balance IS NOT NULL
+          ORDER BY a.id FOR NO KEY UPDATE;
+    END IF;
     written := ledger_write(posted, postings, lots, uses, moves, later);
-    RETURN QUERY SELECT p.key::text, p.id FROM unnest(posted) p;
+    FOREACH fact IN ARRAY posted LOOP
+        key := fact.key;
+        id := fact.id;
+        RETURN NEXT;
+    END LOOP;
 END $$
 -- next
 -- A store's account of a kind, opened where missing.
