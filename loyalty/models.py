@@ -14,7 +14,7 @@ written down so that a refund gives back the very lots. For every member, at any
     balance = Σ postings = Σ remaining points of the lots in the account
 
 Nothing is edited: a correction is another transaction that names what it reverses. All writing goes through one
-SQL function, `ledger_post` (`migrations/0002_ledger_invariants.sql`), called from `loyalty/ledger.py` alone; the
+SQL function, `ledger_write` (`migrations/0006_posting.sql`), called by the deeds of `loyalty/ledger/` alone; the
 constraints' names are domain words which that module turns into exceptions.
 """
 

@@ -64,12 +64,17 @@ def test_who_waits_for_an_equal_request_hears_that_it_is_under_way(
     assert told_to_come_back(answer, 409, "in_flight", "1")
 
 
+def hang_up():
+    """Close the connection of the thread that calls this."""
+    connection.close()
+
+
 @pytest.fixture
 def alone(brand):
     """Runs in a thread with a connection of its own, which sees what is committed."""
     with ThreadPoolExecutor(1) as thread:
         yield lambda verb: thread.submit(verb).result(30)
-        thread.submit(lambda: connection.close()).result(30)
+        thread.submit(hang_up).result(30)
 
 
 def ask_as_nobody():
@@ -88,7 +93,7 @@ def test_a_connection_that_died_is_replaced_unnoticed(alone):
 def test_without_a_database_a_till_is_told_to_come_back_and_heard_when_it_is_there_again(alone, monkeypatch):
     wrapper = type(connections["default"])
     original = wrapper.get_new_connection
-    alone(lambda: connection.close())
+    alone(hang_up)
     with monkeypatch.context() as away:
         away.setattr(
             wrapper, "get_new_connection", lambda self, params: original(self, {**params, "port": 1})
