@@ -160,14 +160,14 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
         ids = [pk for pk, _store, _at in tickets]
         lines: dict[int, list[tuple[int, rules.Line]]] = defaultdict(list)
         rows = PurchaseLine.objects.filter(purchase__in=ids).order_by("purchase", "number")
-        for purchase, pk, *told in rows.values_list("purchase", "pk", "sku", "category", "amount_cents"):
-            lines[purchase].append((pk, rules.Line(*told)))
-        earned = {
-            purchase: about
-            for purchase, *about in Transaction.objects.filter(
-                purchase__in=ids, kind=Transaction.Kind.EARN
-            ).order_by().values_list("purchase", "tier", "earned_before")
-        }  # fmt: skip
+        for purchase, pk, sku, category, cents in rows.values_list(
+            "purchase", "pk", "sku", "category", "amount_cents"
+        ):
+            lines[purchase].append((pk, rules.Line(sku, category, cents)))
+        earned: dict[int, tuple[str, int]] = {}
+        earnings = Transaction.objects.filter(purchase__in=ids, kind=Transaction.Kind.EARN).order_by()
+        for purchase, tier, before in earnings.values_list("purchase", "tier", "earned_before"):
+            earned[purchase] = tier, before
         issued = dict(
             Posting.objects.filter(
                 transaction__purchase__in=ids,
@@ -187,11 +187,11 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
             store, rulebook = stores[store_id], book.at(bought_at)
             tier, before = earned.get(pk, ("", 0))
             bought = [line for _line_id, line in lines[pk]]
-            told = rules.Ticket(bought_at.astimezone(store.zone), store.code, tier, bought, before)
-            expected = rules.points_for(told, rulebook).points
+            ticket = rules.Ticket(bought_at.astimezone(store.zone), store.code, tier, bought, before)
+            expected = rules.points_for(ticket, rulebook).points
             back = [returned[line_id] for line_id, _line in lines[pk]]
             if any(back):
-                expected -= rules.points_to_take_back(told, back, rulebook, 0)
+                expected -= rules.points_to_take_back(ticket, back, rulebook, 0)
             if issued.get(pk, 0) != expected:
                 yield Difference(
                     "ticket_earned_what_its_rules_say", f"purchase {pk}", expected, issued.get(pk, 0)

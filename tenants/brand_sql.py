@@ -26,7 +26,7 @@ class CloserLook(Exception):
         self.at = at
 
 
-def call(statement: str, params: Sequence[Any]) -> tuple:
+def call(statement: str, params: Sequence[Any]) -> Any:
     """Call a function of the brand's schema; its row. All or nothing, and outside a transaction one round trip.
 
     The statement is prepared and bound by the server: parameters are $1, $2, with a cast where a type is not obvious.
