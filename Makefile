@@ -18,7 +18,7 @@ WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
 # The same with a second pair, fast and careless about power cuts: what tests and checks need.
 WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
 
-.PHONY: help setup demo run stop test test-slow bench-intake bench-matching bench-resolve check format messages browser lock clean
+.PHONY: help setup demo run stop test test-slow bench-intake bench-till bench-ledger bench-matching bench-resolve check format messages browser lock clean
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
@@ -54,6 +54,12 @@ test-slow: setup  ## Run the slow tests (ARGS as above).
 
 bench-intake: setup  ## Measure taking in: files, events, tickets, search (ARGS=100000 for fewer rows than a million).
 	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.intake $(ARGS)
+
+bench-till: setup  ## Measure the till's API against the database itself and a stock DRF view (ARGS=1 for one round).
+	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.till $(ARGS)
+
+bench-ledger: setup  ## Measure posting against a bare function, and the proof (ARGS=100000 for fewer postings than a million).
+	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.ledger $(ARGS)
 
 bench-resolve: setup  ## Measure recognising people on PostgreSQL, with 100,000 records and a million (ARGS=100000 for the first alone).
 	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.resolve $(ARGS)

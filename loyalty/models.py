@@ -14,7 +14,7 @@ written down so that a refund gives back the very lots. For every member, at any
     balance = Σ postings = Σ remaining points of the lots in the account
 
 Nothing is edited: a correction is another transaction that names what it reverses. All writing goes through one
-SQL function, `ledger_post` (`sql/ledger.sql`), called from `loyalty/ledger.py` alone; the
+SQL function, `ledger_write` (`sql/posting.sql`), called by the deeds of `loyalty/ledger/` alone; the
 constraints' names are domain words which that module turns into exceptions.
 """
 
@@ -91,6 +91,8 @@ class Programme(NetworkWide):
     debt_floor = models.PositiveIntegerField(
         _("debt in points that opens a case"), default=1000, help_text=_("More opens one; 0: no limit.")
     )
+    # Another number whenever a rule, a tier or the programme changes; the database sees to it.
+    edition = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         verbose_name = _("programme")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from loyalty import rules
@@ -25,14 +25,29 @@ class Rulebook:
 
     @classmethod
     def load(cls) -> "Rulebook":
-        """Raises `NoProgramme`."""
+        """As it stands now. Raises `NoProgramme`."""
         programme = Programme.objects.first()
         if programme is None:
+            _remembered.pop(connection.schema_name, None)
             raise NoProgramme("no loyalty programme is set up")
+        known = _remembered.get(connection.schema_name)
+        if known and (known.programme.pk, known.programme.edition) == (programme.pk, programme.edition):
+            return known
+        # The edition is read first: what changes while the rest is read makes it another one.
         versions = tuple(
             (v.effective_from, v.effective_to, _terms(v)) for v in RuleVersion.objects.select_related("rule")
         )
-        return cls(programme, versions, dict(Tier.objects.values_list("code", "threshold")))
+        book = cls(programme, versions, dict(Tier.objects.values_list("code", "threshold")))
+        _remembered[connection.schema_name] = book
+        return book
+
+    @classmethod
+    def remembered(cls) -> "Rulebook":
+        """As it stood when this process last read it: for who has the database compare the edition.
+
+        Raises `NoProgramme`.
+        """
+        return _remembered.get(connection.schema_name) or cls.load()
 
     def at(self, instant: datetime) -> list[rules.RuleTerms]:
         """The rule versions in force: from their start, included, to their end, excluded."""
@@ -41,6 +56,10 @@ class Rulebook:
             for start, end, terms in self.versions
             if start <= instant and (end is None or instant < end)
         ]
+
+
+# By schema. A rulebook is one edition of one programme, and the database gives no edition twice.
+_remembered: dict[str, Rulebook] = {}
 
 
 def _terms(version: RuleVersion) -> rules.RuleTerms:

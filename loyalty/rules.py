@@ -405,6 +405,11 @@ def look_at_the_day(rules: Sequence[RuleTerms]) -> bool:
     return any(rule.terms.get("cap_per_day") is not None for rule in rules)
 
 
+def look_at_the_tier(rules: Sequence[RuleTerms]) -> bool:
+    """Whether a ticket's points depend on its member's tier."""
+    return any(rule.conditions.get("tiers") for rule in rules)
+
+
 def tier_for(qualifying_points: int, thresholds: Mapping[str, int]) -> str:
     """The highest tier whose threshold is reached; "" for none."""
     reached = [(threshold, code) for code, threshold in thresholds.items() if qualifying_points >= threshold]

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from django.db import connection
 from django.db.models import Sum
 
-from loyalty.models import Account, Lot, Membership, Posting, Transaction
+from loyalty.models import Account, Lot, Posting, Transaction
 from profiles.models import Profile
 from tenants.calendar import brand_today
 from tenants.scoping import whole_network
@@ -39,48 +40,13 @@ def balance_of(profile: Profile) -> Balance:
 
 def balances_of(profile_ids) -> dict[int, Balance]:
     """Balances by profile id."""
-    ids = list(profile_ids)
-    with whole_network():
-        points: dict[int, dict[str, int]] = {profile_id: {} for profile_id in ids}
-        for profile_id, kind, balance in Account.objects.filter(profile__in=ids).values_list(
-            "profile", "kind", "balance"
-        ):
-            points[profile_id][kind] = balance
-        tiers = dict(
-            Membership.objects.filter(profile__in=ids, tier__isnull=False).values_list(
-                "profile", "tier__name"
-            )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT person, available, pending, debt, next_on, next_points, tier"
+            " FROM unnest(%s::bigint[]) person, member_balance(person, %s, true)",
+            [list(profile_ids), brand_today()],
         )
-        today = brand_today()
-        expiring: dict[int, tuple[date, int]] = {}
-        lots = (
-            Lot.objects.filter(
-                account__profile__in=ids,
-                account__kind=Account.Kind.AVAILABLE,
-                remaining__gt=0,
-                expires_on__isnull=False,
-            )
-            .order_by("-expires_on")
-            .values_list("account__profile", "expires_on")
-            .annotate(points=Sum("remaining"))
-        )
-        for profile_id, expires_on, remaining in lots:
-            if expires_on < today:
-                # Waits for the nightly job, and can be spent no more.
-                points[profile_id][Account.Kind.AVAILABLE] -= remaining
-            else:
-                expiring[profile_id] = (expires_on, remaining)
-    return {
-        profile_id: Balance(
-            available=kinds.get(Account.Kind.AVAILABLE, 0),
-            pending=kinds.get(Account.Kind.PENDING, 0),
-            debt=-kinds.get(Account.Kind.DEBT, 0),
-            next_expiry_on=expiring.get(profile_id, (None, 0))[0],
-            next_expiry_points=expiring.get(profile_id, (None, 0))[1],
-            tier=tiers.get(profile_id, ""),
-        )
-        for profile_id, kinds in points.items()
-    }
+        return {profile_id: Balance(*has) for profile_id, *has in cursor.fetchall()}
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ sends the request once more. The same id with another content is refused.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from uuid import UUID
 
-from django.db import IntegrityError, transaction
+import msgspec
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from psycopg.errors import DeadlockDetected
 
 from loyalty import cases, ledger, members, payments, returns, rules, statements
 from loyalty.models import Programme, TillRequest, Transaction
@@ -21,8 +24,13 @@ from loyalty.rulebook import NoProgramme, Rulebook
 from profiles import blocklist, intake
 from profiles.intake import Conflict, Problem, RefundStatement, Shown, Statement, Ticket
 from profiles.models import Profile, Purchase, Refund, RefundLine
+from tenants.brand_sql import CloserLook, call
+from tenants.calendar import brand_today
 from tenants.network.models import Till
 from tenants.scoping import whole_network
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
 
 ID_OF_REQUEST = {"purchase": "receipt_id", "refund": "refund_id", "redemption": "redemption_id"}
 
@@ -45,6 +53,15 @@ class UnknownMember(LookupError):
 
 def identify(till: Till, shown: Shown) -> dict:
     """The member who shows this card, phone or e-mail: masked, for the cashier. Raises `UnknownMember`, `Problem`."""
+    kind, key = shown.kind, intake.purchases.key_of(shown, till)
+    if key:
+        profile_id, survivor, public_id, first, last, email, phone, *points = call(
+            "SELECT profile, survivor, public_id, first_name, last_name, email, phone,"
+            " available, pending, debt, next_on, next_points, tier FROM till_identify($1, $2, $3)",
+            [kind, key, brand_today()],
+        )
+        if profile_id and not survivor:
+            return _masked_view((public_id, first, last, email, phone), statements.Balance(*points))
     return member_view(_member(till, shown))
 
 
@@ -98,18 +115,23 @@ def statement(public_id: str) -> dict:
 
 def member_view(profile: Profile) -> dict:
     """What a cashier sees: enough to greet and to check, no more."""
-    balance = statements.balance_of(profile)
+    told = profile.public_id, profile.first_name, profile.last_name, profile.email, profile.phone
+    return _masked_view(told, statements.balance_of(profile))
+
+
+def _masked_view(told: tuple[UUID, str, str, str, str], balance: statements.Balance) -> dict:
+    public_id, first, last, email, phone = told
     return {
-        "id": str(profile.public_id),
-        "name": " ".join(filter(None, [profile.first_name, profile.last_name[:1] + "." if profile.last_name else ""])),
-        "email": _masked(profile.email),
-        "phone": f"••{profile.phone[-2:]}" if profile.phone else "",
+        "id": str(public_id),
+        "name": " ".join(filter(None, [first, last[:1] + "." if last else ""])),
+        "email": _masked(email),
+        "phone": f"••{phone[-2:]}" if phone else "",
         "tier": balance.tier,
         **_points(balance),
         "next_expiry": {"on": balance.next_expiry_on.isoformat(), "points": balance.next_expiry_points}
         if balance.next_expiry_on
         else None,
-    }  # fmt: skip
+    }
 
 
 # --- Tickets ---------------------------------------------------------------------------------------------------------
@@ -155,52 +177,193 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Pro
 
     They are judged in the order in which they were bought, whatever the order of sending.
     """
-    return _once_more_after_a_race(_record_purchases, till, tickets)
+    now = timezone.now()
+    answers: dict[int, Answer | Problem] = {}
+    sound: list[int] = []
+    for position, ticket in enumerate(tickets):
+        try:
+            intake.purchases.check(ticket, till, now)
+            sound.append(position)
+        except Problem as problem:
+            answers[position] = problem
+    sound.sort(key=lambda position: tickets[position].bought_at)
+    for part in _within_a_year(sound, tickets):
+        asked = [_Asked.of(till, tickets[position]) for position in part]
+        answers |= zip(part, _once_more_after_a_race(_record, till, asked, now), strict=True)
+    return [answers[position] for position in range(len(tickets))]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A ticket, the key under which its answer is kept, and its fingerprint."""
+
+    ticket: Ticket
+    day: date
+    key: str
+    content: str
+
+    @classmethod
+    def of(cls, till: Till, ticket: Ticket) -> "_Asked":
+        day = intake.purchases.business_day(ticket, till)
+        key = f"purchase:{day}:{ticket.receipt_id}"[:160]
+        return cls(ticket, day, key, intake.purchases.content_hash(ticket))
+
+    @property
+    def body(self) -> dict:
+        return {
+            "receipt_id": self.ticket.receipt_id, "total_cents": self.ticket.total_cents, "member": None,
+            "points": 0, "explanation": [],
+        }  # fmt: skip
+
+
+def _within_a_year(ordered: Sequence[int], tickets: Sequence[Ticket]) -> Iterator[list[int]]:
+    """The tickets in parts in which all points still count for the tier of the last."""
+    part: list[int] = []
+    for position in ordered:
+        if part and tickets[position].bought_at - tickets[part[0]].bought_at >= members.QUALIFYING_WINDOW:
+            yield part
+            part = []
+        part.append(position)
+    if part:
+        yield part
+
+
+def _record(till: Till, asked: Sequence[_Asked], now: datetime) -> list[Answer | Problem]:
+    """The ordinary case is one call of the database. It refuses what is not, and that is looked at more closely."""
+    try:
+        book = Rulebook.remembered()
+    except NoProgramme:
+        book = None
+    if book is None or not any(rules.look_at_the_day(book.at(each.ticket.bought_at)) for each in asked):
+        try:
+            return _record_at_once(till, asked, book, now)
+        except CloserLook:
+            pass
+    return _look_closer(till, asked)
+
+
+def _record_at_once(
+    till: Till, asked: Sequence[_Asked], book: Rulebook | None, now: datetime
+) -> list[Answer | Problem]:
+    """Record and credit the tickets in one call. Raises `CloserLook`, with nothing written."""
+    tiers = sorted(((points, code) for code, points in book.thresholds.items()), reverse=True) if book else []
+    with ledger.refusals():
+        purchases, fresh, bodies = call(
+            "SELECT purchases, fresh, bodies FROM till_tickets("
+            "$1, $2, $3, $4, $5, $6::bigint, $7::text[], $8::bigint[], $9::jsonb)",
+            [
+                till.pk, till.store_id, till.store.code, now, brand_today(), book.programme.edition if book else None,
+                [code for _points, code in tiers], [points for points, _code in tiers],
+                _encode([_told(till, each, book) for each in asked]).decode(),
+            ],
+        )  # fmt: skip
+    kept = {n: _decode(body) for n, body in enumerate(bodies or ()) if body is not None}
+    return _answers(till, asked, purchases, fresh, kept)
 
 
 @transaction.atomic
-def _record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Problem]:
-    answers: list[Answer | Problem | None] = [None] * len(tickets)
-    keys = [_key_of_purchase(till, ticket) for ticket in tickets]
-    told = _told_before(till, keys)
-    fresh: list[int] = []
-    for position in sorted(range(len(tickets)), key=lambda p: _instant(tickets[p])):
-        before = told.get(keys[position])
-        if before is None:
-            fresh.append(position)
-        else:
-            answers[position] = _again(before, intake.purchases.content_hash(tickets[position]))
-    recorded = intake.record_purchases(till, [tickets[position] for position in fresh])
-    news = {}
-    for position, item in zip(fresh, recorded, strict=True):
-        if item.problem is not None:
-            answers[position] = item.problem
-        elif item.verdict == intake.purchases.RECORDED:
-            news[position] = item.purchase
-    cases.note_cashiers((purchase, tickets[position].cashier) for position, purchase in news.items())
-    bodies = _credit(till, {position: (purchase, tickets[position]) for position, purchase in news.items()})
+def _look_closer(till: Till, asked: Sequence[_Asked]) -> list[Answer | Problem]:
+    """The same in several steps, with the people held: somebody is new, changes tier, has a cap for the day, goes
+    beyond a limit, or brought something back before it was sold."""
+    recorded = intake.record_purchases(till, [each.ticket for each in asked])
+    fresh = [item.verdict == intake.purchases.RECORDED for item in recorded]
+    news = {n: item.purchase for n, item in enumerate(recorded) if fresh[n] and item.purchase}
+    cases.note_cashiers((purchase, asked[n].ticket.cashier) for n, purchase in news.items())
+    bodies = _credit(till, asked, news)
     _apply_parked(till, news, bodies)
     TillRequest.objects.bulk_create(
         [
             TillRequest(
-                till=till, key=keys[position], request_hash=purchase.content_hash, status=201,
-                response=bodies[position],
+                till=till, key=asked[n].key, request_hash=asked[n].content, status=201, response=bodies[n]
             )
-            for position, purchase in news.items()
+            for n in news
         ]
-    )  # fmt: skip
-    for position in news:
-        answers[position] = Answer(201, bodies[position])
-    # The same ticket twice in one batch, or in a request that ended meanwhile: it hears what the first was told.
-    twice = [position for position in fresh if answers[position] is None]
-    told = _told_before(till, [keys[position] for position in twice]) if twice else {}
-    purchases = {position: item.purchase for position, item in zip(fresh, recorded, strict=True)}
-    for position in twice:
-        before = told.get(keys[position])
-        answers[position] = (
-            _again(before, intake.purchases.content_hash(tickets[position]))
-            if before
-            else Answer(201, _retold(purchases[position]), replayed=True)
+    )
+    purchases = [item.purchase.pk if item.purchase else 0 for item in recorded]
+    return _answers(till, asked, purchases, fresh, bodies)
+
+
+def _told(till: Till, asked: _Asked, book: Rulebook | None) -> dict:
+    """A ticket as `till_tickets` is told it: with what it earns at each tier that the rules tell apart."""
+    ticket = asked.ticket
+    told = intake.purchases.as_told(ticket, till, asked.content, None)
+    told |= {"request": asked.key, "body": asked.body, "cashier": ticket.cashier.strip()[:40], "earns": {}}
+    if book is not None and ticket.shown:
+        in_force = book.at(ticket.bought_at)
+        tiers = ["", *book.thresholds] if rules.look_at_the_tier(in_force) else ["*"]
+        for tier in tiers:
+            earned = rules.points_for(_as_rules_see_it(till, ticket, tier, 0), in_force)
+            told["earns"][tier] = ledger.as_posted(earned, asked.day)
+    return told
+
+
+def _credit(till: Till, asked: Sequence[_Asked], news: dict[int, Purchase]) -> dict[int, dict]:
+    """Post what the new purchases earn, in the order given; returns the answer's body by position."""
+    bodies = {n: asked[n].body for n in news}
+    people = {purchase.profile_id for purchase in news.values()} - {None}
+    if not people:
+        return bodies
+    try:
+        book = Rulebook.load()
+    except NoProgramme:
+        return bodies
+    standing = members.Standing(people, min(p.bought_at for p in news.values()), book.thresholds)
+    earnings = []
+    for n, purchase in news.items():
+        if purchase.profile_id is None:
+            continue
+        tier = standing.tier(purchase.profile_id, purchase.bought_at)
+        in_force, before = book.at(purchase.bought_at), 0
+        if rules.look_at_the_day(in_force):
+            before = standing.earned_on(purchase.profile_id, purchase.business_day)
+        earned = rules.points_for(_as_rules_see_it(till, asked[n].ticket, tier, before), in_force)
+        standing.add(purchase.profile_id, purchase.bought_at, earned.points, purchase.business_day)
+        earnings.append(ledger.Earning(purchase, purchase.business_day, earned, tier, before))
+        bodies[n] |= {"points": earned.points, "explanation": earned.steps}
+    watch = cases.Watch(earnings, book.programme)
+    watch.open_cases(ledger.earn(watch.earnings))
+    members.refresh(people)
+    with whole_network():
+        public_ids = dict(Profile.objects.filter(pk__in=people).values_list("pk", "public_id"))
+    balances = statements.balances_of(people)
+    for n, purchase in news.items():
+        if purchase.profile_id is not None:
+            balance = balances[purchase.profile_id]
+            bodies[n] |= {
+                "member": str(public_ids[purchase.profile_id]), "tier": balance.tier, **_points(balance),
+            }  # fmt: skip
+    return bodies
+
+
+def _answers(
+    till: Till,
+    asked: Sequence[_Asked],
+    purchases: Sequence[int],
+    fresh: Sequence[bool],
+    bodies: dict[int, dict],
+) -> list[Answer | Problem]:
+    """New tickets hear what was kept with them; whoever asked before hears what was told then."""
+    answers: list[Answer | Problem] = []
+    before: dict[str, TillRequest] = {}
+    seen: dict[int, Purchase] = {}
+    if not all(fresh):
+        repeats = [n for n, is_new in enumerate(fresh) if not is_new]
+        before = _told_before(till, [asked[n].key for n in repeats])
+        seen = Purchase.objects.in_bulk([purchases[n] for n in repeats])
+    new = {purchase for purchase, is_new in zip(purchases, fresh, strict=True) if is_new}
+    for n, each in enumerate(asked):
+        if fresh[n]:
+            answers.append(Answer(201, bodies[n]))
+            continue
+        request = before.get(each.key)
+        if request and not (purchases[n] in new and request.request_hash != each.content):
+            answers.append(_again(request, each.content))
+            continue
+        recorded = intake.purchases.seen_before(seen[purchases[n]], each.content)
+        answers.append(
+            Answer(201, _retold(recorded.purchase), replayed=True)
+            if recorded.problem is None
+            else recorded.problem
         )
     return answers
 
@@ -219,51 +382,6 @@ def _retold(purchase: Purchase) -> dict:
         balance = statements.balance_of(purchase.profile)
         body |= {"member": str(purchase.profile.public_id), "tier": balance.tier, **_points(balance)}
     return body
-
-
-def _credit(till: Till, news: dict[int, tuple[Purchase, Ticket]]) -> dict[int, dict]:
-    """Post what the new purchases earn, in the order given; returns the answer's body by position."""
-    bodies = {
-        position: {
-            "receipt_id": purchase.receipt_id, "total_cents": purchase.total_cents, "member": None, "points": 0,
-            "explanation": [],
-        }
-        for position, (purchase, _ticket) in news.items()
-    }  # fmt: skip
-    people = {purchase.profile_id for purchase, _ticket in news.values()} - {None}
-    if not people:
-        return bodies
-    try:
-        book = Rulebook.load()
-    except NoProgramme:
-        return bodies
-    first = min(purchase.bought_at for purchase, _ticket in news.values())
-    standing = members.Standing(people, first, book.thresholds)
-    earnings = []
-    for position, (purchase, ticket) in news.items():
-        if purchase.profile_id is None:
-            continue
-        tier = standing.tier(purchase.profile_id, purchase.bought_at)
-        in_force, before = book.at(purchase.bought_at), 0
-        if rules.look_at_the_day(in_force):
-            before = standing.earned_on(purchase.profile_id, purchase.business_day)
-        earned = rules.points_for(_as_rules_see_it(till, ticket, tier, before), in_force)
-        standing.add(purchase.profile_id, purchase.bought_at, earned.points, purchase.business_day)
-        earnings.append(ledger.Earning(purchase, purchase.business_day, earned, tier, before))
-        bodies[position] |= {"points": earned.points, "explanation": earned.steps}
-    watch = cases.Watch(earnings, book.programme)
-    watch.open_cases(ledger.earn(watch.earnings))
-    members.refresh(people)
-    with whole_network():
-        public_ids = dict(Profile.objects.filter(pk__in=people).values_list("pk", "public_id"))
-    balances = statements.balances_of(people)
-    for position, (purchase, _ticket) in news.items():
-        if purchase.profile_id is not None:
-            balance = balances[purchase.profile_id]
-            bodies[position] |= {
-                "member": str(public_ids[purchase.profile_id]), "tier": balance.tier, **_points(balance),
-            }  # fmt: skip
-    return bodies
 
 
 # --- Refunds and redemptions -----------------------------------------------------------------------------------------
@@ -377,38 +495,97 @@ def points_to_take_back(returned: Refund) -> int:
 
 def redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datetime) -> Answer:
     """Spend points for money off. Raises `Problem` (`invalid_points`), `UnknownMember`, `ledger.NotEnoughPoints`."""
-    return _once_more_after_a_race(_redeem, till, shown, points, redemption_id, at)
+    asked = _Redemption(till, shown, points, redemption_id, at, timezone.now())
+    return _once_more_after_a_race(_redeem, asked)
+
+
+@dataclass(frozen=True)
+class _Redemption:
+    till: Till
+    shown: Shown
+    points: int
+    id: str
+    at: datetime
+    now: datetime
+
+    @property
+    def key(self) -> str:
+        return f"redemption:{self.id}"
+
+    @property
+    def content(self) -> str:
+        told = [self.shown.kind, self.shown.value, self.points]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    @property
+    def ledger_key(self) -> str:
+        return f"redeem:{self.till.pk}:{self.id}"[:120]
+
+    def check(self, step: int) -> None:
+        if self.points <= 0 or self.points % step:
+            raise Problem("invalid_points", _("points are spent in steps of %s") % step, "points")
+        if self.at > self.now + intake.purchases.CLOCK_SKEW:
+            raise Problem("future_date", _("the redemption lies in the future"), "redeemed_at")
+
+    def request(self, cents: int) -> dict:
+        body = {"redemption_id": self.id, "points": self.points, "discount_cents": cents}
+        return {"key": self.key[:160], "hash": self.content, "body": body}
+
+
+def _redeem(asked: _Redemption) -> Answer:
+    """The ordinary case is one call of the database. It refuses what is not, and that is looked at more closely."""
+    till, key = asked.till, intake.purchases.key_of(asked.shown, asked.till)
+    try:
+        programme = Rulebook.remembered().programme
+        asked.check(programme.reward_points)
+        if not key or asked.points > ledger.MOST_POINTS:
+            return _redeem_closely(asked)
+        cents = rules.discount_for(asked.points, programme.reward_points, programme.reward_cents)
+        with ledger.refusals():
+            told_hash, told, answer, missing = call(
+                "SELECT told_hash, told, answer, missing FROM till_redeem("
+                "$1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11, $12, $13::jsonb)",
+                [
+                    till.pk, till.store_id, asked.shown.kind, key, asked.points,
+                    _encode(asked.request(cents)).decode(), asked.ledger_key, min(asked.at, asked.now), asked.now,
+                    brand_today(), programme.edition, str(till), _encode([{"cents": cents}]).decode(),
+                ],
+            )  # fmt: skip
+    except (CloserLook, NoProgramme, Problem):
+        return _redeem_closely(asked)
+    if told is not None:
+        return _raised(
+            _again(
+                TillRequest(key=asked.key, request_hash=told_hash, status=201, response=_decode(told)),
+                asked.content,
+            )
+        )
+    if answer is None:
+        raise ledger.NotEnoughPoints(missing)
+    return Answer(201, _decode(answer))
 
 
 @transaction.atomic
-def _redeem(till: Till, shown: Shown, points: int, redemption_id: str, at: datetime) -> Answer:
-    key = f"redemption:{redemption_id}"
-    content = hashlib.sha256(json.dumps([shown.kind, shown.value, points]).encode()).hexdigest()
-    before = _told_before(till, [key]).get(key)
+def _redeem_closely(asked: _Redemption) -> Answer:
+    """The same in several steps: who has moved, or what expired and waits for the night."""
+    till = asked.till
+    before = _told_before(till, [asked.key]).get(asked.key)
     if before:
-        return _raised(_again(before, content))
+        return _raised(_again(before, asked.content))
     programme = Rulebook.load().programme
-    step = programme.reward_points
-    if points <= 0 or points % step:
-        raise Problem("invalid_points", _("points are spent in steps of %s") % step, "points")
-    if at > timezone.now() + intake.purchases.CLOCK_SKEW:
-        raise Problem("future_date", _("the redemption lies in the future"), "redeemed_at")
-    found = _member(till, shown)
+    asked.check(programme.reward_points)
+    found = _member(till, asked.shown)
     profile = Profile.hold([found.pk])[found.pk]
+    cents = rules.discount_for(asked.points, programme.reward_points, programme.reward_cents)
     ledger.redeem(
-        profile.pk, points, store_id=till.store_id, key=f"redeem:{till.pk}:{redemption_id}"[:120],
-        at=min(at, timezone.now()), actor=str(till),
-        cents=rules.discount_for(points, step, programme.reward_cents),
+        profile.pk, asked.points, store_id=till.store_id, key=asked.ledger_key, at=min(asked.at, asked.now),
+        actor=str(till), cents=cents,
     )  # fmt: skip
-    body = {
-        "redemption_id": redemption_id,
-        "member": str(profile.public_id),
-        "points": points,
-        "discount_cents": rules.discount_for(points, step, programme.reward_cents),
-        **_points(statements.balance_of(profile)),
-    }
-    _tell(till, key, content, body)
-    return Answer(201, body)
+    (kept,) = call(
+        "SELECT till_answer($1, $2, $3, ARRAY[$4::jsonb])",
+        [till.pk, asked.now, brand_today(), _encode(asked.request(cents) | {"profile": profile.pk}).decode()],
+    )
+    return Answer(201, _decode(kept[0]))
 
 
 # --- How the rules see a ticket --------------------------------------------------------------------------------------
@@ -460,6 +637,10 @@ def _once_more_after_a_race(verb, *args):
         return verb(*args)
     except (IntegrityError, ledger.AlreadyPosted, ledger.NotEnoughPoints):
         return verb(*args)
+    except OperationalError as error:
+        if not isinstance(error.__cause__, DeadlockDetected):
+            raise
+        return verb(*args)
 
 
 def _told_before(till: Till, keys: Sequence[str]) -> dict[str, TillRequest]:
@@ -483,16 +664,6 @@ def _raised(answer: Answer | Problem) -> Answer:
 
 def _tell(till: Till, key: str, content: str, body: dict, status: int = 201) -> None:
     TillRequest.objects.create(till=till, key=key[:160], request_hash=content, status=status, response=body)
-
-
-def _key_of_purchase(till: Till, ticket: Ticket) -> str:
-    day = _instant(ticket).astimezone(till.store.zone).date()
-    return f"purchase:{day}:{ticket.receipt_id}"[:160]
-
-
-def _instant(ticket: Ticket) -> datetime:
-    """When it was bought; a time without a zone, refused later, is sorted as if it were ours."""
-    return ticket.bought_at if ticket.bought_at.tzinfo else timezone.make_aware(ticket.bought_at)
 
 
 def _member(till: Till, shown: Shown) -> Profile:

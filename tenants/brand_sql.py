@@ -5,12 +5,48 @@ write into the old brand. So each file is idempotent, and `install()` runs them 
 created, cloned, renamed or restored.
 """
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
-from django.db import connection, migrations, transaction
+from django.db import DatabaseError, connection, migrations, transaction
+from psycopg import RawCursor
 
 NEXT = "\n-- next\n"
+CLOSER_LOOK = "closer_look_"
+
+
+class CloserLook(Exception):
+    """A function of the brand's schema wrote nothing and asks its caller to look closer. `at`: at what."""
+
+    def __init__(self, at: str):
+        super().__init__(at)
+        self.at = at
+
+
+def call(statement: str, params: Sequence[Any]) -> Any:
+    """Call a function of the brand's schema; its row. All or nothing, and outside a transaction one round trip.
+
+    The statement is prepared and bound by the server: parameters are $1, $2, with a cast where a type is not obvious.
+    Raises `CloserLook`.
+    """
+    try:
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            connection.cursor().close()  # opens the connection and sets its schema where needed
+            with connection.wrap_database_errors, RawCursor(connection.connection) as cursor:
+                return cursor.execute(statement, params, prepare=True).fetchone()
+    except DatabaseError as error:
+        name = broken_promise(error)
+        if name.startswith(CLOSER_LOOK):
+            raise CloserLook(name.removeprefix(CLOSER_LOOK)) from None
+        raise
+
+
+def broken_promise(error: DatabaseError) -> str:
+    """The name of the constraint that the database refused by; "" where it was none."""
+    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or ""
 
 
 def statements(path: Path) -> list[str]:

@@ -1,11 +1,16 @@
 """What a request may see is settled here, before any view runs: the brand by host name, the stores by person."""
 
+import time
+
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 from django.http import HttpResponse, JsonResponse
 from django.utils import translation
 from django_tenants.middleware.main import TenantMainMiddleware
 
+from tenants.models import Brand, Domain
 from tenants.scoping import NOTHING, scoped_to
 
 
@@ -29,6 +34,32 @@ class BrandMiddleware(TenantMainMiddleware):
         return HttpResponse(
             f"No brand answers at {hostname}.", status=404, content_type="text/plain; charset=utf-8"
         )
+
+
+# For this long a host name that was given or taken away in another process may still lead where it led.
+SECONDS_REMEMBERED = 2.0
+
+_remembered: dict[str, tuple[float, Brand]] = {}
+
+
+def brand_at(hostname: str) -> Brand | None:
+    """The brand that answers at this host name, looked up at most every two seconds."""
+    at, brand = _remembered.get(hostname, (0.0, None))
+    if brand is None or time.monotonic() - at > SECONDS_REMEMBERED:
+        connection.set_schema_to_public()
+        domain = Domain.objects.select_related("tenant").filter(domain=hostname).first()
+        if domain is None:
+            return None
+        brand = domain.tenant
+        _remembered[hostname] = time.monotonic(), brand
+    return brand
+
+
+@receiver([post_save, post_delete], sender=Domain)
+@receiver([post_save, post_delete], sender=Brand)
+def forget_brands(**_sent) -> None:
+    """After a deed of this process: the next call is looked up."""
+    _remembered.clear()
 
 
 class StaffLanguageMiddleware:

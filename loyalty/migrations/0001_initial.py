@@ -285,6 +285,7 @@ class Migration(migrations.Migration):
                 ('tier_downgrade', models.CharField(choices=[('one_down', 'one level'), ('recomputed', 'to what was earned')], default='one_down', max_length=10, verbose_name='then the tier falls')),
                 ('debt_policy', models.CharField(choices=[('owed', 'the member owes them'), ('clamped', 'head office bears the loss')], default='owed', max_length=8, verbose_name='points of a return that were spent')),
                 ('debt_floor', models.PositiveIntegerField(default=1000, help_text='More opens one; 0: no limit.', verbose_name='debt in points that opens a case')),
+                ('edition', models.BigIntegerField(db_default=0, default=0, editable=False)),
             ],
             options={
                 'verbose_name': 'programme',

@@ -10,6 +10,7 @@ class Migration(migrations.Migration):
     operations = [
         *operations("loyalty/sql/ledger.sql"),
         *operations("loyalty/sql/chain.sql"),
+        *operations("loyalty/sql/posting.sql"),
         *operations("loyalty/sql/actions.sql"),
         *operations("loyalty/sql/benefits.sql"),
         *operations("loyalty/sql/finance.sql"),

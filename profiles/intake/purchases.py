@@ -1,12 +1,12 @@
 """Tickets and refunds: recorded once, given to the person whose identifier was shown, never changed."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 from profiles import blocklist, facts, normalise
 from profiles.intake.cleaning import LONGEST_CARD, Statement
 from profiles.intake.people import take_in_records, till_source
-from profiles.models import Identifier, Profile, Purchase, PurchaseLine, Refund, RefundLine
+from profiles.models import Identifier, Profile, ProfileFacts, Purchase, PurchaseLine, Refund, RefundLine
+from tenants.brand_sql import CloserLook, call
 from tenants.network.models import Till
 from tenants.scoping import whole_network
 
@@ -72,6 +73,23 @@ class Ticket:
     def total_cents(self) -> int:
         return sum(line.amount_cents for line in self.lines)
 
+    @property
+    def content(self) -> list:
+        """All that was said, the same in whatever zone and with whatever zeros it was written."""
+        lines = [
+            (
+                line.sku,
+                line.label,
+                line.category,
+                _plain(line.quantity),
+                line.amount_cents,
+                line.discount_cents,
+            )
+            for line in self.lines
+        ]
+        shown = (self.shown.kind, self.shown.value) if self.shown else None
+        return [self.receipt_id, self.bought_at.timestamp(), shown, self.payment, self.cashier, lines]
+
 
 @dataclass(frozen=True)
 class RefundLineStatement:
@@ -92,6 +110,13 @@ class RefundStatement:
     lines: Sequence[RefundLineStatement]
     business_day: date | None = None
     store_code: str = ""
+
+    @property
+    def content(self) -> list:
+        """All that was said, as `Ticket.content`."""
+        lines = [(line.number, _plain(line.quantity)) for line in self.lines]
+        when = self.refunded_at.timestamp(), self.business_day
+        return [self.refund_id, when, self.receipt_id, self.store_code, lines]
 
 
 @dataclass(frozen=True)
@@ -128,6 +153,10 @@ def people_by_key(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]
         return {(kind, key): profile_id for kind, key, profile_id in rows if (kind, key) in wanted}
 
 
+def _plain(quantity: Decimal) -> str:
+    return str(quantity.normalize())
+
+
 def key_of(shown: Shown, till: Till) -> str:
     """The comparable form of what was shown; "" where it is unusable."""
     return key_in(shown, till.store.phone_region)
@@ -147,7 +176,6 @@ def key_in(shown: Shown, region: str) -> str:
     return ""
 
 
-@transaction.atomic
 def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
     """Record a till's tickets; one answer each, in order. A ticket that cannot be recorded keeps no other out.
 
@@ -162,40 +190,71 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
             sound.append(position)
         except Problem as problem:
             answers[position] = Recorded("rejected", problem=problem)
-    with whole_network():
-        people = _people_of(till, [tickets[position] for position in sound])
-        known = _known_purchases(till, [tickets[position] for position in sound])
-        fresh: list[Purchase] = []
-        lines: list[PurchaseLine] = []
-        for position in sound:
-            ticket = tickets[position]
-            day = ticket.bought_at.astimezone(till.store.zone).date()
-            content = content_hash(ticket)
-            purchase = known.get((day, ticket.receipt_id))
-            if purchase is not None:
-                answers[position] = _seen_before(purchase, content)
-                continue
-            purchase = Purchase(
-                store=till.store, till=till, business_day=day, receipt_id=ticket.receipt_id,
-                bought_at=ticket.bought_at, received_at=now,
-                profile_id=people.get(ticket.shown) if ticket.shown else None,
-                identified_by=f"{ticket.shown.kind}:{key_of(ticket.shown, till)}" if ticket.shown else "",
-                total_cents=ticket.total_cents, payment=ticket.payment, content_hash=content,
-            )  # fmt: skip
-            known[day, ticket.receipt_id] = purchase
-            fresh.append(purchase)
-            lines += [_line(purchase, number, line) for number, line in enumerate(ticket.lines, start=1)]
-            answers[position] = Recorded(RECORDED, purchase)
-        Purchase.objects.bulk_create(fresh)
-        PurchaseLine.objects.bulk_create(lines, batch_size=5000)
-        met: dict[int, datetime] = {}
-        for purchase in fresh:
-            if purchase.profile_id:
-                first = met.get(purchase.profile_id, purchase.bought_at)
-                met[purchase.profile_id] = min(first, purchase.bought_at)
-        facts.met_at(met, till.store)
-        facts.refresh(met)
+    if sound:
+        recorded, fresh = _record(till, [tickets[position] for position in sound], now)
+        with whole_network():
+            purchases = Purchase.objects.in_bulk(recorded)
+        for position, purchase_id, is_new in zip(sound, recorded, fresh, strict=True):
+            purchase = purchases[purchase_id]
+            content = content_hash(tickets[position])
+            answers[position] = Recorded(RECORDED, purchase) if is_new else seen_before(purchase, content)
     return [answers[position] for position in range(len(tickets))]
+
+
+def _record(till: Till, tickets: Sequence[Ticket], now: datetime) -> tuple[list[int], list[bool]]:
+    statement = "SELECT purchases, fresh FROM record_tickets($1, $2, $3, $4::jsonb)"
+
+    def told(people: dict[Shown, int] | None) -> list:
+        rows = [as_told(ticket, till, content_hash(ticket), people) for ticket in tickets]
+        return [till.pk, till.store_id, now, msgspec.json.encode(rows).decode()]
+
+    try:
+        return call(statement, told(None))
+    except CloserLook:
+        with transaction.atomic():
+            return call(statement, told(hold_people(till, tickets)))
+
+
+def as_told(ticket: Ticket, till: Till, content: str, people: dict[Shown, int] | None) -> dict:
+    """The ticket as the database's function is told it (`sql/tickets.sql`).
+
+    Whose it is, is found there by what was shown, or said by `people`, who are held by the caller.
+    """
+    told = {
+        "receipt": ticket.receipt_id, "day": business_day(ticket, till).isoformat(),
+        "at": ticket.bought_at.isoformat(), "identified_by": "", "total": ticket.total_cents,
+        "payment": ticket.payment, "hash": content,
+        "lines": [
+            [
+                line.sku[:40], line.label[:120], line.category[:60], str(line.quantity), line.amount_cents,
+                line.discount_cents,
+            ]
+            for line in ticket.lines
+        ],
+    }  # fmt: skip
+    if ticket.shown:
+        kind, key = ticket.shown.kind, key_of(ticket.shown, till)
+        told["identified_by"] = f"{kind}:{key}"
+        if people is not None:
+            told["profile"] = people.get(ticket.shown)
+        elif not blocklist.current().blocks(kind, key):
+            # What is blocked is nobody's: the ticket stays anonymous.
+            told |= {"kind": kind, "key": key}
+    return told
+
+
+def business_day(ticket: Ticket, till: Till) -> date:
+    """The day at the till's store."""
+    return ticket.bought_at.astimezone(till.store.zone).date()
+
+
+def hold_people(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
+    """Everybody who showed something, held until the transaction ends; who is not known is known from then on."""
+    with whole_network():
+        people = _people_of(till, tickets)
+        ids = set(people.values())
+        facts.refresh(ids.difference(ProfileFacts.objects.filter(pk__in=ids).values_list("pk", flat=True)))
+    return people
 
 
 def check(ticket: Ticket, till: Till, now: datetime) -> None:
@@ -219,24 +278,13 @@ def check(ticket: Ticket, till: Till, now: datetime) -> None:
         raise Problem("invalid_identifier", _("«%s» is not usable") % ticket.shown.value[:60], "member")
 
 
-def content_hash(statement) -> str:
+def content_hash(statement: Ticket | RefundStatement) -> str:
     """Fingerprint of a ticket or refund: the same receipt with another one is a conflict, not a repeat."""
-    told = asdict(statement)
-    # A word that came later: where it is not said, the fingerprints of before hold.
-    if not told.get("cashier", True):
-        del told["cashier"]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=_plain).encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(statement.content)).hexdigest()
 
 
-def _plain(value) -> str:
-    if isinstance(value, datetime):
-        return str(value.timestamp())
-    if isinstance(value, Decimal):
-        return str(value.normalize())
-    return str(value)
-
-
-def _seen_before(purchase: Purchase, content: str) -> Recorded:
+def seen_before(purchase: Purchase, content: str) -> Recorded:
+    """What a ticket hears whose receipt stands as this purchase: a repeat, or a conflict."""
     if purchase.content_hash == content:
         return Recorded(DUPLICATE, purchase)
     return Recorded(
@@ -248,20 +296,6 @@ def _seen_before(purchase: Purchase, content: str) -> Recorded:
             "receipt_id",
         ),
     )
-
-
-def _line(purchase: Purchase, number: int, line: TicketLine) -> PurchaseLine:
-    return PurchaseLine(
-        purchase=purchase, number=number, sku=line.sku[:40], label=line.label[:120],
-        category=line.category[:60], quantity=line.quantity, amount_cents=line.amount_cents,
-        discount_cents=line.discount_cents, store_id=purchase.store_id, profile_id=purchase.profile_id,
-        business_day=purchase.business_day,
-    )  # fmt: skip
-
-
-def _known_purchases(till: Till, tickets: Sequence[Ticket]) -> dict[tuple[date, str], Purchase]:
-    rows = Purchase.objects.filter(till=till, receipt_id__in={ticket.receipt_id for ticket in tickets})
-    return {(row.business_day, row.receipt_id): row for row in rows}
 
 
 def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:

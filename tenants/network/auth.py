@@ -1,13 +1,17 @@
 """Who is calling: staff by e-mail and password, a till by its key."""
 
+import time
 from datetime import timedelta
 
 from django.contrib.auth.backends import BaseBackend
+from django.db import connection
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework.authentication import BasicAuthentication
 
-from tenants.network.models import KEY_PREFIX_LENGTH, Staff, Till, hash_of_key
+from tenants.network.models import KEY_PREFIX_LENGTH, Staff, Store, Till, hash_of_key
 from tenants.scoping import enter, whole_network
 
 LAST_USED_PRECISION = timedelta(minutes=1)
@@ -46,18 +50,47 @@ class UnknownTill(PermissionError):
     """The key is missing, of no till of this brand, or revoked."""
 
 
+# For this long a key revoked in another process may still be taken.
+SECONDS_REMEMBERED = 2.0
+MOST_REMEMBERED = 10_000
+
+_remembered: dict[tuple[str, str], tuple[float, Till]] = {}
+
+
 def till_of_key(header: str) -> Till:
-    """The till whose key stands in an `Authorization: Till <key>` header. Raises `UnknownTill`."""
+    """The till whose key stands in an `Authorization: Till <key>` header. Raises `UnknownTill`.
+
+    A till that was recognised is remembered by the hash of its key for two seconds.
+    """
     scheme, _, key = header.partition(" ")
     if scheme.lower() != "till" or not key:
         raise UnknownTill("send the till's key in the header «Authorization: Till <key>»")
+    known_by = connection.schema_name, hash_of_key(key)
+    at, till = _remembered.get(known_by, (0.0, None))
+    if till is None or time.monotonic() - at > SECONDS_REMEMBERED:
+        till = _recognised(key, known_by[1])
+        if len(_remembered) >= MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[known_by] = time.monotonic(), till
+    return till
+
+
+@receiver([post_save, post_delete], sender=Till)
+@receiver([post_save, post_delete], sender=Store)
+def forget_tills(**_sent) -> None:
+    """After a deed of this process: the next call is looked up."""
+    _remembered.clear()
+
+
+def _recognised(key: str, hashed: str) -> Till:
     with whole_network():
         till = Till.objects.select_related("store").filter(key_prefix=key[:KEY_PREFIX_LENGTH]).first()
-        if till is None or not constant_time_compare(till.key_hash, hash_of_key(key)):
+        if till is None or not constant_time_compare(till.key_hash, hashed):
             raise UnknownTill("this key belongs to no till of this brand")
         if till.revoked_at:
             raise UnknownTill("this till's key has been revoked")
         now = timezone.now()
         if till.last_used_at is None or now - till.last_used_at > LAST_USED_PRECISION:
             Till.objects.filter(pk=till.pk).update(last_used_at=now)
+            till.last_used_at = now
     return till

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -33,9 +33,23 @@ STOP_SECONDS = 40.0  # longer than a request or a task that is nearly done
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.2
 LAST_LINES = 15
+WORKERS, THREADS = 2, settings.WEB_THREADS
 # Without the query and the path's tail: search words and invitation links stay out of the log.
-ACCESS_LOG = "%(h)s %(t)s %(m)s %(s)s %(b)s %(M)sms"
+ACCESS_LOG = "%(addr)s %(time)s %(method)s %(status)d %(dt_ms).1fms"
+# A process of the web server that grew larger is replaced.
+LARGEST_MB = 1024
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - recognised, not bound
+
+
+def web_command(bind: str, workers: int = WORKERS, threads: int = THREADS) -> list[str]:
+    """The web server, as arguments of `python -m`."""
+    host, _colon, port = bind.rpartition(":")
+    return [
+        "granian", "--interface=wsgi", f"--host={host or ANY_ADDRESS}", f"--port={port}", f"--workers={workers}",
+        f"--blocking-threads={threads}", "--http=1", "--no-ws", f"--backpressure={threads * 4}",
+        "--access-log", f"--access-log-fmt={ACCESS_LOG}", f"--workers-max-rss={LARGEST_MB}",
+        "--respawn-failed-workers", "cdp.wsgi:application",
+    ]  # fmt: skip
 
 
 @dataclass
@@ -44,6 +58,7 @@ class Programme:
 
     name: str
     command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen | None = None
 
     @property
@@ -59,6 +74,7 @@ class Programme:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own arguments
                 [sys.executable, "-m", *self.command],
                 cwd=settings.BASE_DIR,
+                env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -79,8 +95,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("--bind", default="127.0.0.1:8000", help="host:port of the web server")
-        parser.add_argument("--workers", type=int, default=2, help="processes of the web server")
-        parser.add_argument("--threads", type=int, default=4, help="threads of each of them")
+        parser.add_argument("--workers", type=int, default=WORKERS, help="processes of the web server")
+        parser.add_argument("--threads", type=int, default=THREADS, help="threads of each of them")
         parser.add_argument("--concurrency", type=int, default=2, help="processes of the Celery worker")
 
     def handle(self, *, bind: str, workers: int, threads: int, concurrency: int, **options):
@@ -90,13 +106,7 @@ class Command(BaseCommand):
         for folder in ("run", "log"):
             (settings.VAR_DIR / folder).mkdir(parents=True, exist_ok=True)
         programmes = [
-            Programme(
-                "web",
-                ["gunicorn", "cdp.wsgi", f"--bind={bind}", "--worker-class=gthread", f"--workers={workers}",
-                 f"--threads={threads}", "--access-logfile=-", f"--access-logformat={ACCESS_LOG}",
-                 "--timeout=60", "--max-requests=5000",
-                 "--max-requests-jitter=500", "--no-control-socket"],
-            ),
+            Programme("web", web_command(bind, workers, threads), {"WEB_THREADS": str(threads)}),
             Programme(
                 "worker",
                 ["celery", "-A", "cdp.celery", "worker", "--pool=prefork", f"--concurrency={concurrency}",

@@ -1,0 +1,159 @@
+"""The tills' own way in: what they write passes by everything that pages need, and waits for nobody for ever.
+
+A till's request is known by its path and method. It is told apart before sessions, cookies and signed-in people are
+looked for, and answered by the same view that `cdp/api_v1.py` names; every other request goes the ordinary way.
+
+The connection is kept between requests and not asked whether it still lives: where it turns out to be dead, a new one
+is opened and the request tried once more, which is safe, because every request of a till may be repeated. While tills
+use it, statements and locks have a time limit; what does not end in time is told to come back (503, or 409 where an
+equal request is under way). Where writing stands still, one thread of the process is kept for who only asks.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.db import InterfaceError, OperationalError, connection
+from django.http import HttpRequest, HttpResponse
+from django.utils import translation
+from django_tenants.utils import remove_www
+
+from cdp.api_errors import answer_to, come_back
+from loyalty.api import PATHS
+from tenants.middleware import brand_at
+from tenants.models import Brand
+
+ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes"}
+VIEWS = {path: view for path, (view, *_types) in PATHS.items()}
+
+STATEMENT_SECONDS = 5
+LOCK_SECONDS = 2
+HURRY = f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET lock_timeout = '{LOCK_SECONDS}s'"
+# So long may a write take before others are turned away rather than made to wait behind it.
+STANDSTILL_SECONDS = 0.5
+CALM = "RESET statement_timeout; RESET lock_timeout"
+
+
+class Busy(Exception):
+    """Writing stands still, and the last free thread is for who only asks."""
+
+
+class Door:
+    """Lets writers in, all threads but one while writing stands still."""
+
+    def __init__(self, threads: int):
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._inside: dict[int, float] = {}
+
+    @contextmanager
+    def passed(self) -> Iterator[None]:
+        """Raises `Busy`."""
+        me, now = threading.get_ident(), time.monotonic()
+        with self._lock:
+            if len(self._inside) >= self._threads - 1 > 0:
+                waits_since = min(self._inside.values())
+                if now - waits_since > STANDSTILL_SECONDS:
+                    raise Busy
+            self._inside[me] = now
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._inside[me]
+
+
+class TillLane:
+    """Answers the tills' POSTs; lets everything else pass."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        self.door = Door(settings.WEB_THREADS)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        view = VIEWS.get(request.path_info) if request.method == "POST" else None
+        try:
+            if view is None:
+                _calm()
+                return self.get_response(request)
+            brand = _brand_of(request)
+            if brand is None:
+                return self.get_response(request)
+            _speak(request, brand)
+            if request.path_info in ASK_ONLY:
+                return _answered(view, request, brand)
+            with self.door.passed():
+                return _answered(view, request, brand)
+        except Busy:
+            return come_back()
+        except Exception as error:
+            answer = answer_to(error) if view else None
+            if answer is None:
+                raise
+            return answer
+
+
+def _answered(view, request: HttpRequest, brand: Brand) -> HttpResponse:
+    for last_try in (False, True):
+        try:
+            _enter(brand)
+            _hurry()
+            return view(request)
+        except (OperationalError, InterfaceError):
+            if last_try or connection.in_atomic_block or not _is_dead():
+                raise
+            connection.close()
+    raise AssertionError
+
+
+def _brand_of(request: HttpRequest) -> Brand | None:
+    try:
+        hostname = remove_www(request.get_host().split(":")[0])
+    except DisallowedHost:
+        return None
+    connection.health_check_done = True
+    try:
+        return brand_at(hostname)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block or not _is_dead():
+            raise
+        connection.close()
+        return brand_at(hostname)
+
+
+def _enter(brand: Brand) -> None:
+    if connection.schema_name == brand.schema_name and connection.include_public_schema:
+        # The search path stands already.
+        connection.tenant = brand
+    else:
+        connection.set_tenant(brand)
+
+
+def _speak(request: HttpRequest, brand: Brand) -> None:
+    if request.headers.get("Accept-Language"):
+        translation.activate(translation.get_language_from_request(request))
+    else:
+        translation.activate(brand.language)
+    request.tenant = brand
+
+
+def _hurry() -> None:
+    connection.ensure_connection()
+    if not getattr(connection.connection, "is_in_a_hurry", False):
+        with connection.cursor() as cursor:
+            cursor.execute(HURRY)
+        connection.connection.is_in_a_hurry = True
+
+
+def _calm() -> None:
+    if getattr(connection.connection, "is_in_a_hurry", False):
+        with connection.cursor() as cursor:
+            cursor.execute(CALM)
+        connection.connection.is_in_a_hurry = False
+
+
+def _is_dead() -> bool:
+    return connection.connection is None or connection.connection.closed

@@ -1,0 +1,146 @@
+"""What a till hears while the database is slow, busy or away: 503 or 409 with Retry-After, in time, and never a 500."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from django.db import connection, connections
+from django.test import Client
+from django.utils import timezone
+
+from cdp import till_lane
+from loyalty import till as tills
+from tenants.brand_sql import call
+from tenants.network import auth
+from tenants.network.models import Till
+from tests.conftest import HOST
+
+BODY = {"member": {"card": "2990000001234"}}
+
+
+def identify(client):
+    return client.post("/api/v1/identify", BODY, content_type="application/json")
+
+
+def told_to_come_back(response, status=503, code="unavailable", seconds="5") -> bool:
+    return (response.status_code, response.json()["code"], response.headers["Retry-After"]) == (
+        status, code, seconds,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Time limits that a test can wait for, set on this connection anew."""
+    monkeypatch.setattr(till_lane, "HURRY", "SET statement_timeout = '300ms'; SET lock_timeout = '100ms'")
+    connection.ensure_connection()
+    connection.connection.is_in_a_hurry = False
+    yield
+    connection.connection.is_in_a_hurry = False
+
+
+def test_what_takes_too_long_is_told_to_come_back(lille_till, till_client, impatient, monkeypatch):
+    client = till_client(lille_till[1])
+    with monkeypatch.context() as slow:
+        slow.setattr(tills, "identify", lambda *_about: call("SELECT pg_sleep(20)", []))
+        assert told_to_come_back(identify(client))
+    assert identify(client).status_code == 404
+
+
+def test_who_waits_for_an_equal_request_hears_that_it_is_under_way(
+    lille_till, till_client, impatient, monkeypatch
+):
+    told = connection.get_connection_params()
+    with psycopg.connect(
+        host=told["host"],
+        port=told["port"],
+        user=told["user"],
+        password=told["password"],
+        dbname=told["dbname"],
+    ) as other:
+        other.execute("SELECT pg_advisory_xact_lock(4711)")
+        monkeypatch.setattr(tills, "identify", lambda *_about: call("SELECT pg_advisory_xact_lock(4711)", []))
+        answer = identify(till_client(lille_till[1]))
+    assert told_to_come_back(answer, 409, "in_flight", "1")
+
+
+def hang_up():
+    """Close the connection of the thread that calls this."""
+    connection.close()
+
+
+@pytest.fixture
+def alone(brand):
+    """Runs in a thread with a connection of its own, which sees what is committed."""
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda verb: thread.submit(verb).result(30)
+        thread.submit(hang_up).result(30)
+
+
+def ask_as_nobody():
+    return identify(Client(headers={"host": HOST, "authorization": "Till nobody"}))
+
+
+def test_a_connection_that_died_is_replaced_unnoticed(alone):
+    assert alone(ask_as_nobody).status_code == 401
+    victim = alone(lambda: connection.connection.info.backend_pid)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [victim])
+    assert alone(ask_as_nobody).status_code == 401
+    assert alone(lambda: connection.connection.info.backend_pid) != victim
+
+
+def test_without_a_database_a_till_is_told_to_come_back_and_heard_when_it_is_there_again(alone, monkeypatch):
+    wrapper = type(connections["default"])
+    original = wrapper.get_new_connection
+    alone(hang_up)
+    with monkeypatch.context() as away:
+        away.setattr(
+            wrapper, "get_new_connection", lambda self, params: original(self, {**params, "port": 1})
+        )
+        assert told_to_come_back(alone(ask_as_nobody))
+    assert alone(ask_as_nobody).status_code == 401
+
+
+def test_while_writing_stands_still_one_thread_is_kept_for_who_only_asks(monkeypatch):
+    door = till_lane.Door(threads=3)
+    monkeypatch.setattr(till_lane, "STANDSTILL_SECONDS", 0.0)
+    go_on, inside = threading.Event(), threading.Semaphore(0)
+
+    def write():
+        with door.passed():
+            inside.release()
+            go_on.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        for _writer in range(2):
+            pool.submit(write)
+            assert inside.acquire(timeout=30)
+        with pytest.raises(till_lane.Busy), door.passed():
+            pass
+        go_on.set()
+    with door.passed():
+        pass
+
+
+def test_a_busy_till_is_told_to_come_back(lille_till, till_client, monkeypatch):
+    def busy(self):
+        raise till_lane.Busy
+
+    monkeypatch.setattr(till_lane.Door, "passed", busy)
+    client = till_client(lille_till[1])
+    answer = client.post("/api/v1/purchases", {}, content_type="application/json")
+    assert told_to_come_back(answer)
+    assert identify(client).status_code == 404
+
+
+def test_a_key_that_another_process_revoked_is_refused_within_two_seconds(
+    lille_till, till_client, monkeypatch
+):
+    machine, key = lille_till
+    client = till_client(key)
+    assert identify(client).status_code == 404
+    Till.objects.filter(pk=machine.pk).update(revoked_at=timezone.now())
+    now = auth.time.monotonic()
+    monkeypatch.setattr(auth.time, "monotonic", lambda: now + auth.SECONDS_REMEMBERED + 0.1)
+    assert identify(client).status_code == 401

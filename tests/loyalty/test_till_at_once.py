@@ -1,0 +1,159 @@
+"""Tickets in one call of the database: when it is enough, when it refuses; both ways end in the same ledger."""
+
+import random
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+
+from loyalty import proof, returns, rulebook, till
+from loyalty.models import Cashier, Membership, Programme, Rule, TicketCashier, Tier, Transaction
+from profiles.intake import Shown, Ticket
+from profiles.models import Profile
+from tenants.brand_sql import CloserLook
+from tests.loyalty.conftest import AT, CARD, back, ticket
+
+
+@pytest.fixture
+def looks(monkeypatch) -> list[str]:
+    """What the database wanted looked at, one word for each call that it refused."""
+    wanted: list[str] = []
+    at_once = till._record_at_once
+
+    def listen(*args):
+        try:
+            return at_once(*args)
+        except CloserLook as look:
+            wanted.append(look.at)
+            raise
+
+    monkeypatch.setattr(till, "_record_at_once", listen)
+    return wanted
+
+
+@pytest.fixture
+def met(programme_p, lille_till, looks):
+    """A member of Programme P who bought yesterday."""
+    programme_p()
+    till.record_purchase(lille_till[0], ticket("R0", 1000, at=AT - timedelta(days=1)))
+    looks.clear()
+    return Profile.objects.get()
+
+
+def sell(machine, receipt, *cents, at=AT, cashier="", **more):
+    told = ticket(receipt, *cents, at=at, **more)
+    return till.record_purchase(
+        machine, Ticket(told.receipt_id, told.bought_at, told.lines, told.shown, cashier=cashier)
+    )
+
+
+def test_a_member_s_ticket_is_one_call(met, lille_till, looks):
+    answer = sell(lille_till[0], "R1", 1000, cashier="7")
+    assert (answer.status, answer.body["points"], answer.body["available"]) == (201, 10, 20)
+    assert looks == []
+    assert TicketCashier.objects.get().cashier == "7"
+    assert sell(lille_till[0], "R1", 1000, cashier="7").replayed
+    assert looks == []
+
+
+def test_a_stranger_and_a_new_member_are_looked_at(programme_p, lille_till, looks):
+    programme_p()
+    sell(lille_till[0], "R1", 1000)
+    assert looks == ["people"]
+    assert Membership.objects.count() == 1
+
+
+def test_the_edition_of_the_rules_is_looked_at_once(met, lille_till, looks):
+    rule = Rule.objects.order_by("priority").first()
+    version = rule.versions.order_by("-number").first()
+    rulebook.publish(rule, version.conditions, version.terms, reason="again")
+    sell(lille_till[0], "R1", 1000)
+    sell(lille_till[0], "R2", 1000)
+    assert looks == ["rulebook"]
+
+
+def test_a_tier_that_rises_or_is_at_risk_is_looked_at(met, lille_till, looks):
+    tier = Tier.objects.create(code="star", name="Star", threshold=25)
+    Membership.objects.update(tier=None)
+    sell(lille_till[0], "R1", 1000)  # the rulebook is another one
+    looks.clear()
+    assert sell(lille_till[0], "R2", 1000).body["tier"] == "Star"
+    assert looks == ["tier"]
+    Membership.objects.update(grace_until=AT.date(), at_risk_since=AT)
+    sell(lille_till[0], "R3", 1000)
+    assert looks == ["tier", "tier"]
+    assert Membership.objects.get().grace_until is None, "the points reach the tier: no risk"
+    assert Membership.objects.get().tier == tier
+
+
+def test_goods_that_came_back_before_they_were_sold_are_looked_at(met, lille_till, looks):
+    till.refund(lille_till[0], back("B1", "R1", 1))
+    assert sell(lille_till[0], "R2", 1000).body["available"] == 20
+    assert looks == []
+    assert sell(lille_till[0], "R1", 1000).body["available"] == 20
+    assert looks == ["return"]
+    assert not returns.waiting_for(lille_till[0], [])
+
+
+@pytest.mark.parametrize(
+    ("limits", "cashier", "cents", "receipts"),
+    [
+        ({"velocity_tickets": 2}, "", 1000, 3),
+        ({"velocity_cents": 2500}, "", 1000, 3),
+        ({"cashier_card_uses": 2}, "7", 1000, 3),
+        ({"hold_self_scan": True}, "8", 1000, 1),
+    ],
+)
+def test_limits_are_looked_at_by_the_ticket_that_passes_them(
+    met, lille_till, looks, limits, cashier, cents, receipts
+):
+    none = {"velocity_tickets": 0, "velocity_cents": 0, "cashier_card_uses": 0, "distance_km": 0}
+    Programme.objects.update(**{**none, "hold_self_scan": False, **limits})
+    Cashier.objects.create(store=lille_till[0].store, code="8", card=f"{CARD.value[:4]} {CARD.value[4:]}")
+    Cashier.objects.create(store=lille_till[0].store, code="7", card="2990000009999")
+    rulebook.Rulebook.load()
+    for n in range(receipts):
+        sell(lille_till[0], f"R{n + 1}", cents, at=AT + timedelta(minutes=n), cashier=cashier)
+    assert looks == ["limit"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_ways_end_in_the_same_ledger(programme_p, lille_till, lyon_till, looks, monkeypatch, seed):
+    programme_p()
+    Tier.objects.create(code="star", name="Star", threshold=60)
+    cards = [CARD, Shown("card", "2990000005678"), Shown("card", "2990000007777")]
+
+    def play() -> tuple[list, list]:
+        chance, told = random.Random(seed), []
+        for n in range(25):
+            machine = chance.choice([lille_till[0], lyon_till[0]])
+            batch = [
+                ticket(
+                    f"R{n}-{k}", *chance.choices([500, 1000, 2550], k=2), shown=chance.choice([*cards, None]),
+                    at=AT - timedelta(days=chance.randrange(20), minutes=chance.randrange(600)),
+                )
+                for k in range(chance.choice([1, 1, 1, 3]))
+            ]  # fmt: skip
+            told += [
+                {name: value for name, value in answer.body.items() if name != "member"}
+                for answer in till.record_purchases(machine, batch)
+            ]
+        assert proof.prove().differences == []
+        facts = Transaction.objects.order_by("occurred_at", "pk")
+        return told, list(
+            facts.values_list("kind", "qualifying_points", "tier", "occurred_at", "explanation")
+        )
+
+    with transaction.atomic():
+        at_once = play()
+        assert len(looks) < 20, "most of them are ordinary"
+        transaction.set_rollback(True)
+
+    def refuse(*args):
+        raise CloserLook("test")
+
+    monkeypatch.setattr(till, "_record_at_once", refuse)
+    with transaction.atomic():
+        closely = play()
+        transaction.set_rollback(True)
+    assert at_once == closely
