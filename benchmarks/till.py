@@ -170,7 +170,7 @@ def served(settings_module: str) -> Iterator[int]:
 
 
 def watch(limits: bool) -> None:
-    """Whether the programme's limits hold, or everything goes: a card shown a hundred times a second is held by them."""
+    """Let the programme's limits hold or not: they would hold the points of a card that is shown all the time."""
     from loyalty.models import Programme
 
     names = ("velocity_tickets", "velocity_cents", "distance_km", "cashier_card_uses")
