@@ -28,8 +28,7 @@ BEGIN
                                      qualifying_points, tier, explanation, actor, earned_before)
     VALUES ('earn:' || ticket, 'earn', person, store, ticket, now(), now(), 62, 'gold',
             '[{"why": "base", "rule": "base", "points": 62, "version": 1}]', '', 0) RETURNING id INTO fact;
-    UPDATE loyalty_account SET balance = balance + 62 WHERE profile_id = person AND kind = 'available'
-    RETURNING id, balance INTO account, has;
+    SELECT id, balance + 62 INTO account, has FROM loyalty_account WHERE profile_id = person AND kind = 'available';
     INSERT INTO loyalty_posting (transaction_id, account_id, points) VALUES (fact, issued, -62), (fact, account, 62);
     INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on)
     VALUES (fact, account, store, 62, 62, current_date, current_date + 365);
@@ -49,8 +48,7 @@ BEGIN
                                      qualifying_points, tier, explanation, actor, earned_before)
     VALUES ('bare:' || nextval('bench_receipt'), 'adjust', person, store, now(), now(), 0, '',
             '[{"why": "bench"}]', '', 0) RETURNING id INTO fact;
-    UPDATE loyalty_account SET balance = balance + 62 WHERE profile_id = person AND kind = 'available'
-    RETURNING id INTO account;
+    SELECT id INTO account FROM loyalty_account WHERE profile_id = person AND kind = 'available';
     INSERT INTO loyalty_posting (transaction_id, account_id, points) VALUES (fact, issued, -62), (fact, account, 62);
     INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on)
     VALUES (fact, account, store, 62, 62, current_date, current_date + 365);

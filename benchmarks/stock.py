@@ -94,8 +94,6 @@ class PurchaseSerializer(serializers.Serializer):
         Posting.objects.create(transaction=fact, account=issued, points=-judged.points)
         Posting.objects.create(transaction=fact, account=account, points=judged.points)
         account.refresh_from_db()
-        account.balance += judged.points
-        account.save()
         Lot.objects.create(
             transaction=fact, account=account, store=till.store, points=judged.points, remaining=judged.points,
             available_on=day, expires_on=judged.last_day(day),

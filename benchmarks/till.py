@@ -24,7 +24,8 @@ from pathlib import Path
 BRAND = "benchtill"
 HOST = f"{BRAND}.localhost"
 STORES = TILLS = 16
-CARDS = 4000
+CARDS = 16_000
+AT_HOME = 0.85  # so many of the tickets are bought in the store where the member mostly buys
 HOT_CARD = 0
 BATCH = 500
 SECONDS = 2
@@ -89,10 +90,17 @@ class Tills:
         number = 0
         while True:
             number += 1
-            who = HOT_CARD if hot else 1 + chance.randrange(CARDS - 1)
+            who = HOT_CARD if hot else self._member(chance, client)
             lines = bought[number % len(bought)]
             told = ticket(f"R{self.run}-{client}-{number}", datetime.now(UTC), who, lines)
             yield self._asked(client, path, told)
+
+    @staticmethod
+    def _member(chance: random.Random, client: int) -> int:
+        """A card, mostly of somebody at home in the client's store; never the hot one."""
+        if chance.random() < AT_HOME:
+            return TILLS * (1 + chance.randrange(CARDS // TILLS - 1)) + client % TILLS
+        return 1 + chance.randrange(CARDS - 1)
 
     def hot(self, client: int) -> Iterator[bytes]:
         return self.purchases(client, hot=True)
@@ -103,7 +111,7 @@ class Tills:
     def identifications(self, client: int) -> Iterator[bytes]:
         chance = random.Random(f"{self.run}-{client}")
         while True:
-            shown = {"card": card(1 + chance.randrange(CARDS - 1))}
+            shown = {"card": card(self._member(chance, client))}
             yield self._asked(client, "/api/v1/identify", {"member": shown})
 
     def redemptions(self, client: int) -> Iterator[bytes]:
@@ -113,7 +121,7 @@ class Tills:
             number += 1
             body = {
                 "redemption_id": f"D{self.run}-{client}-{number}", "points": 100,
-                "member": {"card": card(1 + chance.randrange(CARDS - 1))},
+                "member": {"card": card(self._member(chance, client))},
                 "redeemed_at": datetime.now(UTC).isoformat(),
             }  # fmt: skip
             yield self._asked(client, "/api/v1/redemptions", body)
@@ -129,7 +137,7 @@ class Tills:
             told = ", ".join(
                 ticket(
                     f"B{self.run}-{client}-{number}-{n}", start + timedelta(seconds=50 * n),
-                    1 + chance.randrange(CARDS - 1), bought[n % len(bought)],
+                    self._member(chance, client), bought[n % len(bought)],
                 )
                 for n in range(BATCH)
             )  # fmt: skip
@@ -198,14 +206,18 @@ def prepare() -> tuple[list[str], str]:
         machine = Till(store=store, code="T1")
         keys.append(machine.issue_key())
         machines.append(machine)
-    for start in range(0, CARDS, BATCH):
-        first = [
-            Ticket(
-                f"W{n}", now - timedelta(days=20), [TicketLine("S1", 5_000_000)], shown=Shown("card", card(n))
-            )
-            for n in range(start, min(CARDS, start + BATCH))
-        ]
-        assert all(answer.status == 201 for answer in till.record_purchases(machines[0], first))
+    for home, machine in enumerate(machines):
+        for start in range(home, CARDS, TILLS * BATCH):
+            first = [
+                Ticket(
+                    f"W{n}",
+                    now - timedelta(days=20),
+                    [TicketLine("S1", 5_000_000)],
+                    shown=Shown("card", card(n)),
+                )
+                for n in range(start, min(CARDS, start + TILLS * BATCH), TILLS)
+            ]
+            assert all(answer.status == 201 for answer in till.record_purchases(machine, first))
     watch(True)
     issued = ledger.store_accounts(Account.Kind.ISSUED, [machine.store_id for machine in machines])
     # The bare function knows everything by its number: people are numbered one after the other.

@@ -13,9 +13,9 @@ written down so that a refund gives back the very lots. For every member, at any
 
     balance = Σ postings = Σ remaining points of the lots in the account
 
-Nothing is edited: a correction is another transaction that names what it reverses. All writing goes through one
-SQL function, `ledger_write` (`sql/posting.sql`), called by the deeds of `loyalty/ledger/` alone; the
-constraints' names are domain words which that module turns into exceptions.
+Nothing is edited: a correction is another transaction that names what it reverses. All writing goes through the
+functions of `sql/posting.sql`, called by the deeds of `loyalty/ledger/` alone; a posting moves its account's balance by a
+trigger (`sql/chain.sql`). The constraints' names are domain words, which `ledger/posting.py` turns into exceptions.
 """
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -441,6 +441,11 @@ class Lot(StoreScoped):
                 fields=["account", "expires_on", "id"], name="lots_left", condition=models.Q(remaining__gt=0)
             ),
             models.Index(fields=["expires_on"], name="lots_to_expire", condition=models.Q(remaining__gt=0)),
+            models.Index(
+                fields=["account"],
+                name="lots_to_stir",
+                condition=models.Q(remaining__gt=0, idle_months__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -569,7 +569,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'lot',
                 'verbose_name_plural': 'lots',
                 'ordering': ['expires_on', 'id'],
-                'indexes': [models.Index(condition=models.Q(('remaining__gt', 0)), fields=['account', 'expires_on', 'id'], name='lots_left'), models.Index(condition=models.Q(('remaining__gt', 0)), fields=['expires_on'], name='lots_to_expire')],
+                'indexes': [models.Index(condition=models.Q(('remaining__gt', 0)), fields=['account', 'expires_on', 'id'], name='lots_left'), models.Index(condition=models.Q(('remaining__gt', 0)), fields=['expires_on'], name='lots_to_expire'), models.Index(condition=models.Q(('idle_months__isnull', False), ('remaining__gt', 0)), fields=['account'], name='lots_to_stir')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('remaining__gte', 0), ('remaining__lte', models.F('points'))), name='lot_remaining_within_its_points')],
             },
         ),

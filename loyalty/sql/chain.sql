@@ -1,24 +1,22 @@
 -- The chain of each member's account, and the promises of extensions and settlements. What the hash covers is told in
 -- docs/ledger.md; loyalty/proof.py computes it again without this function.
 
+-- A posting moves its account's balance and is linked to the one before it, in one update of the account: whoever comes
+-- around the ledger's functions waits here, and is counted all the same. Accounts of stores have neither.
 CREATE OR REPLACE FUNCTION ledger_link() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    before record;
 BEGIN
-    -- The row is locked already by ledger_post; whoever comes around it waits here.
-    SELECT entries, head INTO before FROM loyalty_account
-     WHERE id = NEW.account_id AND balance IS NOT NULL FOR NO KEY UPDATE;
+    UPDATE loyalty_account a
+       SET balance = a.balance + NEW.points, entries = a.entries + 1,
+           head = encode(sha256(convert_to(concat_ws('|', a.head, a.id, a.entries + 1, NEW.points,
+                                                     t.id, t.key, t.kind), 'UTF8')), 'hex')
+      FROM loyalty_transaction t
+     WHERE t.id = NEW.transaction_id AND a.id = NEW.account_id AND a.balance IS NOT NULL
+    RETURNING a.entries, a.head INTO NEW.number, NEW.hash;
     IF NOT FOUND THEN
         NEW.number := 0;
         NEW.hash := '';
-        RETURN NEW;
     END IF;
-    NEW.number := before.entries + 1;
-    SELECT encode(sha256(convert_to(concat_ws('|', before.head, NEW.account_id, NEW.number, NEW.points,
-                                              t.id, t.key, t.kind), 'UTF8')), 'hex')
-      INTO NEW.hash FROM loyalty_transaction t WHERE t.id = NEW.transaction_id;
-    UPDATE loyalty_account SET entries = NEW.number, head = NEW.hash WHERE id = NEW.account_id;
     RETURN NEW;
 END $$
 -- next

@@ -1,4 +1,4 @@
--- How points are posted: one writer, the deeds that think under the member's lock, and the till's verbs on top of them,
+-- How points are posted: any facts, the deeds that think under the member's lock, and the till's verbs on top of them,
 -- each one call. Python decides what a ticket earns (loyalty/rules.py); nothing here knows a rule of earning.
 --
 -- The first statement gives the programme a new edition whenever a rule, a tier or itself changes: a till thinks with
@@ -26,173 +26,74 @@ CREATE OR REPLACE TRIGGER programme_new_edition AFTER INSERT OR UPDATE OR DELETE
 CREATE OR REPLACE TRIGGER programme_new_edition AFTER INSERT OR UPDATE OR DELETE ON loyalty_tier
     FOR EACH STATEMENT EXECUTE FUNCTION programme_new_edition()
 -- next
--- The one writer of the ledger. Facts and new lots come with their ids drawn; the people are held by the caller, or
--- their accounts locked in the order of their ids.
-CREATE OR REPLACE FUNCTION ledger_write(facts loyalty_transaction[], postings loyalty_posting[], lots loyalty_lot[],
-                                        uses loyalty_lotuse[], moves loyalty_lot[], later loyalty_lotextension[])
-RETURNS int LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-#variable_conflict use_column
-DECLARE
-    fact loyalty_transaction;
-    lot loyalty_lot;
-BEGIN
-    FOREACH fact IN ARRAY facts LOOP
-        INSERT INTO loyalty_transaction (id, key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
-                                         occurred_at, posted_at, qualifying_points, tier, explanation, actor,
-                                         earned_before)
-        VALUES (fact.id, fact.key, fact.kind, fact.profile_id, fact.store_id, fact.purchase_id, fact.refund_id,
-                fact.reverses_id, fact.occurred_at, clock_timestamp(), fact.qualifying_points, fact.tier,
-                fact.explanation, fact.actor, fact.earned_before);
-    END LOOP;
-    INSERT INTO loyalty_posting (transaction_id, account_id, points)
-    SELECT e.transaction_id, e.account_id, e.points FROM unnest(postings) e ORDER BY e.account_id, e.transaction_id;
-    UPDATE loyalty_account a SET balance = a.balance + change.points
-      FROM (SELECT e.account_id, sum(e.points) AS points FROM unnest(postings) e GROUP BY 1) change
-     WHERE a.id = change.account_id AND a.balance IS NOT NULL AND change.points <> 0;
-    IF lots IS NOT NULL THEN
-        FOREACH lot IN ARRAY lots LOOP
-            INSERT INTO loyalty_lot (id, transaction_id, account_id, store_id, points, remaining, available_on,
-                                     expires_on, idle_months)
-            VALUES (lot.id, lot.transaction_id, lot.account_id, lot.store_id, lot.points, lot.points,
-                    lot.available_on, lot.expires_on, lot.idle_months);
-        END LOOP;
-    END IF;
-    IF uses IS NOT NULL THEN
-        INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
-        SELECT u.transaction_id, u.lot_id, u.points FROM unnest(uses) u;
-        UPDATE loyalty_lot l SET remaining = l.remaining - used.points
-          FROM (SELECT u.lot_id, sum(u.points) AS points FROM unnest(uses) u GROUP BY 1) used
-         WHERE l.id = used.lot_id AND used.points <> 0;
-    END IF;
-    IF moves IS NOT NULL THEN
-        UPDATE loyalty_lot l SET account_id = m.account_id FROM unnest(moves) m WHERE l.id = m.id;
-    END IF;
-    IF later IS NOT NULL THEN
-        INSERT INTO loyalty_lotextension (transaction_id, lot_id, was, until)
-        SELECT e.transaction_id, e.lot_id, e.was, e.until FROM unnest(later) e;
-        UPDATE loyalty_lot l SET expires_on = moved.until
-          FROM (SELECT e.lot_id, max(e.until) AS until FROM unnest(later) e GROUP BY 1) moved
-         WHERE l.id = moved.lot_id;
-    END IF;
-    RETURN cardinality(facts);
-END $$
--- next
 -- Posts transactions, all or none. Input: a JSON array of
 --   {key, kind, profile, store, purchase, refund, reverses, occurred_at, qualifying, tier, explanation, actor,
 --    earned_before, postings: [{account, points}],
 --    lots: [{account, store, points, used, available_on, expires_on, idle_months}],
 --    uses: [{lot, points}], moves: [{lot, account}], extensions: [{lot, was, until}]}
 -- Returns key and id of each. The member accounts are locked in the order of their ids, so that two callers
--- cannot wait for each other.
+-- cannot wait for each other. Balances follow from the postings by a trigger (chain.sql), lots from their uses here.
 CREATE OR REPLACE FUNCTION ledger_post(facts jsonb) RETURNS TABLE (key text, id bigint)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
-    told jsonb;
-    part jsonb;
-    fact loyalty_transaction;
-    entry loyalty_posting;
-    lot loyalty_lot;
-    used loyalty_lotuse;
-    moved loyalty_lot;
-    longer loyalty_lotextension;
-    posted loyalty_transaction[];
-    postings loyalty_posting[];
-    lots loyalty_lot[];
-    uses loyalty_lotuse[];
-    moves loyalty_lot[];
-    later loyalty_lotextension[];
+    fact jsonb;
     total bigint;
-    written int;
 BEGIN
-    FOR n IN 0..jsonb_array_length(facts) - 1 LOOP
-        told := facts->n;
-        fact.id := nextval('loyalty_transaction_id_seq');
-        fact.key := told->>'key';
-        fact.kind := told->>'kind';
-        fact.profile_id := told->>'profile';
-        fact.store_id := told->>'store';
-        fact.purchase_id := told->>'purchase';
-        fact.refund_id := told->>'refund';
-        fact.reverses_id := told->>'reverses';
-        fact.occurred_at := told->>'occurred_at';
-        fact.qualifying_points := coalesce((told->>'qualifying')::bigint, 0);
-        fact.tier := coalesce(told->>'tier', '');
-        fact.explanation := coalesce(told->'explanation', '[]');
-        fact.actor := coalesce(told->>'actor', '');
-        fact.earned_before := coalesce((told->>'earned_before')::bigint, 0);
-        posted := posted || fact;
-        total := 0;
-        FOR m IN 0..jsonb_array_length(told->'postings') - 1 LOOP
-            part := told->'postings'->m;
-            entry.transaction_id := fact.id;
-            entry.account_id := part->>'account';
-            entry.points := part->>'points';
-            total := total + entry.points;
-            postings := postings || entry;
-        END LOOP;
-        IF total <> 0 THEN
-            RAISE EXCEPTION 'transaction_sums_to_zero: %', fact.key
-                USING ERRCODE = 'CDP02', CONSTRAINT = 'transaction_sums_to_zero', TABLE = 'loyalty_posting';
-        END IF;
-        IF told->'lots' <> '[]' THEN
-            FOR m IN 0..jsonb_array_length(told->'lots') - 1 LOOP
-            part := told->'lots'->m;
-                lot.id := nextval('loyalty_lot_id_seq');
-                lot.transaction_id := fact.id;
-                lot.account_id := part->>'account';
-                lot.store_id := part->>'store';
-                lot.points := part->>'points';
-                lot.available_on := part->>'available_on';
-                lot.expires_on := part->>'expires_on';
-                lot.idle_months := part->>'idle_months';
-                lots := lots || lot;
-                IF (part->>'used')::bigint > 0 THEN
-                    used.transaction_id := fact.id;
-                    used.lot_id := lot.id;
-                    used.points := part->>'used';
-                    uses := uses || used;
-                END IF;
-            END LOOP;
-        END IF;
-        IF told->'uses' <> '[]' THEN
-            FOR m IN 0..jsonb_array_length(told->'uses') - 1 LOOP
-            part := told->'uses'->m;
-                used.transaction_id := fact.id;
-                used.lot_id := part->>'lot';
-                used.points := part->>'points';
-                uses := uses || used;
-            END LOOP;
-        END IF;
-        IF told->'moves' <> '[]' THEN
-            FOR m IN 0..jsonb_array_length(told->'moves') - 1 LOOP
-            part := told->'moves'->m;
-                moved.id := part->>'lot';
-                moved.account_id := part->>'account';
-                moves := moves || moved;
-            END LOOP;
-        END IF;
-        IF told->'extensions' <> '[]' THEN
-            FOR m IN 0..jsonb_array_length(told->'extensions') - 1 LOOP
-            part := told->'extensions'->m;
-                longer.transaction_id := fact.id;
-                longer.lot_id := part->>'lot';
-                longer.was := part->>'was';
-                longer.until := part->>'until';
-                later := later || longer;
-            END LOOP;
-        END IF;
-    END LOOP;
     -- One member's accounts are locked by being written.
-    IF cardinality(postings) > 2 OR fact.kind = 'transfer' THEN
+    IF jsonb_array_length(facts) > 1 OR jsonb_array_length(facts->0->'postings') > 2 THEN
         PERFORM 1 FROM loyalty_account a
-          WHERE a.id IN (SELECT e.account_id FROM unnest(postings) e) AND a.balance IS NOT NULL
+          WHERE a.id IN (SELECT (e->>'account')::bigint FROM jsonb_array_elements(facts) f,
+                                jsonb_array_elements(f->'postings') e) AND a.balance IS NOT NULL
           ORDER BY a.id FOR NO KEY UPDATE;
     END IF;
-    written := ledger_write(posted, postings, lots, uses, moves, later);
-    FOREACH fact IN ARRAY posted LOOP
-        key := fact.key;
-        id := fact.id;
+    FOR fact IN SELECT f FROM jsonb_array_elements(facts) f LOOP
+        INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
+                                         occurred_at, posted_at, qualifying_points, tier, explanation, actor,
+                                         earned_before)
+        VALUES (fact->>'key', fact->>'kind', (fact->>'profile')::bigint, (fact->>'store')::bigint,
+                (fact->>'purchase')::bigint, (fact->>'refund')::bigint, (fact->>'reverses')::bigint,
+                (fact->>'occurred_at')::timestamptz, clock_timestamp(), coalesce((fact->>'qualifying')::bigint, 0),
+                coalesce(fact->>'tier', ''), coalesce(fact->'explanation', '[]'), coalesce(fact->>'actor', ''),
+                coalesce((fact->>'earned_before')::bigint, 0))
+        RETURNING loyalty_transaction.key, loyalty_transaction.id INTO key, id;
+        INSERT INTO loyalty_posting (transaction_id, account_id, points)
+        SELECT id, (e->>'account')::bigint, (e->>'points')::bigint
+          FROM jsonb_array_elements(fact->'postings') e ORDER BY 2;
+        SELECT sum((e->>'points')::bigint) INTO total FROM jsonb_array_elements(fact->'postings') e;
+        IF total <> 0 THEN
+            RAISE EXCEPTION 'transaction_sums_to_zero: %', key
+                USING ERRCODE = 'CDP02', CONSTRAINT = 'transaction_sums_to_zero', TABLE = 'loyalty_posting';
+        END IF;
+        IF fact->'lots' <> '[]' THEN
+            WITH made AS (
+                INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on,
+                                         expires_on, idle_months)
+                SELECT id, l.account, l.store, l.points, l.points - l.used, l.available_on, l.expires_on, l.idle_months
+                  FROM jsonb_to_recordset(fact->'lots')
+                       AS l(account bigint, store bigint, points bigint, used bigint, available_on date,
+                            expires_on date, idle_months int)
+                RETURNING loyalty_lot.id AS lot, points - remaining AS used)
+            INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
+            SELECT id, made.lot, made.used FROM made WHERE made.used > 0;
+        END IF;
+        IF fact->'uses' <> '[]' THEN
+            INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
+            SELECT id, u.lot, u.points FROM jsonb_to_recordset(fact->'uses') AS u(lot bigint, points bigint);
+            UPDATE loyalty_lot l SET remaining = l.remaining - u.points
+              FROM jsonb_to_recordset(fact->'uses') AS u(lot bigint, points bigint) WHERE l.id = u.lot;
+        END IF;
+        IF fact->'moves' <> '[]' THEN
+            UPDATE loyalty_lot l SET account_id = m.account
+              FROM jsonb_to_recordset(fact->'moves') AS m(lot bigint, account bigint) WHERE l.id = m.lot;
+        END IF;
+        IF fact->'extensions' <> '[]' THEN
+            INSERT INTO loyalty_lotextension (transaction_id, lot_id, was, until)
+            SELECT id, e.lot, e.was, e.until
+              FROM jsonb_to_recordset(fact->'extensions') AS e(lot bigint, was date, until date);
+            UPDATE loyalty_lot l SET expires_on = e.until
+              FROM jsonb_to_recordset(fact->'extensions') AS e(lot bigint, until date) WHERE l.id = e.lot;
+        END IF;
         RETURN NEXT;
     END LOOP;
 END $$
@@ -230,24 +131,37 @@ BEGIN
     END LOOP;
 END $$
 -- next
--- Lots that a purchase or redemption of a day gives new months, alive on that day: an extension for each.
-CREATE OR REPLACE FUNCTION ledger_stirred(living loyalty_lot[], account bigint, fact bigint, day date)
-RETURNS loyalty_lotextension[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    lot loyalty_lot;
-    longer loyalty_lotextension;
-    later loyalty_lotextension[];
+-- Gives the account's lots of the expiry «inactivity» new months, by a purchase or redemption of a day on which they live.
+CREATE OR REPLACE FUNCTION ledger_stir(account bigint, fact bigint, day date) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    FOREACH lot IN ARRAY living LOOP
-        longer.until := day + make_interval(months => lot.idle_months::int);
-        IF lot.account_id = account AND day <= lot.expires_on AND lot.expires_on < longer.until THEN
-            longer.transaction_id := fact;
-            longer.lot_id := lot.id;
-            longer.was := lot.expires_on;
-            later := later || longer;
-        END IF;
+    INSERT INTO loyalty_lotextension (transaction_id, lot_id, was, until)
+    SELECT fact, l.id, l.expires_on, (day + make_interval(months => l.idle_months::int))::date FROM loyalty_lot l
+     WHERE l.account_id = account AND l.remaining > 0 AND l.idle_months IS NOT NULL AND day <= l.expires_on
+       AND l.expires_on < (day + make_interval(months => l.idle_months::int))::date;
+    IF FOUND THEN
+        UPDATE loyalty_lot l SET expires_on = e.until
+          FROM loyalty_lotextension e WHERE e.transaction_id = fact AND l.id = e.lot_id;
+    END IF;
+END $$
+-- next
+-- A member's accounts, opened where missing, with what is owed, and whether lots have to be stirred. The member is held
+-- by the caller.
+CREATE OR REPLACE FUNCTION ledger_accounts(member bigint, OUT available bigint, OUT pending bigint, OUT debt bigint,
+                                           OUT owed bigint, OUT stirs boolean)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+BEGIN
+    LOOP
+        SELECT max(a.id) FILTER (WHERE a.kind = 'available'), max(a.id) FILTER (WHERE a.kind = 'pending'),
+               max(a.id) FILTER (WHERE a.kind = 'debt'), -sum(a.balance) FILTER (WHERE a.kind = 'debt')
+          INTO available, pending, debt, owed FROM loyalty_account a WHERE a.profile_id = member;
+        EXIT WHEN debt IS NOT NULL AND available IS NOT NULL AND pending IS NOT NULL;
+        INSERT INTO loyalty_account (kind, profile_id, balance)
+        SELECT kind, member, 0 FROM unnest(ARRAY['available', 'pending', 'debt']) kind ON CONFLICT DO NOTHING;
     END LOOP;
-    RETURN later;
+    stirs := EXISTS (SELECT FROM loyalty_lot l
+                      WHERE l.account_id = available AND l.remaining > 0 AND l.idle_months IS NOT NULL);
 END $$
 -- next
 -- Credits tickets, each as a lot with its own expiry; a debt is paid first, out of the new lot. Input, for each:
@@ -255,151 +169,73 @@ END $$
 -- Returns the transactions' ids. The people are held by the caller.
 CREATE OR REPLACE FUNCTION ledger_earn(earnings jsonb[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-#variable_conflict use_column
+#variable_conflict use_variable
 DECLARE
     told jsonb;
-    wanted bigint[];
-    members bigint[];
-    available bigint[];
-    pending bigint[];
-    debt bigint[];
-    owed bigint[];
-    alive boolean;
-    living loyalty_lot[];
-    written int;
-    this int;
-    that int;
-    of_store bigint;
+    mine record;
+    member bigint;
+    store bigint;
     issued bigint;
     earned bigint;
+    waits boolean;
+    account bigint;
     paid bigint;
-    fact loyalty_transaction;
-    entry loyalty_posting;
-    lot loyalty_lot;
-    used loyalty_lotuse;
-    ids bigint[];
-    facts loyalty_transaction[];
-    postings loyalty_posting[];
-    lots loyalty_lot[];
-    uses loyalty_lotuse[];
-    stirred loyalty_lotextension[];
-    later loyalty_lotextension[];
+    fact bigint;
+    lot bigint;
+    facts bigint[];
 BEGIN
-    IF earnings IS NULL OR cardinality(earnings) = 0 THEN
-        RETURN '{}';
-    END IF;
-    FOREACH told IN ARRAY earnings LOOP
-        earned := told->>'profile';
-        IF wanted IS NULL OR array_position(wanted, earned) IS NULL THEN
-            wanted := wanted || earned;
+    FOREACH told IN ARRAY coalesce(earnings, '{}') LOOP
+        IF member IS DISTINCT FROM (told->>'profile')::bigint THEN
+            member := told->>'profile';
+            mine := ledger_accounts(member);
         END IF;
-    END LOOP;
-    of_store := earnings[1]->>'store';
-    FOR this IN 1..2 LOOP
-        SELECT array_agg(profile_id), array_agg(a), array_agg(p), array_agg(d), array_agg(o), bool_or(lives),
-               (SELECT s.id FROM loyalty_account s WHERE s.kind = 'issued' AND s.store_id = of_store)
-          INTO members, available, pending, debt, owed, alive, issued
-          FROM (SELECT v.profile_id, v.id AS a, p.id AS p, d.id AS d, -d.balance AS o,
-                       EXISTS (SELECT 1 FROM loyalty_lot l WHERE l.account_id = v.id AND l.remaining > 0
-                                                             AND l.idle_months IS NOT NULL) AS lives
-                  FROM loyalty_account v
-                  JOIN loyalty_account p ON p.profile_id = v.profile_id AND p.kind = 'pending'
-                  JOIN loyalty_account d ON d.profile_id = v.profile_id AND d.kind = 'debt'
-                 WHERE v.profile_id = ANY(wanted) AND v.kind = 'available') mine;
-        EXIT WHEN coalesce(cardinality(members), 0) = cardinality(wanted);
-        INSERT INTO loyalty_account (kind, profile_id, balance)
-        SELECT kind, person, 0 FROM unnest(wanted) person, unnest(ARRAY['available', 'pending', 'debt']) kind
-         ORDER BY person ON CONFLICT DO NOTHING;
-    END LOOP;
-    IF issued IS NULL THEN
-        issued := ledger_store_account('issued', of_store);
-    END IF;
-    IF alive THEN
-        SELECT array_agg(l) INTO living FROM loyalty_lot l
-         WHERE l.account_id = ANY(available) AND l.remaining > 0 AND l.idle_months IS NOT NULL;
-    END IF;
-
-    FOREACH told IN ARRAY earnings LOOP
-        this := array_position(members, (told->>'profile')::bigint);
-        IF of_store IS DISTINCT FROM (told->>'store')::bigint THEN
-            of_store := told->>'store';
-            issued := ledger_store_account('issued', of_store);
+        IF store IS DISTINCT FROM (told->>'store')::bigint THEN
+            store := told->>'store';
+            issued := ledger_store_account('issued', store);
+        END IF;
+        INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, occurred_at, posted_at,
+                                         qualifying_points, tier, explanation, actor, earned_before)
+        VALUES ('earn:' || (told->>'purchase'), 'earn', member, store, (told->>'purchase')::bigint,
+                (told->>'at')::timestamptz, clock_timestamp(), (told->>'points')::bigint, told->>'tier',
+                told->'steps', '', (told->>'before')::bigint)
+        RETURNING id INTO fact;
+        facts := facts || fact;
+        IF mine.stirs THEN
+            PERFORM ledger_stir(mine.available, fact, (told->>'day')::date);
         END IF;
         earned := told->>'points';
-        fact.id := nextval('loyalty_transaction_id_seq');
-        fact.key := 'earn:' || (told->>'purchase');
-        fact.kind := 'earn';
-        fact.profile_id := members[this];
-        fact.store_id := of_store;
-        fact.purchase_id := told->>'purchase';
-        fact.occurred_at := told->>'at';
-        fact.qualifying_points := earned;
-        fact.tier := told->>'tier';
-        fact.explanation := told->'steps';
-        fact.actor := '';
-        fact.earned_before := told->>'before';
-        facts := facts || fact;
-        ids := ids || fact.id;
         -- A ticket that a cap left with nothing is noted too: its rules are known from what was earned before it.
-        IF earned > 0 THEN
-            lot.id := nextval('loyalty_lot_id_seq');
-            lot.transaction_id := fact.id;
-            lot.store_id := of_store;
-            lot.points := earned;
-            lot.available_on := told->>'from';
-            lot.expires_on := told->>'until';
-            lot.idle_months := told->>'idle';
-            IF (told->>'waits')::boolean THEN
-                lot.account_id := pending[this];
-                paid := 0;
-            ELSE
-                lot.account_id := available[this];
-                paid := least(earned, owed[this]);
-                owed[this] := owed[this] - paid;
-            END IF;
-            lots := lots || lot;
-            entry.transaction_id := fact.id;
-            entry.account_id := issued;
-            entry.points := -earned;
-            postings := postings || entry;
-            IF earned > paid THEN
-                entry.account_id := lot.account_id;
-                entry.points := earned - paid;
-                postings := postings || entry;
-            END IF;
-            IF paid > 0 THEN
-                entry.account_id := debt[this];
-                entry.points := paid;
-                postings := postings || entry;
-                used.transaction_id := fact.id;
-                used.lot_id := lot.id;
-                used.points := paid;
-                uses := uses || used;
-            END IF;
+        CONTINUE WHEN earned = 0;
+        waits := told->>'waits';
+        account := CASE WHEN waits THEN mine.pending ELSE mine.available END;
+        paid := CASE WHEN waits THEN 0 ELSE least(earned, mine.owed) END;
+        IF paid = 0 THEN
+            INSERT INTO loyalty_posting (transaction_id, account_id, points)
+            VALUES (fact, issued, -earned), (fact, account, earned);
+        ELSE
+            INSERT INTO loyalty_posting (transaction_id, account_id, points)
+            SELECT fact, e.account, e.points
+              FROM (VALUES (issued, -earned), (account, earned - paid), (mine.debt, paid)) AS e(account, points)
+             WHERE e.points <> 0;
+            mine.owed := mine.owed - paid;
         END IF;
-        IF living IS NOT NULL THEN
-            stirred := ledger_stirred(living, available[this], fact.id, (told->>'day')::date);
-            IF stirred IS NOT NULL THEN
-                later := later || stirred;
-                FOR that IN 1..cardinality(living) LOOP
-                    living[that].expires_on := coalesce(
-                        (SELECT s.until FROM unnest(stirred) s WHERE s.lot_id = living[that].id),
-                        living[that].expires_on);
-                END LOOP;
-            END IF;
+        INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on,
+                                 idle_months)
+        VALUES (fact, account, store, earned, earned - paid, (told->>'from')::date, (told->>'until')::date,
+                (told->>'idle')::int)
+        RETURNING id INTO lot;
+        IF paid > 0 THEN
+            INSERT INTO loyalty_lotuse (transaction_id, lot_id, points) VALUES (fact, lot, paid);
         END IF;
-        IF earned > paid AND lot.idle_months IS NOT NULL AND lot.account_id = available[this] THEN
-            -- The next ticket of the same batch gives it new months, as it would one by one.
-            living := living || lot;
-        END IF;
+        -- The next ticket of the same batch gives this lot new months, as it would one by one.
+        mine.stirs := mine.stirs OR NOT waits AND told->>'idle' IS NOT NULL;
     END LOOP;
-    written := ledger_write(facts, postings, lots, uses, NULL, later);
-    RETURN ids;
+    RETURN coalesce(facts, '{}');
 END $$
 -- next
--- Takes available points to a store's account (`redeemed`, or `reserved` for a while), the earliest expiry first, and
--- holds the member for it. Returns the transaction's id; or, with nothing written, how many points are missing, or that
--- lots of the past have to expire before (`stale`).
+-- Takes available points to a store's account (`redeemed`, `vouchers`, or `reserved` for a while), the earliest expiry
+-- first, and holds the member for it. Returns the transaction's id; or, with nothing written, how many points are
+-- missing, or that lots of the past have to expire before (`stale`).
 CREATE OR REPLACE FUNCTION ledger_spend(member bigint, points bigint, taker text, of_kind text, of_store bigint,
                                         of_key text, at timestamptz, today date, by text, why jsonb,
                                         OUT posted bigint, OUT missing bigint, OUT stale boolean)
@@ -407,65 +243,33 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     mine bigint;
-    left_over bigint;
-    written int;
-    fact loyalty_transaction;
-    entry loyalty_posting;
-    postings loyalty_posting[];
-    used loyalty_lotuse;
-    uses loyalty_lotuse[];
-    later loyalty_lotextension[];
-    living loyalty_lot[];
+    has bigint;
 BEGIN
     PERFORM 1 FROM profiles_profile p WHERE p.id = member FOR NO KEY UPDATE;
-    SELECT a.id, a.balance INTO mine, left_over FROM loyalty_account a
+    SELECT a.id, a.balance INTO mine, has FROM loyalty_account a
      WHERE a.profile_id = member AND a.kind = 'available' FOR NO KEY UPDATE;
     stale := EXISTS (SELECT 1 FROM loyalty_lot l
                       WHERE l.account_id = mine AND l.remaining > 0 AND l.expires_on < today);
     IF stale THEN
         RETURN;
     END IF;
-    missing := greatest(0, points - coalesce(left_over, 0));
+    missing := greatest(0, points - coalesce(has, 0));
     IF missing > 0 THEN
         RETURN;
     END IF;
-    posted := nextval('loyalty_transaction_id_seq');
-    fact.id := posted;
-    fact.key := of_key;
-    fact.kind := of_kind;
-    fact.profile_id := member;
-    fact.store_id := of_store;
-    fact.occurred_at := at;
-    fact.qualifying_points := 0;
-    fact.tier := '';
-    fact.explanation := why;
-    fact.actor := by;
-    fact.earned_before := 0;
-    entry.transaction_id := posted;
-    entry.account_id := mine;
-    entry.points := -points;
-    postings := postings || entry;
-    entry.account_id := ledger_store_account(taker, of_store);
-    entry.points := points;
-    postings := postings || entry;
-    missing := points;
-    FOR used.lot_id, used.points IN SELECT e.lot, e.part FROM ledger_first_to_expire(mine, points, '{}') e LOOP
-        used.transaction_id := posted;
-        uses := uses || used;
-        missing := missing - used.points;
-    END LOOP;
-    IF missing > 0 THEN
-        posted := NULL;
-        RETURN;
-    END IF;
+    INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, occurred_at, posted_at, qualifying_points, tier,
+                                     explanation, actor, earned_before)
+    VALUES (of_key, of_kind, member, of_store, at, clock_timestamp(), 0, '', why, by, 0)
+    RETURNING id INTO posted;
+    INSERT INTO loyalty_posting (transaction_id, account_id, points)
+    VALUES (posted, mine, -points), (posted, ledger_store_account(taker, of_store), points);
+    INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
+    SELECT posted, e.lot, e.part FROM ledger_first_to_expire(mine, points, '{}') e;
     IF of_kind IN ('redeem', 'issue') THEN
-        SELECT array_agg(l) INTO living FROM loyalty_lot l
-         WHERE l.account_id = mine AND l.remaining > 0 AND l.idle_months IS NOT NULL;
-        IF living IS NOT NULL THEN
-            later := ledger_stirred(living, mine, posted, today);
-        END IF;
+        PERFORM ledger_stir(mine, posted, today);
     END IF;
-    written := ledger_write(ARRAY[fact], postings, NULL, uses, NULL, later);
+    UPDATE loyalty_lot l SET remaining = l.remaining - u.points
+      FROM loyalty_lotuse u WHERE u.transaction_id = posted AND l.id = u.lot_id;
 END $$
 -- next
 -- What a member has: points that can be spent today (those of lots whose last day has passed wait for the nightly job and
@@ -528,32 +332,24 @@ DECLARE
     request jsonb;
     body jsonb;
     bodies jsonb[];
-    keys text[];
-    hashes text[];
     member bigint;
-    asked bigint;
     has jsonb;
-    balance record;
 BEGIN
     FOREACH request IN ARRAY requests LOOP
         body := request->'body';
-        asked := request->>'profile';
-        IF asked IS NOT NULL THEN
-            IF asked IS DISTINCT FROM member THEN
-                member := asked;
-                balance := member_balance(member, today, false);
-                has := jsonb_build_object('member', balance.public_id, 'tier', balance.tier,
-                                          'available', balance.available, 'pending', balance.pending,
-                                          'debt', balance.debt);
+        IF request->'profile' <> 'null' THEN
+            IF member IS DISTINCT FROM (request->>'profile')::bigint THEN
+                member := request->>'profile';
+                SELECT jsonb_build_object('member', b.public_id, 'available', b.available, 'pending', b.pending,
+                                          'debt', b.debt, 'tier', b.tier)
+                  INTO has FROM member_balance(member, today, false) b;
             END IF;
             body := body || CASE WHEN body ? 'tier' THEN has ELSE has - 'tier' END;
         END IF;
+        INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
+        VALUES (till, request->>'key', request->>'hash', 201, body, at);
         bodies := bodies || body;
-        keys := keys || (request->>'key');
-        hashes := hashes || (request->>'hash');
     END LOOP;
-    INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
-    SELECT till, kept.key, kept.hash, 201, kept.body, at FROM unnest(keys, hashes, bodies) AS kept(key, hash, body);
     RETURN bodies;
 END $$
 -- next
@@ -645,6 +441,8 @@ DECLARE
     by_now bigint[];
     recorded record;
     programme loyalty_programme;
+    near bigint;
+    cents bigint;
     posted bigint[];
     earnings jsonb[];
     requests jsonb[];
@@ -682,7 +480,12 @@ BEGIN
             person := people[n];
             this := array_position(members, person);
             at := told->>'at';
-            IF till_ticket_stands_out(programme, person, store, at, (told->>'day')::date, told->>'cashier') THEN
+            -- Who bought nothing else these days, and not for much, passes no limit.
+            SELECT count(*), sum(p.total_cents) INTO near, cents FROM profiles_purchase p
+             WHERE p.profile_id = person
+               AND p.business_day BETWEEN (told->>'day')::date - 1 AND (told->>'day')::date + 1;
+            IF (near > 1 OR cents > programme.velocity_cents OR told->>'cashier' <> '')
+               AND till_ticket_stands_out(programme, person, store, at, (told->>'day')::date, told->>'cashier') THEN
                 PERFORM look_closer('limit');
             END IF;
             -- What counted for the tier when it was bought, and what counts now; the tier that the member has.

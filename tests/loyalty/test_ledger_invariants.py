@@ -260,7 +260,8 @@ def test_nobody_chooses_a_link(marie, earned):
         )  # fmt: skip
     forged = Posting.objects.get(transaction=fact_id, account=marie.available_id)
     assert (forged.number, len(forged.hash)) == (2, 64)
-    assert checks() == {"balance_is_sum_of_postings"}
+    assert Account.objects.get(pk=marie.available_id).balance == marie.available + 5, "the balance follows"
+    assert checks() == {"balance_is_sum_of_lots"}
 
 
 def test_one_batch_with_many_entries_of_a_member_is_one_chain(marie, earned):
