@@ -14,8 +14,9 @@ written down so that a refund gives back the very lots. For every member, at any
     balance = Σ postings = Σ remaining points of the lots in the account
 
 Nothing is edited: a correction is another transaction that names what it reverses. All writing goes through the
-functions of `sql/posting.sql`, called by the deeds of `loyalty/ledger/` alone; a posting moves its account's balance by a
-trigger (`sql/chain.sql`). The constraints' names are domain words, which `ledger/posting.py` turns into exceptions.
+functions of `sql/posting.sql`, called by the deeds of `loyalty/ledger/` alone; a posting moves its account's balance
+by a trigger (`sql/chain.sql`). The constraints' names are domain words, which `ledger/posting.py` turns into
+exceptions.
 """
 
 from django.core.validators import MaxValueValidator, MinValueValidator
