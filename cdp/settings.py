@@ -81,6 +81,7 @@ SHOW_PUBLIC_IF_NO_TENANT_FOUND = False
 BRAND_SQL = [
     BASE_DIR / "tenants/network/sql/append_only.sql",
     BASE_DIR / "profiles/sql/append_only.sql",
+    BASE_DIR / "profiles/sql/people.sql",
     BASE_DIR / "profiles/sql/tickets.sql",
     BASE_DIR / "loyalty/sql/ledger.sql",
     BASE_DIR / "loyalty/sql/chain.sql",

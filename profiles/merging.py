@@ -63,7 +63,7 @@ def merge(
     return deed
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def join_all(found: Mapping[int, Mapping[int, Match]]) -> list[tuple[int, int]]:
     """Merge what matching found: survivor -> (who is merged into it -> why). All of them are one transaction, and each
     survivor's values and facts are recomputed once. Returns (survivor, merged) for those that could be merged."""

@@ -121,18 +121,11 @@ class Profile(StoreScoped):
         """
         if not connection.in_atomic_block:
             raise transaction.TransactionManagementError("people are held in a transaction")
-        ids = set(profile_ids)
-        survivors = {pk: pk for pk in ids}
-        while True:
-            with transaction.atomic():
-                living = set(survivors.values())
-                locked = cls._base_manager.select_for_update(no_key=True).filter(pk__in=living).order_by("pk")
-                rows = {row.pk: row for row in locked}
-                if not any(row.merged_into_id for row in rows.values()):
-                    return {pk: rows[at] for pk, at in survivors.items() if at in rows}
-                transaction.set_rollback(True)
-            met = cls._base_manager.filter(pk__in=ids).select_related("merged_into")
-            survivors = {profile.pk: profile.survivor.pk for profile in met}
+        held = cls._base_manager.raw(
+            "SELECT asked_id, (person).* FROM hold_people(%s)", [sorted(set(profile_ids))]
+        )
+        rows: dict[int, Profile] = {}
+        return {row.asked_id: rows.setdefault(row.pk, row) for row in held}
 
 
 class ProfileStore(StoreScoped):
