@@ -40,6 +40,7 @@ class Programme(NetworkWide):
     class Debt(models.TextChoices):
         OWED = "owed", _("the member owes them")
         CLAMPED = "clamped", _("head office bears the loss")
+        DEDUCTED = "deducted", _("their worth is deducted from the money of the return")
 
     name = models.CharField(_("name"), max_length=80)
     reward_points = models.PositiveIntegerField(

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from psycopg.errors import DeadlockDetected
 
 from loyalty import cases, ledger, members, payments, returns, rules, statements
-from loyalty.models import Programme, TillRequest, Transaction
+from loyalty.models import Account, Posting, Programme, TillRequest, Transaction
 from loyalty.rulebook import NoProgramme, Rulebook
 from profiles import blocklist, intake
 from profiles.intake import Conflict, Problem, RefundStatement, Shown, Statement, Ticket
@@ -410,18 +410,22 @@ def _refund(till: Till, told: RefundStatement) -> Answer:
         answer = Answer(202, returns.park(till, told))
         _tell(till, key, intake.purchases.content_hash(told), answer.body, answer.status)
         return answer
-    body = _taken_back(till, recorded)
+    body = _taken_back(till, recorded, paid_out=False)
     _tell(till, key, recorded.content_hash, body)
     return Answer(201, body)
 
 
-def _taken_back(till: Till, recorded: Refund) -> dict:
-    """Take the points of a recorded refund back; the answer's body."""
+def _taken_back(till: Till, recorded: Refund, *, paid_out: bool) -> dict:
+    """Take the points of a recorded refund back; the answer's body. Money that was paid out before bears nothing."""
     with whole_network():
         points = points_to_take_back(recorded)
         programme = Programme.objects.first()
-        clamp = programme is not None and programme.debt_policy == Programme.Debt.CLAMPED
-        ledger.take_back(recorded, points, actor=str(till), clamp=clamp)
+        policy, bought = programme.debt_policy if programme else "", 0
+        if programme and policy == Programme.Debt.DEDUCTED and not paid_out:
+            bought = recorded.total_cents * programme.reward_points // programme.reward_cents
+        fact = ledger.take_back(
+            recorded, points, actor=str(till), clamp=policy == Programme.Debt.CLAMPED, bought=bought
+        )
         given_back = payments.give_back(recorded, actor=str(till))
         body = {
             "refund_id": recorded.refund_id, "receipt_id": recorded.purchase.receipt_id,
@@ -429,6 +433,13 @@ def _taken_back(till: Till, recorded: Refund) -> dict:
         }  # fmt: skip
         if given_back is not None:
             body["points_given_back"] = given_back
+        if programme and bought:
+            sold = -sum(
+                Posting.objects.filter(transaction=fact, account__kind=Account.Kind.ADJUSTMENT).values_list(
+                    "points", flat=True
+                )
+            )
+            body["deducted_cents"] = sold * programme.reward_cents // programme.reward_points
         profile = recorded.purchase.profile
         if profile:
             members.refresh([profile.pk])
@@ -444,7 +455,7 @@ def _apply_parked(till: Till, news: dict[int, Purchase], bodies: dict[int, dict]
     for parked in returns.waiting_for(till, news.values()):
         refund = returns.apply(parked)
         if refund is not None:
-            _taken_back(parked.till, refund)
+            _taken_back(parked.till, refund, paid_out=True)
             changed.add(refund.purchase_id)
     for position, purchase in news.items():
         if purchase.pk in changed and purchase.profile:
@@ -460,7 +471,7 @@ def apply_waiting() -> int:
             with transaction.atomic():
                 refund = returns.apply(parked)
                 if refund is not None:
-                    _taken_back(parked.till, refund)
+                    _taken_back(parked.till, refund, paid_out=True)
                     done += 1
         except (IntegrityError, ledger.AlreadyPosted):  # the sale's own transaction was quicker
             continue

@@ -208,11 +208,15 @@ class BatchAnswer(Struct, kw_only=True):
 
 
 class RefundAnswer(Struct, kw_only=True):
-    """`parked` (202): the sale is not known yet; the return takes effect when it arrives."""
+    """`parked` (202): the sale is not known yet; the return takes effect when it arrives.
+
+    `deducted_cents`: the worth of points that were spent, to be kept back from `refunded_cents`.
+    """
 
     refund_id: str
     receipt_id: str
     refunded_cents: int
+    deducted_cents: int = 0
     points_taken_back: int
     points_given_back: int = 0
     member: str | None

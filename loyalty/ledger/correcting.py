@@ -24,9 +24,11 @@ from tenants.scoping import whole_network
 
 
 @transaction.atomic
-def take_back(refund: Refund, points: int, *, actor: str = "", clamp: bool = False) -> int | None:
+def take_back(
+    refund: Refund, points: int, *, actor: str = "", clamp: bool = False, bought: int = 0
+) -> int | None:
     """Take points back for goods brought back: from the ticket's own lot, then from the others, then as debt (or,
-    clamped, at head office's loss).
+    clamped, at head office's loss). Up to so many of the missing ones may be `bought`: the store keeps their worth.
 
     The store that issued the points gets them back, wherever the goods were returned. Returns the transaction's id,
     or None where there is nothing to take.
@@ -36,7 +38,8 @@ def take_back(refund: Refund, points: int, *, actor: str = "", clamp: bool = Fal
         return None
     with whole_network():
         earning = Transaction.objects.get(key=f"earn:{purchase.pk}")
-    changes, uses = _taken(earning, purchase.profile_id, points, clamp=clamp)
+    seller = store_accounts(Account.Kind.ADJUSTMENT, [refund.store_id])[refund.store_id] if bought else 0
+    changes, uses = _taken(earning, purchase.profile_id, points, clamp=clamp, bought=(seller, bought))
     key = f"refund:{refund.pk}"
     fact = Fact(
         key=key, kind=Kind.REFUND, profile_id=purchase.profile_id, store_id=refund.store_id,
@@ -111,11 +114,17 @@ def redo_credit(undoing_id: int, *, key: str, at: datetime, why: dict, actor: st
 
 
 def _taken(
-    earning: Transaction, profile_id: int, points: int, *, clamp: bool = False
+    earning: Transaction,
+    profile_id: int,
+    points: int,
+    *,
+    clamp: bool = False,
+    bought: tuple[int, int] = (0, 0),
 ) -> tuple[dict[int, int], dict[int, int]]:
     """What taking points of this credit back moves, by account, and uses, by lot; the member's accounts are locked.
 
     Its own lot comes first, then the others; what is missing becomes a debt or, clamped, a loss of head office.
+    `bought`: an account that sells up to so many of the missing points.
     """
     with whole_network():
         member = accounts_of([profile_id])[profile_id]
@@ -135,6 +144,11 @@ def _taken(
         uses |= first_to_expire(member.available_id, others, besides=uses)
         changes[member.available_id] -= others
         left -= others
+    seller, most = bought
+    sold = min(left, most)
+    if sold:
+        changes[seller] -= sold
+        left -= sold
     changes[head_office_losses() if clamp and left else member.debt_id] -= left
     changes[store_accounts(Account.Kind.ISSUED, [earning.store_id])[earning.store_id]] += points
     return dict(changes), uses

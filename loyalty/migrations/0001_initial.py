@@ -283,7 +283,7 @@ class Migration(migrations.Migration):
                 ('claims_share', models.PositiveSmallIntegerField(default=50, help_text='From this share on, both open a case.', validators=[django.core.validators.MaxValueValidator(100)], verbose_name="share of the store's claims (%)")),
                 ('tier_grace_days', models.PositiveSmallIntegerField(default=60, verbose_name='days of grace before a tier is lost')),
                 ('tier_downgrade', models.CharField(choices=[('one_down', 'one level'), ('recomputed', 'to what was earned')], default='one_down', max_length=10, verbose_name='then the tier falls')),
-                ('debt_policy', models.CharField(choices=[('owed', 'the member owes them'), ('clamped', 'head office bears the loss')], default='owed', max_length=8, verbose_name='points of a return that were spent')),
+                ('debt_policy', models.CharField(choices=[('owed', 'the member owes them'), ('clamped', 'head office bears the loss'), ('deducted', 'their worth is deducted from the money of the return')], default='owed', max_length=8, verbose_name='points of a return that were spent')),
                 ('debt_floor', models.PositiveIntegerField(default=1000, help_text='More opens one; 0: no limit.', verbose_name='debt in points that opens a case')),
                 ('edition', models.BigIntegerField(db_default=0, default=0, editable=False)),
             ],

@@ -366,6 +366,34 @@ def test_a_debt_beyond_the_floor_opens_a_case(lille_till, watched, lille):
     assert sound()
 
 
+def test_a_debt_may_be_deducted_from_the_money(lille_till, lyon_till, watched, lille, lyon):
+    """Statement 36, option deduct money: the store keeps the worth of the points that were spent; nobody owes."""
+    Programme.objects.update(debt_policy="deducted")
+    till.record_purchase(lille_till[0], ticket("R0", 5000, 200))
+    member = Profile.objects.get()
+    ledger.redeem(member.pk, 50, store_id=lille.pk, key="s", at=AT)
+    heard = till.refund(lyon_till[0], back("B0", "R0", 1, store_code=lille.code)).body
+    # 50 points come back: 2 are left, the worth of 48 is kept in Lyon, at 5 € for 100.
+    assert (heard["points_taken_back"], heard["deducted_cents"], heard["refunded_cents"]) == (50, 240, 5000)
+    assert points() == (0, 0, 0)
+    kept = Account.objects.get(kind="adjustment")
+    assert (kept.store, sum(kept.postings.values_list("points", flat=True))) == (lyon, -48)
+    assert sound()
+
+
+def test_no_more_is_deducted_than_the_goods_cost(lille_till, watched, lille):
+    """Statement 36, option deduct money: what the money does not cover, or was paid out before, is owed."""
+    Programme.objects.update(debt_policy="deducted", reward_cents=20_000)  # two euros a point
+    till.record_purchase(lille_till[0], ticket("R0", 5000))
+    ledger.redeem(Profile.objects.get().pk, 50, store_id=lille.pk, key="s", at=AT)
+    heard = till.refund(lille_till[0], back("B0", "R0", 1)).body
+    assert (heard["deducted_cents"], points()) == (5000, (0, 0, 25))
+    till.refund(lille_till[0], back("B1", "R1", 1))
+    till.record_purchase(lille_till[0], ticket("R1", 1000))
+    assert points() == (0, 0, 25), "the return that waited for its sale was paid out long ago"
+    assert sound()
+
+
 def test_a_debt_may_be_head_office_s_loss(lille_till, watched, lille):
     """Statement 36, option clamp: nobody owes; the loss is head office's, and everything still adds up."""
     Programme.objects.update(debt_policy="clamped")
