@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 
 from django import forms
@@ -12,6 +13,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +22,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from loyalty import liability, owed, owed_pdf, settlement
 from loyalty.models import AccountingPolicy, BreakageEstimate, FundingKey, SettlementStatement
 from tenants.calendar import brand_today
-from tenants.network.admin import ReadOnly, ScopedModelAdmin
+from tenants.network.admin import Audited, ReadOnly, ScopedModelAdmin
 from tenants.network.models import audit
 
 LINES_A_PAGE = 50
@@ -172,6 +174,49 @@ def _pair(request) -> tuple[owed.Party, owed.Party] | None:
     if len(told) != 2 or not all(part.isascii() and part.isdecimal() and len(part) < 19 for part in told):
         return None
     return int(told[0]) or None, int(told[1]) or None
+
+
+# --- Who pays --------------------------------------------------------------------------------------------------------
+
+
+class FundingKeyForm(forms.ModelForm):
+    class Meta:
+        model = FundingKey
+        fields = ("effective_from", "earner", "redeemer", "head_office")
+
+    def clean_effective_from(self):
+        """Stores have counted on what holds: a key begins now or later."""
+        start = self.cleaned_data["effective_from"]
+        if start < timezone.now() - timedelta(minutes=5):
+            raise forms.ValidationError(_t("A key holds from now on, or from later on."))
+        return start
+
+    def clean(self):
+        told = super().clean()
+        shares = [told.get(name) for name in ("earner", "redeemer", "head_office")]
+        if None not in shares and sum(shares) != 100:
+            raise forms.ValidationError(
+                _t("The three shares sum to %(sum)s, not to 100.") % {"sum": sum(shares)}
+            )
+        return told
+
+
+@admin.register(FundingKey)
+class FundingKeyAdmin(Audited, ScopedModelAdmin):
+    """Keys are added, never changed: a redemption is shared out by the key of its own instant."""
+
+    form = FundingKeyForm
+    list_display = ("effective_from", "earner", "redeemer", "head_office")
+    actions = None
+
+    def get_changeform_initial_data(self, request):
+        return {"effective_from": timezone.now(), "earner": 100, "redeemer": 0, "head_office": 0}
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
 
 
 # --- Liability and breakage -----------------------------------------------------------------------------------------

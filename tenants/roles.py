@@ -72,8 +72,8 @@ PERMISSIONS: dict[str, set[str]] = {
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
                  parkedreturn="close", cashier="add change", storeplace="add change delete")
-        | _deeds("loyalty", settlementstatement="close", breakageestimate="add", accountingpolicy="add",
-                 adjustment="add decide", openingrun="add sign")
+        | _deeds("loyalty", settlementstatement="close", fundingkey="add", breakageestimate="add",
+                 accountingpolicy="add", adjustment="add decide", openingrun="add sign")
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK

@@ -27,6 +27,7 @@ from loyalty.models import (
     Claim,
     ClaimTally,
     Coupon,
+    FundingKey,
     Lot,
     OpeningRun,
     ParkedReturn,
@@ -159,6 +160,7 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
         TierGift: TierGift.objects.create(tier=Tier.objects.first(), reward=reward),
         StoreExit: StoreExit.objects.create(store=lille, on=datetime(2999, 1, 1, tzinfo=UTC).date()),
         SettlementStatement: SettlementStatement.objects.create(month=date(2026, 10, 1), line_count=0),
+        FundingKey: FundingKey.objects.create(effective_from=now, earner=100, redeemer=0, head_office=0),
         BreakageEstimate: BreakageEstimate.objects.create(percent=20, reason="pilot", made_by=diane),
         Adjustment: Adjustment.objects.create(
             key="k", profile=one, store=lille, points=500, reason="goodwill", comment="c", asked_by=diane
