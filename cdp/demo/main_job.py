@@ -27,7 +27,7 @@ from campaigns.models import Campaign, Export, Recipient, Segment
 from campaigns.segments.saving import save
 from cdp.demo import tickets as played
 from cdp.demo.world import BrandData
-from loyalty import ledger, proof, rulebook, till
+from loyalty import ledger, liability, proof, rulebook, settlement, till
 from loyalty import tasks as loyalty_tasks
 from loyalty.models import Account, Posting, Rule
 from profiles import tasks as profile_tasks
@@ -331,6 +331,26 @@ def points(one: Played, today: date) -> dict:
         "differences": len(proved.differences), "transactions": proved.counted["transactions"],
         "tickets_recounted": proved.counted["tickets"],
     }  # fmt: skip
+
+
+def settle(one: Played) -> dict:
+    """What the stores owe each other for points earned here and spent there, and what the points left will cost; both
+    beside a recount of the raw rows in plain SQL."""
+    with inside(one.brand):
+        shares = settlement.unsettled(timezone.now())
+        by_store = {pk: figures.left for pk, figures in liability.report().by_store().items() if figures.left}
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT store_id, sum(remaining) FROM loyalty_lot WHERE remaining > 0 GROUP BY 1")
+            recount = {pk: int(points) for pk, points in cursor.fetchall()}
+    return {
+        "redemptions": len({share.transaction_id for share in shares}),
+        "between_stores_cents": sum(share.cents for share in shares if share.cents > 0),
+        "nets_to_cents": sum(share.cents for share in shares),
+        "liability_points": sum(by_store.values()),
+        "stores_unlike_sql": sum(
+            by_store.get(pk) != recount.get(pk) for pk in by_store.keys() | recount.keys()
+        ),
+    }
 
 
 def _as_brought_back(refund: played.Refund, purchase: Purchase) -> RefundStatement:

@@ -78,12 +78,15 @@ class Command(BaseCommand):
             with self._step(f"{data.name}: refund, expire, spend, prove") as advance:
                 ledger = main_job.points(one, today)
                 advance(1, 1)
+            with self._step(f"{data.name}: settle between the stores") as advance:
+                settled = main_job.settle(one)
+                advance(1, 1)
             with self._step(f"{data.name}: segment, campaign, export") as advance:
                 segment = main_job.market(one, today)
                 advance(1, 1)
             brands[data.slug] = {
                 "stores": len(data.stores), "records": records, "tickets": tickets, "matching": matching,
-                "ledger": ledger, "segment": segment,
+                "ledger": ledger, "settled": settled, "segment": segment,
             }  # fmt: skip
         first = brands[world.brands[0].slug]
         tickets = {
@@ -180,6 +183,10 @@ def _rows(brands: dict) -> dict[str, list]:
         "… expired": each("ledger", "expired"),
         "… outstanding": each("ledger", "outstanding"),
         "ledger differences": each("ledger", "differences"),
+        "euros owed between stores": [cents / 100 for cents in each("settled", "between_stores_cents")],
+        "… they net to": [cents / 100 for cents in each("settled", "nets_to_cents")],
+        "liability in points": each("settled", "liability_points"),
+        "… stores that differ from plain SQL": each("settled", "stores_unlike_sql"),
         "segment": each("segment", "count"),
         "… counted in plain SQL": each("segment", "sql_recount"),
         "… exported": each("segment", "rows"),
