@@ -1,8 +1,8 @@
 """What sources say about people: attached to a profile, kept for good.
 
 Only certain identity is settled here: the same id at the same source, or the same loyalty card where neither first
-names nor birth dates contradict each other. Everything else gets a profile of its own, and matching (`profiles/recognition.py`)
-compares it with the others afterwards.
+names nor birth dates contradict each other. Everything else gets a profile of its own, and matching
+(`profiles/recognition.py`) compares it with the others afterwards.
 """
 
 from collections import defaultdict

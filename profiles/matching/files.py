@@ -1,8 +1,9 @@
 """Unify a CSV file: records in, profiles out, without any database.
 
-The first line names the columns: ``record_id`` and any of those of `fields.KINDS`, others are compared as texts. Commas,
-semicolons, tabs or bars part them, and the file is UTF-8, UTF-16 or, as French spreadsheets save it, cp1252: both are
-found and reported. Every trouble with the file is told with its line, as a :class:`BadFile`, before anything is written.
+The first line names the columns: ``record_id`` and any of those of `fields.KINDS`, others are compared as texts.
+Commas, semicolons, tabs or bars part them, and the file is UTF-8, UTF-16 or, as French spreadsheets save it, cp1252:
+both are found and reported. Every trouble with the file is told with its line, as a :class:`BadFile`, before anything is
+written.
 """
 
 import csv

@@ -415,7 +415,7 @@ def test_what_is_merged_again_has_its_reasons_its_decider_and_the_values_they_ch
     match = Match(9.0, 0.99, tuple(evidence), model_version="1")
     merging.merge(people[1], people[2], ground=Merge.Ground.MATCH, match=match)
     pair = MatchCandidate.objects.create(
-        left=people[0], right=people[1], weight=4, probability=0.7, model_version="1", 
+        left=people[0], right=people[1], weight=4, probability=0.7, model_version="1",
         evidence=[{"field": "last_name", "level": "exact", "a": "klein", "b": "klein", "weight": 4}],
     )  # fmt: skip
     deed = resolution.decide_same(pair, diane, keep={"city": "Metz"})
