@@ -2,8 +2,8 @@
 
 The first line names the columns: ``record_id`` and any of those of `fields.KINDS`, others are compared as texts.
 Commas, semicolons, tabs or bars part them, and the file is UTF-8, UTF-16 or, as French spreadsheets save it, cp1252:
-both are found and reported. Every trouble with the file is told with its line, as a :class:`BadFile`, before anything is
-written.
+both are found and reported. Every trouble with the file is told with its line, as a :class:`BadFile`, before anything
+is written.
 """
 
 import csv
@@ -156,12 +156,15 @@ def _check_widths(rows: list[list[str]], width: int, before: int) -> None:
 
 
 def _check_ids(ids: list[str]) -> None:
-    if len(set(ids)) == len(ids) and all(ids):
+    different = set(ids)
+    if len(different) == len(ids) and not different & {"", "record_id"}:
         return
     seen: dict[str, int] = {}
     for number, record_id in enumerate(ids, 1):
         if not record_id:
             raise _BadRecord(number, "record_id is empty")
+        if record_id == "record_id":
+            raise _BadRecord(number, "the names of the columns come again")
         if record_id in seen:
             raise _BadRecord(number, f"record_id {record_id!r} was given to record {seen[record_id]}")
         seen[record_id] = number

@@ -265,6 +265,10 @@ def test_the_command_writes_profiles_and_pairs_to_review(tmp_path, made, capsys)
         ("record_id,phone\n,0671849320\n", "line 2, record 1: record_id is empty"),
         ("record_id,phone\n1,0671849320\n2\n", "line 3, record 2: 1 values where the first line names 2"),
         ("record_id,email\n1," + "x" * 200_000 + "\n", "line 2: not valid CSV"),
+        (
+            "record_id,email\n1,a@b.fr\nrecord_id,email\n",
+            "line 3, record 2: the names of the columns come again",
+        ),
         ("", "no column called record_id, but nothing at all"),
         ('record_id,phone\n1,"0671"849320\n', "line 2: not valid CSV"),
         ("record_id,phone\n1,\n2,\n", "no column holds anything"),

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from loyalty import proof, till
 from profiles import merging, resolution, reviewing
@@ -304,6 +304,19 @@ def test_a_bulk_decision_is_undone_for_thirty_days(
     assert not reviewing.may_be_undone(job)
     with pytest.raises(reviewing.CannotUndo):
         reviewing.undo_all(job, alice)
+
+
+def test_the_job_tells_in_the_reader_s_language_what_came_of_it(many, brand, alice, client_of):
+    """The worker writes in the brand's language, and no page shows the names under which a job counts."""
+    brand.language = "fr"
+    job = reviewing.merge_all(reviewing.Choice(0.97), alice)
+    carry_out_bulk(job.pk)
+    job.refresh_from_db()
+    with translation.override("fr"):
+        assert job.step == translation.gettext("Merging") != "Merging"
+    shown = client_of(alice).get(reverse("admin:network_job_change", args=[job.pk])).text
+    assert "merges made" in shown
+    assert "passed over, since decided or kept apart meanwhile" in shown
 
 
 def test_only_what_was_shown_is_merged(many, people, alice, client_of, django_capture_on_commit_callbacks):
