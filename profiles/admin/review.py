@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.text import capfirst
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
@@ -441,5 +442,5 @@ def _effects(left: Profile, right: Profile, reader: Staff) -> list[str]:
         words = [now[channel].granted for now in (ones, others) if channel in now]
         if words:
             word = _("allowed") if all(words) else _("refused")
-            effects.append(_("%(label)s: %(value)s") % {"label": channel.label.capitalize(), "value": word})
+            effects.append(_("%(label)s: %(value)s") % {"label": capfirst(channel.label), "value": word})
     return effects

@@ -92,9 +92,10 @@ def judge(table: Table, left: Ints, right: Ints, scores: Scores) -> Ruling:
     weight = np.where(household, np.minimum(scores.weight, HOUSEHOLD_WEIGHT), scores.weight)
     evidence = np.where(certain, CERTAIN, scores.evidence)
     evidence[rule == _SAME_CUSTOMER] = SAME_NUMBER
-    # Who shares a card and is not one person for it has one for two: its other records must not say otherwise.
+    # Who shares a card and is not one person for it has one for two. Where the rest speaks against them too, the records
+    # that hold the card and no name must not say otherwise.
     card_of_two = say.same("loyalty_number") & ~certain
-    evidence[card_of_two] = APART
+    evidence[card_of_two & (scores.evidence < 0) & ~say.twin_or_nickname] = APART
     apart = ~certain & ((rule == HOUSEHOLD) | say.namesakes | card_of_two)
     return Ruling(rule, np.where(certain, CERTAIN, weight), evidence, (rule == 0) | certain, apart)
 

@@ -201,14 +201,18 @@ def test_who_must_be_kept_apart_does_not_meet_through_a_third_record(people_of, 
     table = Table.of(people_of | shared)
     found = unify(table)
     assert found.automatic[1] != found.automatic[2]
-    # One card of two is no reason to ask anybody.
-    assert "loyalty_number" not in shared or found.labels[1] != found.labels[2]
     # The same where the till's record hangs on one of them already, and where nobody hangs together yet.
     left, right = np.array([0, 0, 1]), np.array([1, 2, 2])
     for together in ([0, 0, 1], [0, 1, 0], [0, 1, 2]):
         bound = {"counts": {}, "together": np.array(together), "never": NOBODY}
         again = recognise(table, left, right, found.model, **bound)
         assert again.automatic[1] != again.automatic[2], together
+
+
+def test_nobody_is_asked_about_the_card_of_two_whom_the_rest_tells_apart():
+    born = {"birth_date": ["", "1980-03-04", "1985-11-21"]}
+    found = unify(Table.of(SPOUSES | born | {"loyalty_number": [CARD] * 3}))
+    assert found.labels[1] != found.labels[2]
 
 
 def test_a_customer_number_makes_one_person_whatever_third_records_say():
