@@ -261,10 +261,10 @@ def _holders_of_cards(cards: set[str]) -> dict[str, list[_Holder]]:
     holders: dict[str, list[_Holder]] = defaultdict(list)
     if cards:
         shown = Identifier.objects.filter(kind=Identifier.Kind.CARD, key__in=cards)
-        for card, *told in shown.order_by("first_seen", "profile").values_list(
+        for card, profile_id, name, born in shown.order_by("first_seen", "profile").values_list(
             "key", "profile", "record__first_name", "record__birth_date"
         ):
-            holders[card].append(_Holder.of(*told))
+            holders[card].append(_Holder.of(profile_id, name, born))
     return holders
 
 

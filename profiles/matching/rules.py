@@ -92,7 +92,7 @@ def judge(table: Table, left: Ints, right: Ints, scores: Scores) -> Ruling:
     weight = np.where(household, np.minimum(scores.weight, HOUSEHOLD_WEIGHT), scores.weight)
     evidence = np.where(certain, CERTAIN, scores.evidence)
     evidence[rule == _SAME_CUSTOMER] = SAME_NUMBER
-    # Who shares a card and is not one person for it has one for two. Where the rest speaks against them too, the records
+    # Who shares a card and is not one person for it has one for two. Where the rest speaks against them too, records
     # that hold the card and no name must not say otherwise.
     card_of_two = say.same("loyalty_number") & ~certain
     evidence[card_of_two & (scores.evidence < 0) & ~say.twin_or_nickname] = APART
