@@ -287,7 +287,7 @@ def _points_together(left, right) -> str:
 PANELS.append(
     Panel("loyalty.view_account", "loyalty/points_panel.html", _points_of, "loyalty/points_headline.html")
 )
-EFFECTS.append(_points_together)
+EFFECTS.append(("loyalty.view_account", _points_together))
 
 
 def _points_at(people: set[int], end) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ from profiles import consent, normalise, search
 from profiles.models import (
     ConsentChange,
     Identifier,
+    Merge,
     Profile,
     ProfileFacts,
     ProfileStore,
@@ -104,7 +105,7 @@ class ProfileFilter(StrictFilterSet):
     email = filters.CharFilter(method="by_email", label="Exact address, compared as mailboxes are.")
     known_since = filters.IsoDateTimeFilter(field_name="known_since", lookup_expr="gte")
     updated_since = filters.IsoDateTimeFilter(
-        method="by_news", label="Told of, bought, changed a consent or merged since then."
+        method="by_news", label="Told of, bought, changed a consent, merged or separated since then."
     )
     store = filters.ModelChoiceFilter(
         queryset=stores_in_scope,
@@ -138,8 +139,14 @@ class ProfileFilter(StrictFilterSet):
         told = SourceRecord.objects.filter(received_at__gte=moment).values("profile")
         bought = Purchase.objects.filter(received_at__gte=moment, profile__isnull=False).values("profile")
         decided = ConsentChange.objects.filter(at__gte=moment).values("profile")
+        merges = Merge.objects.filter(Q(at__gte=moment) | Q(undone_at__gte=moment))
         return queryset.filter(
-            Q(known_since__gte=moment) | Q(pk__in=told) | Q(pk__in=bought) | Q(pk__in=decided)
+            Q(known_since__gte=moment)
+            | Q(pk__in=told)
+            | Q(pk__in=bought)
+            | Q(pk__in=decided)
+            | Q(pk__in=merges.values("winner"))
+            | Q(pk__in=merges.values("loser"))
         )
 
     def by_store(self, queryset, name, store):

@@ -52,17 +52,19 @@ def queue(found: Mapping[tuple[int, int], Match]) -> int:
     return len(new)
 
 
+class Decided(CannotMerge):
+    """Nobody is asked about this pair any more: it was decided, or it is gone, since one of the two was merged."""
+
+
 @transaction.atomic
 def decide_same(
     candidate: MatchCandidate, by: Staff, *, keep: dict[str, str] | None = None, job: Job | None = None
 ) -> Merge:
     """A person says: one and the same. `keep`: field -> the value of the two that they say is right, which is pinned.
 
-    Raises `CannotMerge`, and `pins.BadPin` for a value that no field can hold.
+    Raises `Decided`, `CannotMerge`, and `pins.BadPin` for a value that no field can hold.
     """
-    candidate = MatchCandidate.objects.select_related("left", "right").filter(pk=candidate.pk).first()
-    if candidate is None:
-        raise CannotMerge(_("this pair is gone: one of the two was merged meanwhile"))
+    candidate = _asked(candidate)
     deed = merge(
         candidate.left,
         candidate.right,
@@ -78,27 +80,47 @@ def decide_same(
     )
     candidates.decide(candidate, MatchCandidate.Status.MERGED, by)
     if keep:
-        chosen = [
+        # What an unmerge lets go, and what it gives back: the pins of before that these take the place of.
+        replaced = Pin.objects.filter(profile=deed.winner, field__in=keep, ended_at=None)
+        deed.moved["replaced"] = sorted(replaced.values_list("pk", flat=True))
+        deed.moved["chosen"] = [
             pins.pin(deed.winner, field, value, by=by, reason=_("chosen when merging")).pk
             for field, value in sorted(keep.items())
         ]
-        deed.moved["chosen"] = chosen
         deed.save(update_fields=["moved"])
     return deed
 
 
 @transaction.atomic
-def decide_never(candidate: MatchCandidate, by: Staff) -> None:
-    """A person says: two persons. No later run joins them."""
+def decide_never(candidate: MatchCandidate, by: Staff) -> MatchCandidate:
+    """A person says: two persons. No later run joins them. Raises `Decided`."""
+    candidate = _asked(candidate)
     candidates.decide(candidate, MatchCandidate.Status.NEVER, by)
     audit(by, "kept apart", candidate, left=candidate.left_id, right=candidate.right_id)
+    return candidate
 
 
 @transaction.atomic
 def decide_household(candidate: MatchCandidate, by: Staff) -> None:
-    """A person says: two persons, who live together."""
-    decide_never(candidate, by)
+    """A person says: two persons, who live together. Raises `Decided`."""
+    candidate = decide_never(candidate, by)
     households.decide(candidate.left, candidate.right, together=True, by=by)
+
+
+def _asked(candidate: MatchCandidate) -> MatchCandidate:
+    """The open question, locked, with its two people, who are held first: of two who decide at once the second waits
+    here, and then hears that it is decided. Raises `Decided`."""
+    with whole_network():
+        Profile.hold([candidate.left_id, candidate.right_id])
+        asked = MatchCandidate.objects.select_for_update(of=("self",)).select_related("left", "right")
+        standing = asked.filter(pk=candidate.pk).first()
+    if standing is None:
+        raise Decided(_("this pair is gone: one of the two was merged meanwhile"))
+    if standing.status != MatchCandidate.Status.OPEN:
+        raise Decided(_("somebody has decided this pair meanwhile"))
+    if (standing.left_id, standing.right_id) != (candidate.left_id, candidate.right_id):
+        raise Decided(_("one of the two was merged meanwhile: look at the pair again"))
+    return standing
 
 
 def last_decision(by: Staff) -> MatchCandidate | None:
@@ -130,8 +152,6 @@ def _take_back(candidate: MatchCandidate, by: Staff) -> None:
         ).first()
         if deed is None:
             raise CannotSeparate(_("this merge was undone before"))
-        for pinned in Pin.objects.filter(pk__in=deed.moved.get("chosen", []), ended_at=None):
-            pins.unpin(pinned, by)
         unmerge(deed, by, binding=False)
     said = HouseholdWord.objects.filter(
         left=candidate.left_id, right=candidate.right_id, together=True, by=by, at__gte=candidate.decided_at

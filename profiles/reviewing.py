@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import (
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    FloatField,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+)
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -158,6 +170,27 @@ def chosen(choice: Choice) -> QuerySet[MatchCandidate]:
     return pairs
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What somebody was shown of pairs: how many they were, and the id of the newest."""
+
+    count: int
+    newest: int
+
+    @classmethod
+    def of(cls, pairs: QuerySet[MatchCandidate]) -> "Shown":
+        return cls(**pairs.order_by().aggregate(count=Count("pk"), newest=Coalesce(Max("pk"), 0)))
+
+    @classmethod
+    def read(cls, told: str) -> "Shown | None":
+        """From `str` of it; None where it is nothing of the kind."""
+        count, _to, newest = told.partition("-")
+        return cls(int(count), int(newest)) if count.isdecimal() and newest.isdecimal() else None
+
+    def __str__(self) -> str:
+        return f"{self.count}-{self.newest}"
+
+
 def sample_of(pairs: QuerySet[MatchCandidate]) -> list[MatchCandidate]:
     """Some of the pairs, spread evenly from the least to the most likely: what a person looks at before they decide."""
     ids = list(pairs.values_list("pk", flat=True)[:MOST_AT_ONCE])
@@ -167,11 +200,19 @@ def sample_of(pairs: QuerySet[MatchCandidate]) -> list[MatchCandidate]:
 
 
 @transaction.atomic
-def merge_all(choice: Choice, by: Staff) -> Job:
-    """Have a worker merge all these pairs, as they are now, for this person. Raises `BadChoice`."""
+def merge_all(choice: Choice, by: Staff, shown: "Shown | None" = None) -> Job:
+    """Have a worker merge all these pairs, as they are now, for this person. Raises `BadChoice`.
+
+    `shown`: what the person was shown of them. Pairs that came since are left out, and more than these are refused.
+    """
     if Job.objects.filter(kind__in=[MERGE_KIND, UNDO_KIND]).exclude(state__in=Job.OVER).exists():
         raise BadChoice(_("another bulk decision is under way: wait for it"))
-    ids = list(chosen(choice).values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+    pairs = chosen(choice)
+    if shown:
+        pairs = pairs.filter(pk__lte=shown.newest)
+    ids = list(pairs.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+    if shown and len(ids) > shown.count:
+        raise BadChoice(_("more pairs are like this than you were shown: look at them again"))
     if not ids:
         raise BadChoice(_("no open pair is like this"))
     if len(ids) > MOST_AT_ONCE:
@@ -188,7 +229,7 @@ def merge_all(choice: Choice, by: Staff) -> Job:
 
 def may_be_undone(job: Job) -> bool:
     """Whether this bulk decision is over, of late, and has merges that stand."""
-    over = job.kind == MERGE_KIND and job.state in (Job.State.DONE, Job.State.CANCELLED) and job.finished_at
+    over = job.kind == MERGE_KIND and job.state in Job.OVER and job.finished_at
     if not over or job.finished_at < timezone.now() - resolution.UNDO_WITHIN:
         return False
     return Merge.objects.filter(job=job, undone_at=None).exists()

@@ -43,8 +43,9 @@ def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> No
     Not binding, the question between the two stands again as it stood. Raises `CannotSeparate`.
     """
     with whole_network():
+        # People before what hangs on them, as everywhere.
+        winner, loser = _locked(deed)
         deed = Merge.objects.select_for_update().get(pk=deed.pk)
-        winner, loser = _locked(deed.winner, deed.loser)
         if deed.undone_at:
             raise CannotSeparate(_("this merge was undone before"))
         if loser.merged_into_id != winner.pk or winner.merged_into_id:
@@ -54,6 +55,7 @@ def unmerge(deed: Merge, by: Staff | None = None, *, binding: bool = True) -> No
         for model in HANGS_ON_A_PROFILE:
             ids = deed.moved.get(model._meta.model_name, [])
             model.objects.filter(pk__in=ids, profile=winner).update(profile=loser)
+        _let_go_of_chosen(deed, by)
         Pin.objects.filter(pk__in=deed.moved.get("pin", []), profile=winner).update(profile=loser)
         households.hand_back(deed.moved.get("household", {}), winner, loser)
         _hand_back_newcomers(deed, winner, loser)
@@ -120,8 +122,34 @@ def _reopen(deed_id: int, wanted: set[int]) -> int:
         SourceRecord.objects.filter(profile__in=people).update(matched_at=None)
         for one in above:
             if one.by and one.pk not in wanted:
-                merge(one.winner, one.loser, ground=one.ground, match=_told_with(one), by=one.by, job=one.job)
+                make_again(one)
     return 1
+
+
+@transaction.atomic
+def make_again(deed: Merge) -> Merge:
+    """Merge again what a person had decided and was taken back for somebody else's sake: with the evidence, the word
+    of who decided, who may take it back, and the values that they chose. Raises `CannotMerge`."""
+    with whole_network():
+        told = Merge.objects.get(pk=deed.pk)
+        again = merge(
+            told.winner, told.loser, ground=told.ground, match=_told_with(told), by=told.by, job=told.job
+        )
+        question = MatchCandidate.objects.filter(left=again.winner, right=again.loser)
+        question.filter(status=MatchCandidate.Status.MERGED).update(decided_by=told.by, decided_at=told.at)
+        chosen = Pin.objects.filter(pk__in=told.moved.get("let_go", []))
+        fields = list(chosen.values_list("field", flat=True))
+        if fields:
+            standing = Pin.objects.filter(profile=again.winner, field__in=fields, ended_at=None)
+            again.moved |= {
+                "replaced": sorted(standing.values_list("pk", flat=True)),
+                "chosen": told.moved["let_go"],
+            }
+            standing.update(ended_at=timezone.now(), ended_by=told.by)
+            chosen.update(profile=again.winner, ended_at=None, ended_by=None)
+            again.save(update_fields=["moved"])
+            recompute(again.winner_id)
+    return again
 
 
 def _told_with(deed: Merge) -> Match | None:
@@ -133,12 +161,22 @@ def _told_with(deed: Merge) -> Match | None:
 # --- What is handed back ----------------------------------------------------------------------------------------------
 
 
-def _locked(one: Profile, other: Profile) -> tuple[Profile, Profile]:
+def _locked(deed: Merge) -> tuple[Profile, Profile]:
     """Both profiles locked in the order of their ids, the older first."""
-    rows = list(
-        Profile.objects.select_for_update(no_key=True).filter(pk__in=[one.pk, other.pk]).order_by("pk")
-    )
-    return (rows[0], rows[-1])
+    both = Profile.objects.filter(pk__in=[deed.winner_id, deed.loser_id])
+    winner, loser = both.select_for_update(no_key=True).order_by("pk")
+    return winner, loser
+
+
+def _let_go_of_chosen(deed: Merge, by: Staff | None) -> None:
+    """The values that somebody chose when merging are those of the two as one: what they took the place of holds
+    again. Where another value was pinned since, that one stays."""
+    chosen = Pin.objects.filter(pk__in=deed.moved.get("chosen", []), ended_at=None)
+    let_go = dict(chosen.values_list("pk", "field"))
+    chosen.update(ended_at=timezone.now(), ended_by=by)
+    deed.moved["let_go"] = sorted(let_go)
+    before = Pin.objects.filter(pk__in=deed.moved.get("replaced", []), field__in=let_go.values())
+    before.update(ended_at=None, ended_by=None)
 
 
 def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
@@ -147,15 +185,7 @@ def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
     for source_id, external_id in set(of_loser.values_list("source", "external_id")):
         later = SourceRecord.objects.filter(source=source_id, external_id=external_id, profile=winner)
         _give_records(later, loser)
-    others = (
-        Merge.objects.filter(winner=winner, undone_at=None)
-        .exclude(pk=deed.pk)
-        .values_list("moved", flat=True)
-    )
-    elsewhere = {
-        name: {pk for moved in others for pk in moved.get(name, [])}
-        for name in ("sourcerecord", "purchase", "event")
-    }
+    elsewhere = _of_others(deed, winner)
     of_winner = _identifiers_of(winner, record__received_at__lte=deed.at)
     only_of_loser = _identifiers_of(loser) - of_winner
     newcomers = SourceRecord.objects.filter(profile=winner, received_at__gt=deed.at)
@@ -179,6 +209,16 @@ def _hand_back_newcomers(deed: Merge, winner: Profile, loser: Profile) -> None:
     shown.exclude(pk__in=elsewhere["event"]).update(profile=loser)
     # Anonymous events go where the identifications went that prove them, whenever they came in.
     events.follow_proofs([winner.pk, loser.pk])
+
+
+def _of_others(deed: Merge, winner: Profile) -> dict[str, set[int]]:
+    """What other merges that stand brought to the survivor: name of the model -> ids."""
+    others = Merge.objects.filter(winner=winner, undone_at=None).exclude(pk=deed.pk)
+    moved = list(others.values_list("moved", flat=True))
+    return {
+        model._meta.model_name: {pk for told in moved for pk in told.get(model._meta.model_name, [])}
+        for model in HANGS_ON_A_PROFILE
+    }
 
 
 def _give_records(records, profile: Profile) -> None:
@@ -211,6 +251,8 @@ def _given_back(deed: Merge, winner: Profile, loser: Profile, only_of_loser: set
 def _repeat_refusals(deed: Merge, winner: Profile, loser: Profile) -> None:
     """A channel refused while the two were one, directly and not through a source: nobody knows by whom. Both did."""
     told = ConsentChange.objects.filter(profile=winner, record=None, at__gt=deed.at).order_by("at", "pk")
+    # What another merge brought along was said by that person, before they were one with these two.
+    told = told.exclude(pk__in=_of_others(deed, winner)["consentchange"])
     newest = {change.channel: change for change in told}
     ConsentChange.objects.bulk_create(
         ConsentChange(

@@ -2,7 +2,8 @@
 
 In this order: what a person pinned (`profiles/pins.py`); an e-mail or phone that the customer confirmed, before others;
 the most trusted source; of equally trusted ones, the newest statement. Fields that mean something only
-together (first and last name; street, postcode and town) are taken from one record.
+together (first and last name; street, postcode and town) are taken from one record, and there who fills more of them
+comes before who is trusted more: a trusted surname alone is no name.
 """
 
 import json
@@ -28,6 +29,7 @@ GROUPS = (
 FIELDS = [field for group in GROUPS for field in group]
 ONLY = gettext_noop("the only source that says it")
 TRUSTED = gettext_noop("the most trusted of those that say it")
+FULLEST = gettext_noop("the fullest: others say only a part of it")
 NEWEST = gettext_noop("the newest of equally trusted sources")
 VERIFIED = gettext_noop("confirmed by the customer, which the others are not")
 PINNED = gettext_noop("pinned by hand")
@@ -206,12 +208,19 @@ def _is_confirmed(record: Record, field: str, confirmed: Collection[tuple[str, s
 
 def _rank(group: Sequence[str], confirmed: Collection[tuple[str, str]]):
     def rank(record: Record):
-        # A record that fills the whole group beats one that fills a part, an initial is less than a name.
-        filled = sum(len(str(getattr(record, field) or "")) > 1 for field in group)
-        proven = bool(confirmed) and _is_confirmed(record, group[0], confirmed)
-        return (filled, proven, record.source.trust, record.last_stated_at, record.content_hash)
+        return (_filled(record, group), *_standing(record, group[0], confirmed))
 
     return rank
+
+
+def _filled(record: Record, group: Sequence[str]) -> int:
+    """How much of the group the record fills: all of it beats a part, an initial is less than a name."""
+    return sum(len(str(getattr(record, field) or "")) > 1 for field in group)
+
+
+def _standing(record: Record, field: str, confirmed: Collection[tuple[str, str]]) -> tuple:
+    proven = bool(confirmed) and _is_confirmed(record, field, confirmed)
+    return (proven, record.source.trust, record.last_stated_at, record.content_hash)
 
 
 def _provenance(
@@ -220,6 +229,8 @@ def _provenance(
     others = [r for r in saying if r is not winner and getattr(r, field)]
     if not others:
         why = ONLY
+    elif any(_standing(r, field, confirmed) > _standing(winner, field, confirmed) for r in others):
+        why = FULLEST
     elif _is_confirmed(winner, field, confirmed) and not all(
         _is_confirmed(r, field, confirmed) for r in others
     ):

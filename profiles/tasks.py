@@ -136,8 +136,13 @@ def unify_brand() -> dict:
 
 
 def _unify() -> unification.Unified:
-    with translation.override(getattr(connection.tenant, "language", settings.LANGUAGE_CODE)):
+    with _speaking_as_the_brand():
         return unification.unify_brand(call=call_workers)
+
+
+def _speaking_as_the_brand():
+    """What a worker writes down for people, such as the step a job is at, is in the brand's language."""
+    return translation.override(getattr(connection.tenant, "language", settings.LANGUAGE_CODE))
 
 
 def call_workers(job_id: int) -> None:
@@ -161,7 +166,7 @@ def carry_out_steps(job_id: int) -> int:
 @shared_task
 def carry_out_bulk(job_id: int) -> None:
     """Merge many pairs at once, or take such a decision back; delivered twice, the second delivery finds nothing."""
-    with whole_network():
+    with whole_network(), _speaking_as_the_brand():
         reviewing.carry_out(Job.objects.select_related("asked_by").get(pk=job_id))
 
 

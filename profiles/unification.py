@@ -117,9 +117,10 @@ def _begin(job: Job) -> None:
     together = np.unique(_origins(records), return_inverse=True)[1]
     found = unify(records.table, together=together, never=recognition.never(records))
     job.start(_("Keeping what was learnt"))
+    # Before the rest, and each by itself: a till that sells to one of these people waits for no other.
+    separated = _separate(records, found.labels)
     with transaction.atomic():
         steps = _index_steps(records, *_remember(records, found))
-        separated = _separate(records, found.labels)
         steps += _steps(records, found)
         UnificationStep.objects.bulk_create(
             [UnificationStep(job=job, **step) for step in steps], batch_size=500
@@ -311,7 +312,9 @@ def _automatic():
 
 
 def _separate(records: Records, labels: Ints) -> int:
-    """Take back the merges of which nothing holds any more: what they moved shares no cluster with what it came to."""
+    """Take back the merges of which nothing holds any more: what they moved shares no cluster with what it came to.
+
+    Each is a transaction; a batch that is begun again finds those that are done."""
     profiles = np.asarray(records.profiles, dtype=np.int64)
     both = np.unique(np.stack([profiles, labels.astype(np.int64)], axis=1), axis=0)
     several = both[1:][both[1:, 0] == both[:-1, 0], 0]

@@ -312,7 +312,7 @@ class ProfileAdmin(ScopedModelAdmin):
     def separate_view(self, request, pk, merge_pk):
         """Undo a merge: each person gets back what was theirs."""
         profile = _posted_about(request, pk, "profiles.merge_profile")
-        merge = get_object_or_404(Merge, pk=merge_pk, undone_at=None)
+        merge = get_object_or_404(Merge, pk=merge_pk, winner=profile, undone_at=None)
         try:
             separating.unmerge(merge, by=request.user)
         except separating.CannotSeparate as refused:

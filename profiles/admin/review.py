@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.text import capfirst
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from unfold.decorators import display
@@ -26,19 +27,21 @@ from profiles.matching.reasons import sentence
 from profiles.models import Channel, Identifier, MatchCandidate, Merge, Profile, Purchase, Reviewer
 from profiles.models.profile import FIELDS_OF_A_PERSON
 from tenants.network.admin import ScopedModelAdmin
-from tenants.network.models import Job
+from tenants.network.models import Job, Staff
 from tenants.scoping import current_scope
 from tenants.templatetags.money import money
 
 MAY_DECIDE = "profiles.decide_matchcandidate"
 MAY_DECIDE_MANY = "profiles.decideall_matchcandidate"
+MAY_READ_CARDS = "profiles.view_identifier"
 MAY_LEARN = "profiles.learn_matchingmodel"
 REVIEWED = "pairs_reviewed"  # in the session: how many were decided since signing in
 BULKS_SHOWN = 10
 ADDRESS = ("street", "postcode", "city")
 
-# Sentences of the apps above on what a merge would bring together, e.g. points: (left, right) -> sentence or "".
-EFFECTS: list[Callable[[Profile, Profile], str]] = []
+# Sentences of the apps above on what a merge would bring together, e.g. points, for whoever has the permission:
+# (permission, (left, right) -> sentence or "").
+EFFECTS: list[tuple[str, Callable[[Profile, Profile], str]]] = []
 
 
 @dataclass(frozen=True)
@@ -163,15 +166,17 @@ class MatchCandidateAdmin(ScopedModelAdmin):
             "title": f"{left} ~ {right}",
             "opts": self.opts,
             "candidate": candidate,
+            "people": _people_of(candidate),
             "percent": round(100 * candidate.probability),
             "rows": _rows(candidate),
-            "left": _known_of(left),
-            "right": _known_of(right),
+            "left": _known_of(left, request.user),
+            "right": _known_of(right, request.user),
+            "shows_cards": request.user.has_perm(MAY_READ_CARDS),
             "why": _why(candidate),
             "evidence": evidence,
             "speaks_for": sorted((x for x in evidence if x["weight"] > 0), key=lambda x: -x["weight"]),
             "speaks_against": sorted((x for x in evidence if x["weight"] < 0), key=lambda x: x["weight"]),
-            "effects": _effects(left, right) if is_open else [],
+            "effects": _effects(left, right, request.user) if is_open else [],
             "is_open": is_open,
             "may_decide": request.user.has_perm(MAY_DECIDE),
             "waiting": queue.count(),
@@ -193,19 +198,27 @@ class MatchCandidateAdmin(ScopedModelAdmin):
         if candidate.status != MatchCandidate.Status.OPEN:
             messages.warning(request, _("Somebody has already decided this pair."))
             return _to(following)
+        if request.POST.get("seen", _people_of(candidate)) != _people_of(candidate):
+            messages.warning(
+                request, _("One of the two has been merged meanwhile: this is who they are now.")
+            )
+            return _to(candidate)
         decision = request.POST.get("decision")
-        if decision == "merge":
-            try:
+        try:
+            if decision == "merge":
                 resolution.decide_same(candidate, request.user, keep=_kept(request, candidate))
-            except (merging.CannotMerge, pins.BadPin) as refused:
-                messages.error(request, _("Not merged: %(reason)s.") % {"reason": refused})
-                return redirect("admin:profiles_matchcandidate_change", pk)
-        elif decision == "never":
-            resolution.decide_never(candidate, request.user)
-        elif decision == "household":
-            resolution.decide_household(candidate, request.user)
-        else:
-            return HttpResponse(status=400)
+            elif decision == "never":
+                resolution.decide_never(candidate, request.user)
+            elif decision == "household":
+                resolution.decide_household(candidate, request.user)
+            else:
+                return HttpResponse(status=400)
+        except resolution.Decided as late:
+            messages.warning(request, _("Not noted: %(reason)s.") % {"reason": late})
+            return _to(following)
+        except (merging.CannotMerge, pins.BadPin) as refused:
+            messages.error(request, _("Not merged: %(reason)s.") % {"reason": refused})
+            return redirect("admin:profiles_matchcandidate_change", pk)
         request.session[REVIEWED] = request.session.get(REVIEWED, 0) + 1
         return _to(following)
 
@@ -254,14 +267,14 @@ class MatchCandidateAdmin(ScopedModelAdmin):
         if not request.user.has_perm(MAY_DECIDE_MANY):
             raise PermissionDenied
         percent, same = request.GET.get("least", "97"), request.GET.get("same", "either")
-        count, sample, wrong = None, [], ""
+        shown, sample, wrong = None, [], ""
         try:
             choice = reviewing.choice_of(percent, same)
         except reviewing.BadChoice as bad:
             wrong = str(bad)
         else:
             pairs = reviewing.chosen(choice)
-            count, sample = pairs.count(), reviewing.sample_of(pairs)
+            shown, sample = reviewing.Shown.of(pairs), reviewing.sample_of(pairs)
         before = Job.objects.filter(kind=reviewing.MERGE_KIND).select_related("asked_by")[:BULKS_SHOWN]
         context = {
             **self.admin_site.each_context(request),
@@ -273,7 +286,8 @@ class MatchCandidateAdmin(ScopedModelAdmin):
                 ("either", _("same e-mail or same card")), ("email", _("same e-mail")), ("card", _("same card")),
                 ("", _("whatever they share")),
             ],
-            "count": count,
+            "shown": shown,
+            "count": shown and shown.count,
             "most": reviewing.MOST_AT_ONCE,
             "sample": [(pair, round(100 * pair.probability, 1), _why(pair)) for pair in sample],
             "wrong": wrong,
@@ -287,7 +301,8 @@ class MatchCandidateAdmin(ScopedModelAdmin):
         _may_post(request, MAY_DECIDE_MANY)
         try:
             choice = reviewing.choice_of(request.POST.get("least", ""), request.POST.get("same", ""))
-            job = reviewing.merge_all(choice, request.user)
+            shown = reviewing.Shown.read(request.POST.get("shown", ""))
+            job = reviewing.merge_all(choice, request.user, shown)
         except reviewing.BadChoice as bad:
             messages.error(request, _("Not merged: %(reason)s.") % {"reason": bad})
             return redirect("admin:profiles_matchcandidate_bulk")
@@ -307,6 +322,11 @@ class MatchCandidateAdmin(ScopedModelAdmin):
 def _may_post(request, permission: str = MAY_DECIDE) -> None:
     if request.method != "POST" or not request.user.has_perm(permission):
         raise PermissionDenied
+
+
+def _people_of(candidate: MatchCandidate) -> str:
+    """Whom the question is about: that changes when one of them is merged into somebody else."""
+    return f"{candidate.left_id}-{candidate.right_id}"
 
 
 def _kept(request, candidate: MatchCandidate) -> dict[str, str]:
@@ -388,15 +408,15 @@ def _verdict(one, other, line: dict | None) -> Verdict:
     return LEVEL_VERDICTS.get(line["level"], SIMILAR)
 
 
-def _known_of(profile: Profile) -> dict:
-    """What helps to tell who somebody is beside their own fields."""
+def _known_of(profile: Profile, reader: Staff) -> dict:
+    """What helps to tell who somebody is beside their own fields, as far as the reader's role may know it."""
     bought = Purchase.objects.filter(profile=profile)
     return {
         "profile": profile,
         "sources": sorted({record.source.name for record in profile.records.select_related("source")}),
         "tickets": bought.count(),
         "last": bought.first(),
-        "cards": _cards(profile),
+        "cards": _cards(profile) if reader.has_perm(MAY_READ_CARDS) else [],
     }
 
 
@@ -405,17 +425,22 @@ def _cards(*profiles: Profile) -> list[str]:
     return sorted(set(told.values_list("value", flat=True)))
 
 
-def _effects(left: Profile, right: Profile) -> list[str]:
-    """What a merge would bring together: cards, consents (a refusal wins over a grant), and what apps above say."""
+def _effects(left: Profile, right: Profile, reader: Staff) -> list[str]:
+    """What a merge would bring together, as far as the reader's role may know it: cards, consents (a refusal wins over
+    a grant), and what apps above say."""
     effects = []
-    cards = _cards(left, right)
+    cards = _cards(left, right) if reader.has_perm(MAY_READ_CARDS) else []
     if cards:
         effects.append(_("Loyalty cards: %(cards)s") % {"cards": ", ".join(cards)})
-    effects += [said for effect in EFFECTS if (said := effect(left, right))]
+    effects += [
+        said
+        for permission, effect in EFFECTS
+        if reader.has_perm(permission) and (said := effect(left, right))
+    ]
     ones, others = consent.current(left), consent.current(right)
     for channel in Channel:
         words = [now[channel].granted for now in (ones, others) if channel in now]
         if words:
             word = _("allowed") if all(words) else _("refused")
-            effects.append(_("%(label)s: %(value)s") % {"label": channel.label.capitalize(), "value": word})
+            effects.append(_("%(label)s: %(value)s") % {"label": capfirst(channel.label), "value": word})
     return effects

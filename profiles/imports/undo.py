@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import facts, intake, merging, separating, survivorship
+from profiles import facts, intake, separating, survivorship
 from profiles.imports.files import forget, left_lying
 from profiles.imports.report import numbers
 from profiles.imports.run import JOB_KIND, NotNow, State, TakenOver, discard
@@ -210,8 +210,7 @@ def _decide_again(deeds: Iterable[Merge], import_run: ImportRun) -> None:
         if deed.ground == Merge.Ground.PERSON and all(
             stays.filter(profile=side).exists() for side in (deed.winner_id, deed.loser_id)
         ):
-            one, other = Profile.objects.get(pk=deed.winner_id), Profile.objects.get(pk=deed.loser_id)
-            merging.merge(one.survivor, other.survivor, ground=deed.ground, by=deed.by)
+            separating.make_again(deed)
 
 
 def _keep_buyers_known(people: Iterable[int]) -> None:

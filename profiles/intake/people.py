@@ -1,8 +1,8 @@
 """What sources say about people: attached to a profile, kept for good.
 
-Only certain identity is settled here: the same id at the same source, or the same loyalty card where the first names
-do not contradict each other. Everything else gets a profile of its own, and matching (`profiles/recognition.py`)
-compares it with the others afterwards.
+Only certain identity is settled here: the same id at the same source, or the same loyalty card where neither first
+names nor birth dates contradict each other. Everything else gets a profile of its own, and matching
+(`profiles/recognition.py`) compares it with the others afterwards.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ from profiles.intake.cleaning import (
     encode,
 )
 from profiles.intake.writing import draw_ids, write
-from profiles.matching.levels import first_names_contradict
+from profiles.matching.levels import birth_dates_contradict, first_names_contradict
 from profiles.models import (
     Channel,
     ConsentChange,
@@ -235,30 +235,48 @@ def _attach(source: Source, items: list[_Item]) -> None:
         of_id[told.external_id] = profile_id
         versions[told.content_hash] = item.record_id, profile_id, told.stated_at, told.stated_at
         if told.card in cards:
-            holders[told.card].append((normalise.name_key(told.first_name), profile_id))
+            holders[told.card].append(_Holder.of(profile_id, told.first_name, told.birth_date))
 
 
-def _holders_of_cards(cards: set[str]) -> dict[str, list[tuple[str, int]]]:
-    """card -> [(first name, profile)], who told it first standing first, whatever came in first."""
-    holders: dict[str, list[tuple[str, int]]] = defaultdict(list)
+class _Holder(NamedTuple):
+    """Who was told to hold a card, and what tells whether somebody else is meant."""
+
+    profile_id: int
+    first_name: str
+    birth_date: str
+
+    @classmethod
+    def of(cls, profile_id: int, first_name: str, birth_date: date | None) -> "_Holder":
+        born = birth_date.isoformat() if birth_date else ""
+        return cls(profile_id, normalise.name_key(first_name), born)
+
+    def is_another(self, than: "_Holder") -> bool:
+        return first_names_contradict(self.first_name, than.first_name) or birth_dates_contradict(
+            self.birth_date, than.birth_date
+        )
+
+
+def _holders_of_cards(cards: set[str]) -> dict[str, list[_Holder]]:
+    """card -> its holders, who told it first standing first, whatever came in first."""
+    holders: dict[str, list[_Holder]] = defaultdict(list)
     if cards:
         shown = Identifier.objects.filter(kind=Identifier.Kind.CARD, key__in=cards)
-        for card, name, profile_id in shown.order_by("first_seen", "profile").values_list(
-            "key", "record__first_name", "profile"
+        for card, profile_id, name, born in shown.order_by("first_seen", "profile").values_list(
+            "key", "profile", "record__first_name", "record__birth_date"
         ):
-            holders[card].append((normalise.name_key(name), profile_id))
+            holders[card].append(_Holder.of(profile_id, name, born))
     return holders
 
 
-def _holder(told: Told, holders: Mapping[str, list[tuple[str, int]]]) -> int | None:
-    """The person who holds the same card, unless the first names say that two persons share it."""
+def _holder(told: Told, holders: Mapping[str, list[_Holder]]) -> int | None:
+    """The person who holds the same card, unless first names or birth dates say that two persons share it."""
     same_card = holders.get(told.card)
     if not same_card:
         return None
-    name = normalise.name_key(told.first_name)
-    if any(first_names_contradict(other, name) for other, _profile in same_card):
+    asked = _Holder.of(0, told.first_name, told.birth_date)
+    if any(holder.is_another(asked) for holder in same_card):
         return None
-    return same_card[0][1]
+    return same_card[0].profile_id
 
 
 # --- What is written --------------------------------------------------------------------------------------------

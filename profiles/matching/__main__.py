@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from profiles.matching.files import BadFile, unify_file, write_profiles, write_review
+from profiles.matching.files import BadFile, fresh_files, unify_file, write_profiles, write_review
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -20,18 +20,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(records: Path, out: Path, review: Path | None, automatic: Path | None, language: str) -> str:
-    """Unify and write; the report to print. BadFile or OSError where that cannot be."""
-    unified = unify_file(records)
-    write_profiles(unified, out)
-    if automatic:
-        write_profiles(unified, automatic, automatic=True)
-    if review:
-        write_review(unified, review, language)
+    """Unify and write; the report to print. BadFile or OSError where that cannot be, and then nothing is written."""
+    with fresh_files(records, *filter(None, (out, automatic, review))) as (of_all, *more):
+        unified = unify_file(records)
+        write_profiles(unified, of_all)
+        if automatic:
+            write_profiles(unified, more[0], automatic=True)
+        if review:
+            write_review(unified, more[-1], language)
     found = unified.resolution
     seconds = ", ".join(f"{stage} {spent:.2f}" for stage, spent in unified.seconds.items())
+    texts = f"\ncompared as texts: {', '.join(unified.texts)}" if unified.texts else ""
     cut = f"\nblocks too large to be used: {sum(found.skipped.values())}" if found.skipped else ""
     return (
         f"{len(unified.record_ids)} records, {unified.profiles} profiles, {len(found.review)} pairs to review\n"
+        f"read as {unified.written}{texts}\n"
         f"seconds: {seconds}{cut}"
     )
 

@@ -20,7 +20,7 @@ THRESHOLD, GUARD = 0.0, 0.5
 # The guard of a brand: half a bit for each factor of ten beyond so many records, since chance links more of them.
 UNGUARDED, GUARD_PER_DECADE = 10_000, 0.5
 # What a pair that must never be joined brings to the mean: more than any number of pairs can outweigh.
-_NEVER = -1e12
+_NEVER = -1e18
 
 
 def guard_for(records: int) -> float:

@@ -18,6 +18,8 @@ from profiles.matching.table import Column, Table
 
 # Indices of name levels that more than one module asks for.
 EXACT, CLOSE, SIMILAR, SHORT, WEAK, OTHER, NO_NAME = range(7)
+# The level of dates that exclude each other: no slip of the pen, another year, and another day of it.
+OTHER_BIRTH = 4
 # From here on two names say nothing in favour, and are worth comparing crosswise.
 UNLIKE = WEAK
 
@@ -237,7 +239,19 @@ _OF_KIND: dict[str, Callable[[Column, Ints, Ints], Levels]] = {
 
 def first_names_contradict(one: str, other: str) -> bool:
     """Whether two first names are those of two persons; a name that is missing contradicts none."""
-    table = Table.of({"first_name": [one, other]})
-    return "first_name" in table and bool(
-        compare(table, np.asarray([0]), np.asarray([1]), ["first_name"])["first_name"][0] == OTHER
+    return _are_at("first_name", OTHER, one, other)
+
+
+def birth_dates_contradict(one: str, other: str) -> bool:
+    """Whether two birth dates, as YYYY-MM-DD, exclude each other; one that is missing excludes none."""
+    return _are_at("birth_date", OTHER_BIRTH, one, other)
+
+
+def _are_at(column: str, level: int, one: str, other: str) -> bool:
+    """Whether two values compare at this level, which is none of agreement."""
+    if not one or not other or one == other:
+        return False
+    table = Table.of({column: [one, other]})
+    return column in table and bool(
+        compare(table, np.asarray([0]), np.asarray([1]), [column])[column][0] == level
     )

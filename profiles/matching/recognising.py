@@ -4,7 +4,7 @@ Everything global is given: the model was learnt by a batch, and how often value
 decided here is what the batch would decide, but for what only a whole brand shows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,9 +70,8 @@ def recognise(
     left, right, ruling = left[inside], right[inside], ruling.only(inside)
     guard = guard_for(model.records)
     labels = cluster(table.size, left, right, ruling, guard=guard, together=together, never=never)
-    by_itself = replace(ruling, weight=np.where(ruling.automatic, ruling.weight, -np.inf))
     certain = cluster(
-        table.size, left, right, by_itself,
+        table.size, left, right, ruling.without_a_word(),
         threshold=automatic, guard=guard + tiers.GUARD, together=together, never=never,
     )  # fmt: skip
     review = list(tiers.review_pairs(labels, certain, left, right, ruling.weight))

@@ -12,14 +12,14 @@ name_alone         nothing but the name agrees: never automatic
 device_alone       a device and nothing else that names a person: never automatic
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
 
 from profiles.matching.arrays import Bools, Floats, Ints, Levels
 from profiles.matching.fields import missing_level
-from profiles.matching.levels import EXACT, NO_NAME, OTHER, SHORT
+from profiles.matching.levels import EXACT, NO_NAME, OTHER, OTHER_BIRTH, SHORT
 from profiles.matching.scoring import Scores
 from profiles.matching.table import Table
 
@@ -30,6 +30,9 @@ _SAME_CUSTOMER, _SAME_CARD, HOUSEHOLD, _NAMESAKES, _NAME_AND_ADDRESS, _NAME_ALON
 
 # What a rule that makes one person brings, in bits: more than all contradictions together, less than a person's no.
 CERTAIN = 1e6
+# What a pair that must not meet brings to the mean of a group: more than all the cards that its third records share. A
+# customer number outweighs even that: it is one person, whatever else is said.
+APART, SAME_NUMBER = -1e9, 1e12
 # What a household keeps of its weight: below every threshold.
 HOUSEHOLD_WEIGHT = -1.0
 # Years between the births of two namesakes that make them father and son rather than one person mistyped.
@@ -37,25 +40,35 @@ GENERATION = 12
 
 # The best level at which a date or number still says «the same, mistyped».
 _TYPO = 1
-_DIFFERENT_BIRTH = 4
 _SAME_EMAIL_USER = 2
 
 
 @dataclass
 class Ruling:
     """``rule`` by pair, a number into ``RULES``. ``weight`` and ``evidence`` are those of the scores with the rules
-    applied, for `clustering.cluster`; ``automatic`` is False where a merge would need somebody's word."""
+    applied, for `clustering.cluster`; ``automatic`` is False where a merge would need somebody's word; ``apart`` is
+    True where even a third record that fits both must not bring the two together without it."""
 
     rule: Levels
     weight: Floats
     evidence: Floats
     automatic: Bools
+    apart: Bools
 
-    COLUMNS: ClassVar = ("rule", "weight", "evidence", "automatic")
+    COLUMNS: ClassVar = ("rule", "weight", "evidence", "automatic", "apart")
 
     def only(self, where: Bools | Ints) -> "Ruling":
         """Of some of the pairs."""
         return Ruling(*(getattr(self, name)[where] for name in self.COLUMNS))
+
+    def without_a_word(self) -> "Ruling":
+        """As the automatic tier reads them: what needs somebody's word joins nothing by itself, and who must be kept
+        apart does not meet through others."""
+        return replace(
+            self,
+            weight=np.where(self.automatic, self.weight, -np.inf),
+            evidence=np.where(self.apart, APART, self.evidence),
+        )
 
 
 def judge(table: Table, left: Ints, right: Ints, scores: Scores) -> Ruling:
@@ -71,14 +84,20 @@ def judge(table: Table, left: Ints, right: Ints, scores: Scores) -> Ruling:
     rule[_torn(table, left, right, alike & (say.first <= SHORT) & (say.last <= SHORT))] = _NAMESAKES
     contradicted = say.first == OTHER
     rule[contradicted & say.shares_a_contact] = HOUSEHOLD
-    same_card = say.same("loyalty_number") & (say.first != OTHER) & (say.birth != _DIFFERENT_BIRTH)
+    same_card = say.same("loyalty_number") & (say.first != OTHER) & (say.birth != OTHER_BIRTH)
     rule[same_card] = _SAME_CARD
     rule[say.same("customer_id")] = _SAME_CUSTOMER
     certain = (rule == _SAME_CARD) | (rule == _SAME_CUSTOMER)
     household = (rule == HOUSEHOLD) & ~say.twin_or_nickname
     weight = np.where(household, np.minimum(scores.weight, HOUSEHOLD_WEIGHT), scores.weight)
     evidence = np.where(certain, CERTAIN, scores.evidence)
-    return Ruling(rule, np.where(certain, CERTAIN, weight), evidence, (rule == 0) | certain)
+    evidence[rule == _SAME_CUSTOMER] = SAME_NUMBER
+    # Who shares a card and is not one person for it has one for two. Where the rest speaks against them too, records
+    # that hold the card and no name must not say otherwise.
+    card_of_two = say.same("loyalty_number") & ~certain
+    evidence[card_of_two & (scores.evidence < 0) & ~say.twin_or_nickname] = APART
+    apart = ~certain & ((rule == HOUSEHOLD) | say.namesakes | card_of_two)
+    return Ruling(rule, np.where(certain, CERTAIN, weight), evidence, (rule == 0) | certain, apart)
 
 
 class _Said:
@@ -111,7 +130,7 @@ class _Said:
 
     @property
     def namesakes(self) -> Bools:
-        torn: Bools = (self.birth == _DIFFERENT_BIRTH) & (self.last <= SHORT) & (self.first <= SHORT)
+        torn: Bools = (self.birth == OTHER_BIRTH) & (self.last <= SHORT) & (self.first <= SHORT)
         return torn
 
     @property

@@ -6,7 +6,7 @@ clustering, and of all clusterings tried the largest that keeps the promise beco
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -84,10 +84,9 @@ def automatic_tier(
 ) -> Tier:
     """The largest clustering whose error stays within what ``target`` allows, found by halving the range of thresholds.
 
-    Pairs that a rule keeps from being automatic join nothing by themselves.
+    Pairs that a rule keeps from being automatic join nothing by themselves (`Ruling.without_a_word`).
     """
-    by_itself = replace(ruling, weight=np.where(ruling.automatic, ruling.weight, -np.inf))
-
+    by_itself = ruling.without_a_word()
     comes_true = max(COMES_TRUE_AT_LEAST, COMES_TRUE_AT_100K + PER_DECADE * (math.log10(max(n, 1)) - 5))
 
     def tier(threshold: float) -> Tier:

@@ -31,7 +31,8 @@
     const typing = event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
     if (page.dataset.keys !== "on" || typing || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
     if (help.open) return; // the browser closes it with Escape
-    const deed = deeds[event.key.toLowerCase()];
+    // By its place too: on a French keyboard 1 and 2 are typed with Shift, and stand in the same place without it.
+    const deed = deeds[event.key.toLowerCase()] ?? { Digit1: deeds[1], Digit2: deeds[2] }[event.code];
     if (deed) {
       event.preventDefault();
       deed();

@@ -67,6 +67,21 @@ DEEDS = {
     "withdrew": pgettext_lazy("audit trail", "withdrew"),
 }
 
+# What a job's result counts, by the names under which jobs note it; others are told as they stand.
+COUNTED = {
+    "records": pgettext_lazy("result of a job", "records compared"),
+    "merged": pgettext_lazy("result of a job", "merges made"),
+    "queued": pgettext_lazy("result of a job", "new questions for people"),
+    "separated": pgettext_lazy("result of a job", "merges taken back"),
+    "passed": pgettext_lazy("result of a job", "passed over, since decided or kept apart meanwhile"),
+    "kept": pgettext_lazy("result of a job", "left as they were, since later merges rest on them"),
+}
+
+
+def counted(name: str) -> str:
+    """What a job counted under this name, in the reader's language."""
+    return str(COUNTED.get(name, name))
+
 
 def deed(verb: str) -> str:
     """What was done, in words; an unknown verb as it is."""

@@ -231,6 +231,11 @@ class Job(StoreScoped):
         return models.Q(store__in=stores)
 
     @property
+    def told(self) -> list[tuple[str, object]]:
+        """What came of it: what was counted, in the reader's language, and how many."""
+        return [(deeds.counted(name), value) for name, value in self.result.items()]
+
+    @property
     def percent(self) -> int:
         return 100 * self.done // self.total if self.total else 0
 

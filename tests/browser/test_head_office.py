@@ -89,6 +89,19 @@ def test_pairs_are_decided_with_a_key_and_a_merge_is_undone(visitor, alice, pair
     assert Profile.objects.filter(merged_into=None).count() == 4
 
 
+def test_a_side_is_chosen_by_its_key_on_a_french_keyboard_too(visitor, alice, people):
+    """There 1 and 2 are typed with Shift; without it the same keys say & and é."""
+    pair = MatchCandidate.objects.create(
+        left=people[0], right=people[1], weight=5, probability=0.9, model_version="1"
+    )
+    page = visitor().sign_in(alice.email, f"/profiles/matchcandidate/{pair.pk}/change/")
+    page.wait_for_load_state()
+    press = "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))"
+    for key, code, side in (("é", "Digit2", "right"), ("&", "Digit1", "left"), ("2", "Digit2", "right")):
+        page.evaluate(press, [key, code])
+        expect(page.locator(f"[name=keep_email][value={side}]")).to_be_checked()
+
+
 def test_keys_are_explained_and_can_be_switched_off(visitor, alice, pairs):
     page = visitor().sign_in(alice.email, "/profiles/matchcandidate/")
     page.get_by_role("link", name="Review one by one").click()

@@ -7,9 +7,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from cdp import home
-from profiles import consent, facts
+from profiles import consent, facts, merging, separating
 from profiles.admin.filters import first_known_since
-from profiles.models import Identifier, Profile, ProfileStore, Purchase, PurchaseLine, Source, SourceRecord
+from profiles.models import (
+    Identifier,
+    Merge,
+    Profile,
+    ProfileStore,
+    Purchase,
+    PurchaseLine,
+    Source,
+    SourceRecord,
+)
 from tenants.scoping import WHOLE_NETWORK, scoped_to
 
 JUNE = datetime(2026, 6, 1, 10, tzinfo=UTC)
@@ -162,6 +171,28 @@ def test_filters_of_customers(as_alice, alice, paul, zoe):
     consent.withdraw(paul, "sms", actor=alice)
     assert names(client.get("/api/v1/profiles", {"updated_since": "2026-06-15T00:00:00Z"})) == ["Paul", "Zoe"]
     assert names(client.get("/api/v1/profiles", {"merged": "true"})) == []
+
+
+def ids(response) -> set[str]:
+    assert response.status_code == 200, response.content
+    return {row["id"] for row in response.json()["results"]}
+
+
+def test_who_keeps_a_copy_hears_of_merges_and_separations(as_alice, as_bruno, alice, paul, zoe):
+    """Both are told of: the survivor, who has changed, and the merged one, whose id leads to the survivor now."""
+    since = {"updated_since": (timezone.now() - timedelta(hours=1)).isoformat()}
+    merged = since | {"merged": "true"}
+    kept, gone = str(paul.public_id), str(zoe.public_id)
+    assert ids(as_alice.get("/api/v1/profiles", since)) == set()
+    deed = merging.merge(paul, zoe, ground=Merge.Ground.PERSON, by=alice)
+    assert ids(as_alice.get("/api/v1/profiles", since)) == {kept}
+    told = as_alice.get("/api/v1/profiles", merged).json()["results"]
+    assert [(row["id"], row["merged_into"]) for row in told] == [(gone, kept)]
+    assert ids(as_bruno.get("/api/v1/profiles", merged)) == set()
+    Merge.objects.update(at=timezone.now() - timedelta(days=2))
+    assert ids(as_alice.get("/api/v1/profiles", since)) == set()
+    separating.unmerge(deed, alice)
+    assert ids(as_alice.get("/api/v1/profiles", since)) == {kept, gone}
 
 
 @pytest.mark.parametrize(

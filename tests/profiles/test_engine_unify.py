@@ -3,12 +3,15 @@
 import csv
 import subprocess
 import sys
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from profiles.matching import __main__ as matching_main
 from profiles.matching.recognising import recognise
 from profiles.matching.rules import RULES
 from profiles.matching.table import Table
@@ -168,6 +171,70 @@ def test_an_empty_table_and_a_single_record_are_resolved():
     assert unify(Table.of({"first_name": ["", ""]})).labels.tolist() == [0, 1]
 
 
+CARD = "2990001234567"
+SPOUSES = {"first_name": ["", "Paul", "Lucie"], "last_name": ["", "Garrigou", "Garrigou"]}
+FATHER_AND_SON = {
+    "first_name": ["", "Brelum", "Brelum"], "last_name": ["", "Kelnar", "Kelnar"],
+    "birth_date": ["", "1950-03-04", "1981-11-25"],
+}  # fmt: skip
+TWINS = {
+    "first_name": ["", "Paul", "Sylvie"],
+    "last_name": ["Garrigou"] * 3,
+    "birth_date": ["2005-06-01"] * 3,
+}
+
+
+@pytest.mark.parametrize(
+    "people_of", [SPOUSES, FATHER_AND_SON, TWINS], ids=["spouses", "father, son", "twins"]
+)
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"loyalty_number": [CARD] * 3},
+        {"email": ["famille@orange.fr"] * 3, "phone": ["0671849320"] * 3, "postcode": ["31000"] * 3},
+        {"loyalty_number": [CARD] * 3, "email": ["famille@orange.fr"] * 3, "phone": ["0671849320"] * 3},
+    ],
+    ids=["card", "contact", "both"],
+)
+def test_who_must_be_kept_apart_does_not_meet_through_a_third_record(people_of, shared):
+    """The first record is the till's: a card or a contact and no first name, so that it fits both."""
+    table = Table.of(people_of | shared)
+    found = unify(table)
+    assert found.automatic[1] != found.automatic[2]
+    # The same where the till's record hangs on one of them already, and where nobody hangs together yet.
+    left, right = np.array([0, 0, 1]), np.array([1, 2, 2])
+    for together in ([0, 0, 1], [0, 1, 0], [0, 1, 2]):
+        bound = {"counts": {}, "together": np.array(together), "never": NOBODY}
+        again = recognise(table, left, right, found.model, **bound)
+        assert again.automatic[1] != again.automatic[2], together
+
+
+def test_nobody_is_asked_about_the_card_of_two_whom_the_rest_tells_apart():
+    born = {"birth_date": ["", "1980-03-04", "1985-11-21"]}
+    found = unify(Table.of(SPOUSES | born | {"loyalty_number": [CARD] * 3}))
+    assert found.labels[1] != found.labels[2]
+
+
+def test_a_customer_number_makes_one_person_whatever_third_records_say():
+    """A household's contact beside it, told by a record that fits one of the two alone."""
+    found = unify(
+        Table.of(
+            {
+                "first_name": ["Brelum", "Yozan", "Brelum"], "last_name": ["Kelnar"] * 3,
+                "customer_id": ["W1234", "W1234", ""], "email": ["famille@orange.fr"] * 3,
+            }
+        )
+    )  # fmt: skip
+    assert found.automatic[0] == found.automatic[1]
+
+
+def test_what_people_joined_stays_though_their_names_exclude_each_other():
+    table = Table.of(SPOUSES | {"loyalty_number": [CARD] * 3})
+    assert len(set(unify(table, together=np.array([0, 1, 1])).automatic.tolist())) <= 2
+    joined = unify(table, together=np.array([0, 1, 1])).automatic
+    assert joined[1] == joined[2]
+
+
 def write(path, rows):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -196,9 +263,17 @@ def test_the_command_writes_profiles_and_pairs_to_review(tmp_path, made, capsys)
         ("name\nBrelum\n", "no column called record_id"),
         ("record_id,source\n1,till\n", "no column that can be compared"),
         ("record_id,phone,phone\n1,,\n", "two columns are called 'phone'"),
-        ("record_id,phone\n1,0671849320\n1,\n", "record 2: record_id '1' was given to record 1"),
-        ("record_id,phone\n,0671849320\n", "record 1: record_id is empty"),
-        ("record_id,phone\n1,0671849320\n2\n", "record 2: 1 values where the first line names 2"),
+        ("id;phone\n1;2\n", "no column called record_id, but 'id', 'phone'"),
+        ("record_id,phone\n1,0671849320\n1,\n", "line 3, record 2: record_id '1' was given to record 1"),
+        ('record_id,phone\n\n1,"06\n71"\n1,\n', "line 5, record 2: record_id '1' was given to record 1"),
+        ("record_id,phone\n,0671849320\n", "line 2, record 1: record_id is empty"),
+        ("record_id,phone\n1,0671849320\n2\n", "line 3, record 2: 1 values where the first line names 2"),
+        ("record_id,email\n1," + "x" * 200_000 + "\n", "line 2: not valid CSV"),
+        (
+            "record_id,email\n1,a@b.fr\nrecord_id,email\n",
+            "line 3, record 2: the names of the columns come again",
+        ),
+        ("", "no column called record_id, but nothing at all"),
         ('record_id,phone\n1,"0671"849320\n', "line 2: not valid CSV"),
         ("record_id,phone\n1,\n2,\n", "no column holds anything"),
     ],
@@ -209,6 +284,72 @@ def test_a_file_that_is_no_good_is_refused_with_its_reason(tmp_path, text, said)
     with pytest.raises(CommandError, match=said):
         call_command("unify_file", str(records), f"--out={tmp_path / 'out.csv'}")
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_file_is_read_however_it_was_saved(tmp_path, capsys, delimiter, encoding):
+    """As French spreadsheets save it, semicolons and cp1252 among the rest."""
+    rows = [
+        ["Record_ID", "first_name", "last_name", "email", "shoe, size; left"],
+        ["1", "Zoé", "Lefèvre", "zoe.lefevre@orange.fr", "38"],
+        ["2", "Zoe", "LEFEVRE", "zoe.lefevre@orange.fr", "38"],
+    ]
+    records, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    text = StringIO()
+    csv.writer(text, delimiter=delimiter).writerows(rows)
+    records.write_bytes(text.getvalue().encode(encoding))
+    call_command("unify_file", str(records), f"--out={out}")
+    assert out.read_text().split() == ["record_id,profile_id", "1,1", "2,1"]
+    said = capsys.readouterr().out
+    assert f"read as {encoding.removesuffix('-sig')}, columns parted by {delimiter!r}" in said
+    assert "compared as texts: shoe, size; left" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04 and so on", "a spreadsheet or an archive"),
+        (b"record_id,x\n1,\x81\x8d\n", "neither UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path, content, said):
+    records = tmp_path / "in.csv"
+    records.write_bytes(content)
+    with pytest.raises(CommandError, match=said):
+        call_command("unify_file", str(records), f"--out={tmp_path / 'out.csv'}")
+
+
+def test_no_output_takes_the_place_of_the_records_or_of_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = "record_id,email\n1,kelnar@orange.fr\n"
+    Path("in.csv").write_text(told)
+    for wrong, why in (
+        (["--out=in.csv"], "would overwrite the records"),
+        (["--out=./in.csv"], "would overwrite the records"),
+        (["--out=out.csv", "--review=out.csv"], "would overwrite itself"),
+        (["--out=out.csv", "--automatic=none/there.csv"], "there is no folder none"),
+        (["--out=out.csv", "--review=."], "a folder, not a file"),
+    ):
+        with pytest.raises(CommandError, match=why):
+            call_command("unify_file", "in.csv", *wrong)
+        assert [path.name for path in Path().iterdir()] == ["in.csv"], wrong
+    assert Path("in.csv").read_text() == told
+
+
+def test_what_cannot_be_written_to_its_end_leaves_what_was_there(tmp_path, monkeypatch):
+    records, out, review = tmp_path / "in.csv", tmp_path / "out.csv", tmp_path / "review.csv"
+    records.write_text("record_id,email\n1,kelnar@orange.fr\n")
+    out.write_text("of last week")
+
+    def full(*_told):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(matching_main, "write_review", full)
+    with pytest.raises(CommandError, match="no space left"):
+        call_command("unify_file", str(records), f"--out={out}", f"--review={review}")
+    assert out.read_text() == "of last week"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 
 def test_a_missing_file_is_told(tmp_path):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from profiles.intake import (
     record_events,
     take_in_records,
 )
+from profiles.matching.reasons import Match
 from profiles.models import (
     MatchCandidate,
     Merge,
@@ -228,6 +230,65 @@ def test_a_refusal_told_to_the_two_as_one_holds_for_both(four, diane):
     assert [consent.may_contact(p, "post") for p in (four[0], four[2])] == [True, False]
 
 
+def test_a_refusal_of_a_third_person_is_not_handed_to_who_is_separated(four, diane):
+    """The third one refused before they were merged: nobody doubts who said it."""
+    winner, loser, third, _fourth = four
+    consent.grant(loser, "sms", actor=diane)
+    deed = merged(winner, loser)
+    consent.withdraw(third, "sms", actor=diane)
+    merged(winner, third)
+    separating.unmerge(deed)
+    assert consent.may_contact(loser, "sms")
+    assert not consent.may_contact(winner, "sms")
+
+
+@pytest.mark.parametrize("undone", ["separated", "taken back", "all of a job"])
+def test_values_chosen_when_merging_go_with_the_merge_whichever_way_it_is_undone(four, diane, undone):
+    winner, loser = four[0], four[1]
+    pins.pin(winner, "city", "Lille", by=diane)
+    pins.pin(loser, "first_name", "Annabelle", by=diane)
+    before = dump(*(p.pk for p in four))
+    keep = {"city": "Lyon", "email": loser.email, "first_name": "Anne-Marie"}
+    deed = resolution.decide_same(MatchCandidate.objects.get(left=winner, right=loser), diane, keep=keep)
+    shown = Profile.objects.get(pk=winner.pk)
+    assert {field: getattr(shown, field) for field in keep} == keep
+    if undone == "separated":
+        separating.unmerge(deed, diane)
+    elif undone == "taken back":
+        resolution.take_back(MatchCandidate.objects.get(left=winner, right=loser), diane)
+    else:
+        separating.unmerge(deed, diane, binding=False)
+    left = changed(before, dump(*(p.pk for p in four)))
+    standing = left.pop("profiles_pin.profile", ([], []))
+    assert standing[0] == []  # the pins of before are as they were
+    assert {row["ended_by_id"] for row in standing[1]} == {diane.pk}
+    assert not left or (undone == "separated" and all("matchcandidate" in table for table in left)), left
+
+
+def test_a_value_pinned_since_stays_when_the_two_are_separated(four, diane):
+    winner, loser = four[0], four[1]
+    pins.pin(winner, "city", "Lille", by=diane)
+    pair = MatchCandidate.objects.get(left=winner, right=loser)
+    deed = resolution.decide_same(pair, diane, keep={"city": "Lyon"})
+    pins.pin(winner, "city", "Nantes", by=diane)
+    separating.unmerge(deed, diane)
+    assert Profile.objects.get(pk=winner.pk).city == "Nantes"
+
+
+def test_a_separation_holds_people_before_their_merge(four):
+    """As everywhere, so that it and an import that is undone never wait for each other."""
+    deed = merged(four[0], four[1])
+    with CaptureQueriesContext(connection) as asked:
+        separating.unmerge(deed)
+    locks = [
+        query["sql"]
+        for query in asked
+        if "FOR " in query["sql"] and "UPDATE" in query["sql"].split("FOR ")[-1]
+    ]
+    assert '"profiles_profile"' in locks[0]
+    assert any('"profiles_merge"' in sql for sql in locks[1:])
+
+
 def test_a_pin_of_the_survivor_wins_and_is_given_back(four, diane):
     pins.pin(four[0], "first_name", "Anne-Marie", by=diane)
     pins.pin(four[1], "first_name", "Annabelle", by=diane)
@@ -331,6 +392,54 @@ def test_what_a_person_merged_stands_and_is_merged_again_above_what_is_opened(cr
 # --- The id of a merged customer --------------------------------------------------------------------------------
 
 
+def test_what_is_merged_again_has_its_reasons_its_decider_and_the_values_they_chose(crm, diane):
+    """A block opens the merge below; the person's own merge above it is made again as it was."""
+    told = [
+        {"first_name": "Nora", "last_name": "Klein", "email": "accueil@klein.example", "postcode": "67000"},
+        {"first_name": "Nora", "last_name": "Klein", "email": "accueil@klein.example", "postcode": "67000"},
+        {"first_name": "Norah", "last_name": "Kleine", "city": "Metz"},
+    ]
+    people = [
+        Profile.objects.get(pk=take_in_records(crm, [Statement(f"K{n}", f, raw=f)])[0].profile_id)
+        for n, f in enumerate(told)
+    ]
+    evidence = [
+        {
+            "field": "email",
+            "level": "exact",
+            "a": "accueil@klein.example",
+            "b": "accueil@klein.example",
+            "weight": 9,
+        }
+    ]
+    match = Match(9.0, 0.99, tuple(evidence), model_version="1")
+    merging.merge(people[1], people[2], ground=Merge.Ground.MATCH, match=match)
+    pair = MatchCandidate.objects.create(
+        left=people[0], right=people[1], weight=4, probability=0.7, model_version="1",
+        evidence=[{"field": "last_name", "level": "exact", "a": "klein", "b": "klein", "weight": 4}],
+    )  # fmt: skip
+    deed = resolution.decide_same(pair, diane, keep={"city": "Metz"})
+    pins.pin(people[0], "postcode", "57000", by=diane)
+
+    blocked.reapply(blocked.block("email", "accueil@klein.example", reason="the firm's"))
+
+    again = Merge.objects.get(undone_at=None)
+    assert (again.winner_id, again.loser_id, again.by, again.weight) == (
+        deed.winner_id,
+        deed.loser_id,
+        diane,
+        4,
+    )
+    assert again.evidence == deed.evidence
+    pair.refresh_from_db()
+    assert (pair.status, pair.decided_by) == ("merged", diane)
+    kept = Profile.objects.get(pk=people[0].pk)
+    assert (kept.city, kept.postcode) == ("Metz", "57000")
+    resolution.take_back(pair, diane)
+    kept = Profile.objects.get(pk=people[0].pk)
+    assert (kept.city, kept.postcode) == ("", "57000")
+
+
 def test_a_merged_id_leads_to_the_survivor_for_whoever_may_see_that_one(
     four, diane, alice, bruno, chloe, client_of, lille_till, till_client
 ):
@@ -357,6 +466,14 @@ def test_a_merged_id_leads_to_the_survivor_for_whoever_may_see_that_one(
     assert why.context["people"] == [four[0]]
     noted = reverse("admin:profiles_profile_consent", args=[four[1].pk])
     assert survivor in client_of(alice).post(noted, {"channel": "sms", "verdict": "grant"}).url
+
+
+def test_a_page_separates_its_own_merges_and_no_others(four, alice, client_of):
+    deed = merged(four[0], four[1])
+    for page, found in ((four[2], 404), (four[0], 302)):
+        address = reverse("admin:profiles_profile_separate", args=[page.pk, deed.pk])
+        assert client_of(alice).post(address).status_code == found
+        assert Merge.objects.filter(undone_at=None).exists() == (found == 404)
 
 
 def test_a_merged_id_says_nothing_to_a_store_that_does_not_know_the_survivor(

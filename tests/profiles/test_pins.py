@@ -8,7 +8,7 @@ from django.urls import reverse
 from profiles import merging, pins, survivorship
 from profiles.intake import EventStatement, Sender, Shown, Statement, record_events, take_in_records
 from profiles.models import EventType, Merge, Pin, Profile, Site, Source
-from profiles.survivorship import NEWEST, ONLY, PINNED, TRUSTED, VERIFIED
+from profiles.survivorship import FULLEST, NEWEST, ONLY, PINNED, TRUSTED, VERIFIED
 
 AT = datetime(2026, 10, 1, 10, tzinfo=UTC)
 
@@ -80,6 +80,19 @@ def test_a_click_that_came_first_counts_for_what_is_told_later(sources):
     clicked(sources, "shop@mail.example")
     anne = told(sources["crm"], days=3, first_name="Anne", email="crm@mail.example", card="2990000000017")
     assert now(anne).email == "shop@mail.example"
+
+
+def test_a_name_told_whole_wins_over_a_trusted_part_of_it_and_says_so(sources):
+    """The shop is trusted less: what is shown must not say that it is trusted most."""
+    anne = told(sources["crm"], last_name="Petit", card="2990000000017")
+    told(sources["shop"], days=-3, first_name="Anne", last_name="Petite", card="2990000000017")
+    found = now(anne)
+    assert (found.first_name, found.last_name) == ("Anne", "Petite")
+    assert found.provenance["last_name"]["why"] == FULLEST
+    assert found.provenance["first_name"]["why"] == ONLY
+    # Where the trusted one tells the whole name too, trust decides.
+    told(sources["crm"], days=1, first_name="Anna", last_name="Petit", card="2990000000017")
+    assert (now(anne).last_name, now(anne).provenance["last_name"]["why"]) == ("Petit", TRUSTED)
 
 
 # --- Pinned -----------------------------------------------------------------------------------------------------

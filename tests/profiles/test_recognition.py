@@ -186,6 +186,21 @@ def test_what_no_model_holds_together_is_separated_again(records):
     assert not MatchCandidate.objects.filter(status=MatchCandidate.Status.NEVER).exists()
 
 
+def test_separations_are_done_one_by_one_before_the_steps_are_written(records, monkeypatch):
+    """Not in one transaction with the rest, which would keep everybody concerned from buying until its end."""
+    unification.unify_brand()
+    one, other = Profile.objects.filter(merged_into=None).order_by("-pk")[:2]
+    wrong = merging.merge(one, other, ground=Merge.Ground.MATCH)
+    with monkeypatch.context() as broken:
+        broken.setattr(unification, "_steps", lambda *_told: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            unification.unify_brand()
+    wrong.refresh_from_db()
+    assert wrong.undone_at
+    assert MatchingModel.objects.count() == 1
+    assert unification.unify_brand().separated == 0
+
+
 def test_a_brand_with_much_that_is_new_is_compared_as_a_whole(records, monkeypatch):
     done = match_new_records()
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from loyalty import proof, statements, till
 from loyalty.models import Account, Lot, Membership, Transaction
-from profiles import consent, facts, merging, resolution, separating
+from profiles import consent, facts, merging, resolution, separating, unification
 from profiles.intake import (
     ConsentStatement,
     RefundLineStatement,
@@ -20,6 +20,7 @@ from profiles.intake import (
 from profiles.merging import CannotMerge
 from profiles.models import (
     ConsentChange,
+    HouseholdWord,
     Identifier,
     MatchCandidate,
     Merge,
@@ -429,6 +430,33 @@ def test_a_decision_made_meanwhile_stays(two, crm, diane):
     assert MatchCandidate.objects.get(left=anna, right=third).status == OPEN
 
 
+def test_who_decides_second_hears_that_it_is_decided(two, diane, alice):
+    """Both looked at the open question; the second one's page is old."""
+    old = candidate(*two)
+    resolution.decide_never(MatchCandidate.objects.get(), diane)
+    for late in (resolution.decide_same, resolution.decide_never, resolution.decide_household):
+        with pytest.raises(resolution.Decided):
+            late(old, alice)
+    assert not Merge.objects.exists()
+    assert not HouseholdWord.objects.exists()
+    assert MatchCandidate.objects.get().decided_by == diane
+
+
+def test_nobody_decides_about_somebody_whom_they_did_not_look_at(two, crm, diane, alice):
+    """A question that was passed on to the survivor is another question; one that is gone is none."""
+    anne, anna = two
+    third = told(crm, "3", first_name="Paul", last_name="Petit")
+    fourth = told(crm, "4", first_name="Lucie", last_name="Petit")
+    passed_on, gone = candidate(anna, third), candidate(anna, fourth)
+    candidate(anne, fourth)
+    merging.merge(*two, ground=Merge.Ground.MATCH)
+    for old in (passed_on, gone):
+        for late in (resolution.decide_same, resolution.decide_never, resolution.decide_household):
+            with pytest.raises(resolution.Decided):
+                late(old, alice)
+    assert Merge.objects.count() == 1
+
+
 # --- Matching ---------------------------------------------------------------------------------------------------
 
 
@@ -458,6 +486,32 @@ def test_a_household_is_not_one_person(crm, shop):
     told(shop, "1", first_name="Julie", birth_date="1986-07-01", **home)
     assert match_new_records()["merged"] == 0
     assert Profile.objects.filter(merged_into=None).count() == 2
+
+
+def test_the_card_that_a_till_knew_first_does_not_make_spouses_one_person(crm, shop, lille_till):
+    """The till's own record has the card and no name: it fits him and her."""
+    till.record_purchase(lille_till[0], ticket("R1", 1000, shown=CARD_A))
+    paul = told(crm, "1", first_name="Paul", last_name="Garrigou", card=CARD_A.value)
+    lucie = told(shop, "1", first_name="Lucie", last_name="Garrigou", card=CARD_A.value)
+    assert Purchase.objects.get().profile == paul
+    match_new_records()
+    assert (paul.survivor, lucie.survivor) == (paul, lucie)
+    unification.unify_brand()
+    assert Profile.objects.filter(merged_into=None).count() == 2
+
+
+def test_father_and_son_of_one_name_and_one_card_are_two(crm, shop):
+    same = {"first_name": "Brelum", "last_name": "Kelnar", "card": CARD_A.value}
+    father = told(crm, "1", birth_date="1950-03-04", **same)
+    son = told(shop, "1", birth_date="1981-11-25", **same)
+    assert father != son
+    match_new_records()
+    assert Profile.objects.filter(merged_into=None).count() == 2
+    # A slip of the pen is no other birth date, and no birth date is none.
+    assert told(crm, "2", birth_date="1950-03-05", first_name="Yozan", card=CARD_B.value) == told(
+        shop, "2", birth_date="1950-03-06", first_name="Yozan", card=CARD_B.value
+    )
+    assert told(shop, "3", first_name="Yozan", card=CARD_B.value).pk
 
 
 def test_what_is_uncertain_waits_for_a_person_once(crm, shop):

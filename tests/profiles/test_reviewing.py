@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from loyalty import proof, till
-from profiles import resolution, reviewing
+from profiles import merging, resolution, reviewing
 from profiles.intake import Shown, Statement, take_in_records
 from profiles.models import MatchCandidate, Merge, Pin, Profile, Source
 from profiles.tasks import carry_on_bulk, carry_out_bulk
@@ -173,6 +173,52 @@ def test_a_manager_takes_a_merge_back_though_no_store_knows_the_merged_one_any_m
     assert client.get(page(queue[1])).status_code == 200
 
 
+def test_a_manager_reads_no_points_and_no_cards_of_other_stores_in_the_queue(
+    queue, people, lyon_till, bruno, alice, client_of
+):
+    """Points tell what was bought elsewhere; neither stands on a customer's page for a manager."""
+    till.record_purchase(lyon_till[0], ticket("R99", 77700, shown=Shown("card", "2990000000027")))
+    for reader, sees in ((bruno, False), (alice, True)):
+        shown = client_of(reader).get(page(queue[1]))
+        told = " ".join(shown.context["effects"])
+        assert ("Points" in told, "2990000000027" in shown.text) == (sees, sees), reader
+    assert "first_name" in {row["key"] for row in client_of(bruno).get(page(queue[1])).context["rows"]}
+
+
+def test_who_decides_on_an_old_page_is_told(queue, people, alice, client_of):
+    """The page showed two people of whom one has been merged into somebody else since."""
+    client = client_of(alice)
+    seen = client.get(page(queue[1])).context["people"]
+    merging.merge(people[1], people[2], ground=Merge.Ground.MATCH)
+    for decision in ("merge", "never", "household"):
+        answer = post(client, "decide", queue[1].pk, decision=decision, seen=seen)
+        assert answer.url == page(queue[1])
+    assert "merged meanwhile" in client.get(page(queue[1])).text
+    assert MatchCandidate.objects.get(pk=queue[1].pk).status == "open"
+    seen = client.get(page(queue[1])).context["people"]
+    post(client, "decide", queue[1].pk, decision="never", seen=seen)
+    assert MatchCandidate.objects.get(pk=queue[1].pk).status == "never"
+
+
+@pytest.mark.parametrize("decision", ["merge", "never", "household"])
+def test_who_decides_at_the_same_moment_is_told(queue, alice, diane, client_of, monkeypatch, decision):
+    """Diane's word falls between Alice's click and the lock."""
+    client, real = client_of(alice), reviewing.after
+
+    def overtaken(candidate, waiting):
+        found = real(candidate, waiting)
+        resolution.decide_never(MatchCandidate.objects.get(pk=candidate.pk), diane)
+        return found
+
+    monkeypatch.setattr(reviewing, "after", overtaken)
+    answer = post(client, "decide", queue[1].pk, decision=decision)
+    monkeypatch.undo()
+    assert answer.status_code == 302
+    assert "has decided this pair meanwhile" in client.get(answer.url).text
+    assert MatchCandidate.objects.get(pk=queue[1].pk).decided_by == diane
+    assert not Merge.objects.exists()
+
+
 # --- Many at once -------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +304,58 @@ def test_a_bulk_decision_is_undone_for_thirty_days(
     assert not reviewing.may_be_undone(job)
     with pytest.raises(reviewing.CannotUndo):
         reviewing.undo_all(job, alice)
+
+
+def test_the_job_tells_in_the_reader_s_language_what_came_of_it(many, brand, alice, client_of):
+    """The worker writes in the brand's language, and no page shows the names under which a job counts."""
+    brand.language = "fr"
+    job = reviewing.merge_all(reviewing.Choice(0.97), alice)
+    carry_out_bulk(job.pk)
+    job.refresh_from_db()
+    with translation.override("fr"):
+        assert job.step == translation.gettext("Merging") != "Merging"
+    shown = client_of(alice).get(reverse("admin:network_job_change", args=[job.pk])).text
+    assert "merges made" in shown
+    assert "passed over, since decided or kept apart meanwhile" in shown
+
+
+def test_only_what_was_shown_is_merged(many, people, alice, client_of, django_capture_on_commit_callbacks):
+    client = client_of(alice)
+    bulk = reverse("admin:profiles_matchcandidate_bulk")
+    asked = {"least": "97", "same": "card"}
+    shown = client.get(bulk, asked)
+    assert f'name="shown" value="{shown.context["shown"]}"' in shown.text
+    ask(people[4], people[6], 0.99, CARD)  # found since
+    told = asked | {"shown": str(shown.context["shown"])}
+    job = start(client, django_capture_on_commit_callbacks, "bulk_merge", **told)
+    assert job.arguments["pairs"] == [many[1].pk]
+    job.cancel()
+    # One that was there, and is like them by now, was not shown either.
+    MatchCandidate.objects.filter(pk=many[0].pk).update(evidence=CARD)
+    answer = client.post(reverse("admin:profiles_matchcandidate_bulk_merge"), told, follow=True)
+    assert "than you were shown" in answer.text
+    assert Job.objects.count() == 1
+
+
+def test_a_bulk_decision_that_failed_midway_is_undone_as_a_whole(many, alice, monkeypatch):
+    job = reviewing.merge_all(reviewing.Choice(0.97), alice)
+    real, calls = resolution.decide_same, []
+
+    def breaks(pair, by, job):
+        calls.append(pair)
+        if len(calls) == 2:
+            raise RuntimeError("the disk is full")
+        return real(pair, by, job=job)
+
+    monkeypatch.setattr(resolution, "decide_same", breaks)
+    with pytest.raises(RuntimeError):
+        carry_out_bulk(job.pk)
+    monkeypatch.undo()
+    job.refresh_from_db()
+    assert (job.state, Merge.objects.filter(undone_at=None).count()) == ("failed", 1)
+    assert reviewing.may_be_undone(job)
+    carry_out_bulk(reviewing.undo_all(job, alice).pk)
+    assert not Merge.objects.filter(undone_at=None).exists()
 
 
 def test_a_killed_worker_s_job_is_carried_on(
