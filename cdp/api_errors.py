@@ -58,6 +58,7 @@ STATUS_OF_CODE = {
     "unknown_reward": 404,
     "unknown_voucher": 404,
     "unknown_claim": 404,
+    "unknown_reservation": 404,
     "mistyped_voucher": 422,
 }
 RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
