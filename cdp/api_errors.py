@@ -7,6 +7,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_exempt
 from psycopg.errors import LockNotAvailable
 from rest_framework.views import exception_handler
 
@@ -152,6 +153,12 @@ class ProblemMiddleware:
         if request.path.startswith("/api/") and not isinstance(error, Http404):
             return answer_to(error)
         return None
+
+
+@csrf_exempt
+def nothing_here(request) -> HttpResponse:
+    """Every address of the API that is none, whoever asks and however."""
+    return _nothing_at(request.path)
 
 
 def _nothing_at(path: str) -> HttpResponse:

@@ -150,8 +150,8 @@ def test_the_examples_of_the_till_api(lille_till, demonstrated, till_client):
         text = response.content.decode()
         if not actual and (found := MEMBER.search(text)):
             documented, actual = MEMBER.search(answer).group(), found.group()
-        text, answer = (UNTIL.sub('"expires_at": ""', MEMBER.sub("ID", said)) for said in (text, answer))
-        assert json.loads(text) == json.loads(answer), path
+        heard, stands = (UNTIL.sub('"expires_at": ""', MEMBER.sub("ID", said)) for said in (text, answer))
+        assert json.loads(heard) == json.loads(stands), path
 
 
 VOUCHER = re.compile(r"[2-9A-HJ-NP-TV-Z]{4}(?:-[2-9A-HJ-NP-TV-Z]{4}){3}")
