@@ -134,8 +134,8 @@ def _note(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> 
     told = getattr(answer, "content", b"") if status >= 400 or request.path_info.endswith(BATCH) else b""
     _waiting.append(
         _Heard(
-            time.time(), brand.schema_name, till.pk if till else STRANGERS, request.method or "", request.path_info, status,
-            seconds, answer is not None and "Idempotent-Replayed" in answer.headers,
+            time.time(), brand.schema_name, till.pk if till else STRANGERS, request.method or "", request.path_info,
+            status, seconds, answer is not None and "Idempotent-Replayed" in answer.headers,
             body if len(body) <= HEAD else body[:HEAD] + body[-TAIL:],
             told[:HEAD] if status >= 400 else b"",
             (told.count(b'"status":'), told.count(b'"problem":{')) if status < 400 and told else (0, 0),
@@ -196,11 +196,11 @@ _MEMBER = re.compile(r"^members/[^/]+")
 
 
 def _told(heard: _Heard) -> Call:
-    about = _MEMBER.sub("members/…", heard.path.removeprefix(ROOT))[:60]
+    about = _writable(_MEMBER.sub("members/…", heard.path.removeprefix(ROOT))[:60])
     code, field = _CODE.search(heard.problem), _FIELD.search(heard.problem)
     named = _IDS[ID_OF_PATH[about]].search(heard.body) if about in ID_OF_PATH else None
     return Call(
-        heard.at, heard.method, about, heard.status, round(1000 * heard.seconds, 1),
+        heard.at, _writable(heard.method), about, heard.status, round(1000 * heard.seconds, 1),
         id=_unescaped(named[1])[:64] if named else "", shown=_shown(heard, about), replayed=heard.replayed,
         code=code[1].decode() if code else "", field=_unescaped(field[1]) if field else "",
         told_at=_instant(heard.body) if about in TELLS_TIME else None,
@@ -232,7 +232,12 @@ def _unescaped(told: bytes) -> str:
         text = json.loads(b'"' + told + b'"')
     except ValueError:
         text = told.decode("utf-8", "replace")
-    return text.replace("\x00", "")
+    return _writable(text)
+
+
+def _writable(text: str) -> str:
+    """Without halves of characters, which JSON can name and no encoding writes."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _instant(body: bytes) -> float | None:

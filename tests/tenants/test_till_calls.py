@@ -144,7 +144,7 @@ def test_what_went_wrong_with_us_is_noted_too(lille_calls, lille_till, monkeypat
 @pytest.mark.parametrize(
     "body",
     [b"", b"\x00", b"[" * 9000, b'{"member": {"card": "\\ud800"}}', b'{"member": {"card": "\\u0000\\"x"}}', b"\xff\xfe",
-     b'{"bought_at": "99999-99-99T99:99:99Z", "receipt_id": "\\q"}'],
+     b'{"bought_at": "99999-99-99T99:99:99Z", "receipt_id": "\\q"}', b'{"receipt_id": "\\ud800"}'],
 )  # fmt: skip
 def test_whatever_a_till_sends_it_can_be_noted(lille_calls, lille_till, body):
     assert lille_calls.post("/api/v1/quotes", body).status_code in (400, 422)
