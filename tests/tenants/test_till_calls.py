@@ -18,7 +18,8 @@ from loyalty.benefits_api import PATHS as BENEFIT_PATHS
 from tenants.network import calls
 from tenants.network.calls import NEVER, OFFLINE, QUIET, SPEAKING, Call, pulse
 from tenants.network.hints import HINTS, hint
-from tenants.network.till_calls import PATHS
+from tenants.network.models import Till
+from tenants.network.till_calls import PATHS, Line
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 from tests.loyalty.test_till_api import CARD, Caller, sale
 
@@ -262,7 +263,14 @@ def test_a_till_that_falls_silent_by_day_sounds_offline(minutes_ago, now, state)
 
 
 @pytest.mark.parametrize(
-    ("told", "ahead"), [([0, -3], 0), ([420, 300], 420), ([-600, -86400], -600), ([-2, -86400], -2)]
+    ("told", "ahead"),
+    [
+        ([0, -3], 0),
+        ([420, 300], 420),
+        ([-600, -86400], -600),
+        ([-2, -86400], -2),
+        ([10**10, 420, 400, -86400], 420),
+    ],
 )
 def test_the_clock_is_told_by_the_ticket_that_came_soonest(told, ahead):
     some = [Call(NOON.timestamp(), "POST", "purchases", 201, 1.0, told_at=NOON.timestamp() + n) for n in told]
@@ -288,6 +296,23 @@ def test_a_hint_is_told_in_the_reader_s_words():
     assert "waits for its sale" in hint(202, "")
     with translation.override("fr"):
         assert hint(503, "unavailable")
+
+
+def test_one_that_sounds_offline_says_since_when(lille_till):
+    machine = lille_till[0]
+    line = Line(machine, pulse(made(45, 50), NOON, PARIS))
+    assert (line.label, line.chip) == ("sounds offline since 12:15", "cdp-no")
+    machine.revoked_at = NOON
+    assert line.label == "key revoked"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [(None, ""), (20, "right"), (-20, "right"), (420, "7 min ahead"), (-9000, "2 h 30 min behind, or sends late"),
+     (172_800, "2 days ahead")],
+)  # fmt: skip
+def test_a_clock_is_told_in_words(ahead, told):
+    assert Line(Till(), calls.Pulse(ahead=ahead)).clock == told
 
 
 # --- Who looks --------------------------------------------------------------------------------------------------
