@@ -98,7 +98,7 @@ class Row:
     def chip(self) -> str:
         if self.call.status >= 500:
             return "cdp-no"
-        return "cdp-maybe" if self.call.status >= 400 else "cdp-yes"
+        return "cdp-maybe" if self.call.status >= 400 or self.call.refused else "cdp-yes"
 
     @property
     def shown(self) -> str:
@@ -107,6 +107,8 @@ class Row:
 
     @property
     def hint(self) -> str:
+        if self.call.refused:
+            return _t("The till should show a person each ticket that was refused: the answer says why.")
         return hint(self.call.status, self.call.code, self.call.replayed)
 
 
