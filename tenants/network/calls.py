@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -50,7 +50,9 @@ ID_OF_PATH = {
     "coupons/use": "basket_id", "coupons/cancel": "basket_id",
 }  # fmt: skip
 # Paths whose time is the till's clock at the call, unless the till was offline.
-TELLS_TIME = {"purchases", "quotes", "refunds", "redemptions"}
+TIME_OF_PATH = {
+    "purchases": "bought_at", "quotes": "bought_at", "refunds": "refunded_at", "redemptions": "redeemed_at",
+}  # fmt: skip
 BATCH = "purchases/batch"
 
 
@@ -186,32 +188,39 @@ def flush() -> None:
 
 _TEXT = rb'\s*:\s*"((?:[^"\\]|\\.){1,254})"'
 _SHOWN = re.compile(rb'"(card|phone|email)"' + _TEXT)
-_TIME = re.compile(rb'"(?:bought_at|refunded_at|redeemed_at)"\s*:\s*"([^"]{16,40})"')
 _CODE = re.compile(rb'"code": ?"(\w{1,60})"')
 _FIELD = re.compile(rb'"field": ?"([^"]{1,80})"')
-_IDS = {
-    name: re.compile(rb'"' + name.encode() + rb'"' + _TEXT) for name in dict.fromkeys(ID_OF_PATH.values())
+_NAMED = {
+    name: re.compile(rb'"' + name.encode() + rb'"' + _TEXT)
+    for name in {*ID_OF_PATH.values(), *TIME_OF_PATH.values()}
 }
 _MEMBER = re.compile(r"^members/[^/]+")
 
 
 def _told(heard: _Heard) -> Call:
     about = _writable(_MEMBER.sub("members/…", heard.path.removeprefix(ROOT))[:60])
-    code, field = _CODE.search(heard.problem), _FIELD.search(heard.problem)
-    named = _IDS[ID_OF_PATH[about]].search(heard.body) if about in ID_OF_PATH else None
+    code = field = None
+    if heard.problem:
+        code, field = _CODE.search(heard.problem), _FIELD.search(heard.problem)
     return Call(
         heard.at, _writable(heard.method), about, heard.status, round(1000 * heard.seconds, 1),
-        id=_unescaped(named[1])[:64] if named else "", shown=_shown(heard, about), replayed=heard.replayed,
+        id=_said(heard.body, ID_OF_PATH.get(about))[:64], shown=_shown(heard, about), replayed=heard.replayed,
         code=code[1].decode() if code else "", field=_unescaped(field[1]) if field else "",
-        told_at=_instant(heard.body) if about in TELLS_TIME else None,
+        told_at=_instant(_said(heard.body, TIME_OF_PATH.get(about))),
         tickets=heard.items[0], refused=heard.items[1],
     )  # fmt: skip
+
+
+def _said(body: bytes, name: str | None) -> str:
+    found = _NAMED[name].search(body) if name else None
+    return _unescaped(found[1]) if found else ""
 
 
 def _shown(heard: _Heard, about: str) -> str:
     if heard.till == STRANGERS:
         return f"key:{heard.prefix}…"
-    found = _SHOWN.search(heard.body) if about != BATCH else None
+    start = heard.body.find(b'"member"') if about != BATCH else -1
+    found = _SHOWN.search(heard.body, start) if start >= 0 else None
     if found is None:
         return ""
     kind = found[1].decode()
@@ -228,22 +237,23 @@ def masked(kind: str, value: str) -> str:
 
 
 def _unescaped(told: bytes) -> str:
-    try:
-        text = json.loads(b'"' + told + b'"')
-    except ValueError:
-        text = told.decode("utf-8", "replace")
+    text = told.decode("utf-8", "replace")
+    if "\\" in text:
+        with suppress(ValueError):  # else it is shown as it came
+            text = json.loads(f'"{text}"')
     return _writable(text)
 
 
 def _writable(text: str) -> str:
     """Without halves of characters, which JSON can name and no encoding writes."""
+    if text.isascii() and text.isprintable():
+        return text
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-def _instant(body: bytes) -> float | None:
-    told = _TIME.search(body)
+def _instant(told: str) -> float | None:
     try:
-        at = datetime.fromisoformat(told[1].decode()) if told else None
+        at = datetime.fromisoformat(told) if told else None
         return at.timestamp() if at and at.tzinfo else None
     except (ValueError, OverflowError):
         return None

@@ -83,6 +83,13 @@ def test_every_path_of_a_till_is_noted_and_has_a_name(lille_calls, lille_till):
     assert member not in str(told)
 
 
+def test_who_showed_the_card_is_told_and_not_who_is_enrolled(lille_calls, lille_till):
+    create = {"first_name": "Marie", "email": "marie@mail.example"}
+    lille_calls.done("/api/v1/identify", {"create": create, "member": CARD}, 200)
+    (call,) = kept(lille_till[0])
+    assert call.shown == "card:••1234"
+
+
 def test_a_batch_tells_its_tickets(lille_calls, lille_till):
     batch = {"purchases": [sale("R1"), sale("R2", bought_at="9027-01-01T10:00:00+01:00"), sale("R3")]}
     lille_calls.done("/api/v1/purchases/batch", batch, 200)
