@@ -7,6 +7,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_exempt
 from psycopg.errors import LockNotAvailable
 from rest_framework.views import exception_handler
 
@@ -58,6 +59,7 @@ STATUS_OF_CODE = {
     "unknown_reward": 404,
     "unknown_voucher": 404,
     "unknown_claim": 404,
+    "unknown_reservation": 404,
     "mistyped_voucher": 422,
 }
 RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
@@ -151,6 +153,12 @@ class ProblemMiddleware:
         if request.path.startswith("/api/") and not isinstance(error, Http404):
             return answer_to(error)
         return None
+
+
+@csrf_exempt
+def nothing_here(request) -> HttpResponse:
+    """Every address of the API that is none, whoever asks and however."""
+    return _nothing_at(request.path)
 
 
 def _nothing_at(path: str) -> HttpResponse:

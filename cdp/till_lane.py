@@ -25,6 +25,7 @@ from cdp.api_errors import answer_to, come_back
 from loyalty.api import PATHS
 from tenants.middleware import brand_at
 from tenants.models import Brand
+from tenants.network import calls
 
 ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes"}
 VIEWS = {path: view for path, (view, *_types) in PATHS.items()}
@@ -74,6 +75,13 @@ class TillLane:
         self.door = Door(settings.WEB_THREADS)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not calls.is_a_tills(request):
+            return self._answer(request)
+        with calls.noted(request) as call:
+            response = call.answer = self._answer(request)
+        return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         view = VIEWS.get(request.path_info) if request.method == "POST" else None
         try:
             if view is None:
@@ -84,16 +92,22 @@ class TillLane:
                 return self.get_response(request)
             _speak(request, brand)
             if request.path_info in ASK_ONLY:
-                return _answered(view, request, brand)
+                return _sized(_answered(view, request, brand))
             with self.door.passed():
-                return _answered(view, request, brand)
+                return _sized(_answered(view, request, brand))
         except Busy:
-            return come_back()
+            return _sized(come_back())
         except Exception as error:
             answer = answer_to(error) if view else None
             if answer is None:
                 raise
-            return answer
+            return _sized(answer)
+
+
+def _sized(answer: HttpResponse) -> HttpResponse:
+    # What CommonMiddleware does for everybody else.
+    answer.headers["Content-Length"] = str(len(answer.content))
+    return answer
 
 
 def _answered(view, request: HttpRequest, brand: Brand) -> HttpResponse:

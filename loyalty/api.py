@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
-from loyalty import actions, claims, counter
+from loyalty import actions, claims, counter, reservations
 from loyalty import till as tills
 from loyalty import till_schemas as schemas
 from loyalty.payments import PaidWith
@@ -141,6 +141,24 @@ def redemption(till: Till, body: schemas.RedemptionRequest) -> Answer:
     return tills.redeem(till, shown(body.member), body.points, body.redemption_id, at)
 
 
+@posted(schemas.ReservationRequest)
+def reservation(till: Till, body: schemas.ReservationRequest) -> Answer:
+    """Set points aside for a basket, a quarter of an hour long."""
+    return reservations.reserve(till, shown(body.member), body.points, body.reservation_id)
+
+
+@posted(schemas.ReservationEnd)
+def commit_reservation(till: Till, body: schemas.ReservationEnd) -> Answer:
+    """Spend what was reserved: the basket is paid."""
+    return reservations.commit(till, body.reservation_id)
+
+
+@posted(schemas.ReservationEnd)
+def cancel_reservation(till: Till, body: schemas.ReservationEnd) -> Answer:
+    """Give up what was reserved: the points are the member's again."""
+    return reservations.cancel(till, body.reservation_id)
+
+
 @posted(schemas.ActionRequest)
 def action(till: Till, body: schemas.ActionRequest) -> Answer:
     """Tell of something a member did that is no purchase, and credit what it earns."""
@@ -200,7 +218,7 @@ def _ticket(told: schemas.PurchaseRequest) -> Ticket:
 
 
 def _paid_with(told: schemas.PurchaseRequest) -> list[PaidWith]:
-    return [PaidWith(paid.redemption_id, paid.voucher) for paid in told.paid_with]
+    return [PaidWith(paid.redemption_id, paid.voucher, paid.reservation_id) for paid in told.paid_with]
 
 
 def _instant(told: datetime, field: str) -> datetime:
@@ -246,6 +264,19 @@ PATHS = {
     "/api/v1/actions": (action, schemas.ActionRequest, schemas.ActionAnswer, 201),
     "/api/v1/claims": (claim, schemas.ClaimRequest, schemas.ClaimAnswer, 201),
     "/api/v1/redemptions": (redemption, schemas.RedemptionRequest, schemas.RedemptionAnswer, 201),
+    "/api/v1/reservations": (reservation, schemas.ReservationRequest, schemas.ReservationAnswer, 201),
+    "/api/v1/reservations/commit": (
+        commit_reservation,
+        schemas.ReservationEnd,
+        schemas.ReservationAnswer,
+        201,
+    ),
+    "/api/v1/reservations/cancel": (
+        cancel_reservation,
+        schemas.ReservationEnd,
+        schemas.ReservationCancelled,
+        201,
+    ),
 }
 PROBLEMS = {
     "400": "The body is no JSON of this shape",

@@ -2,7 +2,7 @@
 that was paid with one of them. Whatever changes something is answered once, and the same again gets the same answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from django.db import transaction
 from django.utils import timezone
@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from loyalty import codes, coupons, once, payments, rewards, statements, vouchers
 from loyalty import till as tills
 from loyalty.coupons import Verdict
-from loyalty.ledger import NotEnoughPoints
 from loyalty.models import Reward, Voucher
 from loyalty.payments import PaidWith
 from loyalty.rewards import Refused
@@ -49,7 +48,7 @@ def claim(till: Till, shown: Shown, reward: str, claim_id: str) -> Answer:
         return Answer(201, body)
 
     content = ["claim", shown.kind, shown.value, reward]
-    return _once(till, f"reward:{claim_id}", content, deed, field="claim_id")
+    return once.answered_or_again(till, f"reward:{claim_id}", content, deed, field="claim_id")
 
 
 def cancel_claim(till: Till, claim_id: str, cancellation_id: str) -> Answer:
@@ -68,7 +67,9 @@ def cancel_claim(till: Till, claim_id: str, cancellation_id: str) -> Answer:
         }  # fmt: skip
         return Answer(201, body)
 
-    return _once(till, f"cancellation:{cancellation_id}", ["cancel", claim_id], deed, field="cancellation_id")
+    return once.answered_or_again(
+        till, f"cancellation:{cancellation_id}", ["cancel", claim_id], deed, field="cancellation_id"
+    )
 
 
 def look_at_voucher(till: Till, code: str) -> dict:
@@ -95,7 +96,7 @@ def use_voucher(till: Till, code: str, use_id: str, total_cents: int | None) -> 
         return Answer(201, body)
 
     content = ["use", codes.read(code), total_cents]
-    return _once(till, f"voucher:{use_id}", content, deed, field="use_id")
+    return once.answered_or_again(till, f"voucher:{use_id}", content, deed, field="use_id")
 
 
 def check_coupons(till: Till, told: Sequence[str], total_cents: int, shown: Shown | None) -> dict:
@@ -121,7 +122,7 @@ def use_coupons(
         return Answer(201, {"basket_id": basket_id, **_coupons_view(verdicts)})
 
     content = ["coupons", list(told), total_cents, shown and [shown.kind, shown.value]]
-    return _once(till, f"basket:{basket_id}", content, deed, field="basket_id")
+    return once.answered_or_again(till, f"basket:{basket_id}", content, deed, field="basket_id")
 
 
 def cancel_coupons(till: Till, basket_id: str) -> dict:
@@ -157,15 +158,6 @@ def record_purchase(till: Till, ticket: Ticket, paid_with: Sequence[PaidWith]) -
     if isinstance(answer, Problem):
         raise answer
     return answer
-
-
-def _once(till: Till, key: str, content: object, deed: Callable[[], Answer], *, field: str) -> Answer:
-    """`once.answered`; of two equal requests at once, the second may find the stock or the points taken by the first,
-    which it waited for: then it asks again, and hears what the first was told."""
-    try:
-        return once.answered(till, key, content, deed, field=field)
-    except (Refused, NotEnoughPoints):
-        return once.answered(till, key, content, deed, field=field)
 
 
 def _key_of(till: Till, claim_id: str) -> str:

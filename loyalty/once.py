@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from loyalty import ledger
 from loyalty.models import TillRequest
+from loyalty.rewards import Refused
 from loyalty.till import Answer, UnknownMember
 from profiles import intake
 from profiles.intake import Conflict, Problem, Shown
@@ -29,6 +30,17 @@ def answered(till: Till, key: str, content: object, deed: Callable[[], Answer], 
     except (IntegrityError, ledger.AlreadyPosted):
         # Two equal questions at once: the loser of the race asks again and hears what the winner was told.
         return _answered(till, key, told, deed, field)
+
+
+def answered_or_again(
+    till: Till, key: str, content: object, deed: Callable[[], Answer], *, field: str
+) -> Answer:
+    """`answered`; of two equal requests at once, the second may find the stock or the points taken by the first, which
+    it waited for: then it asks again, and hears what the first was told."""
+    try:
+        return answered(till, key, content, deed, field=field)
+    except (Refused, ledger.NotEnoughPoints):
+        return answered(till, key, content, deed, field=field)
 
 
 @transaction.atomic

@@ -26,10 +26,12 @@ SKU = "REWARD"
 
 @dataclass(frozen=True)
 class PaidWith:
-    """What the till names: its own redemption, or the code of a voucher that was used in its store. One of both."""
+    """What the till names: its own redemption or committed reservation, or the code of a voucher that was used in its
+    store. One of the three."""
 
     redemption_id: str = ""
     voucher: str = ""
+    reservation_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,20 @@ def priced(till: Till, ticket: Ticket, paid_with: Sequence[PaidWith]) -> tuple[T
 
 
 def _part(till: Till, ticket: Ticket, told: PaidWith, field: str) -> Part:
-    if bool(told.redemption_id) == bool(told.voucher):
-        raise Problem("invalid_payment", _("give exactly one of redemption_id, voucher"), field)
+    if sum(map(bool, (told.redemption_id, told.voucher, told.reservation_id))) != 1:
+        raise Problem(
+            "invalid_payment", _("give exactly one of redemption_id, reservation_id, voucher"), field
+        )
     with whole_network():
-        if told.redemption_id:
-            fact = Transaction.objects.filter(key=f"redeem:{till.pk}:{told.redemption_id}"[:120]).first()
+        if not told.voucher:
+            fact = _redemption(till, told)
             if fact is None:
                 raise Problem("unknown_redemption", _("this till knows no redemption of this id"), field)
             cents = next((step["cents"] for step in fact.explanation if "cents" in step), 0)
-            used = LotUse.objects.filter(transaction=fact, points__gt=0).aggregate(points=Sum("points"))
-            part = Part(fact.pk, cents, used["points"] or 0, told.redemption_id[:120])
+            # What was reserved first took its lots then.
+            used = LotUse.objects.filter(transaction=fact.reverses_id or fact.pk, points__gt=0)
+            points = used.aggregate(points=Sum("points"))["points"] or 0
+            part = Part(fact.pk, cents, points, (told.redemption_id or told.reservation_id)[:120])
         else:
             try:
                 voucher = vouchers.find(told.voucher)
@@ -85,6 +91,14 @@ def _part(till: Till, ticket: Ticket, told: PaidWith, field: str) -> Part:
                 "pays_another_ticket", _("this paid the ticket «%s»") % other.purchase.receipt_id, field
             )
     return part
+
+
+def _redemption(till: Till, told: PaidWith) -> Transaction | None:
+    if told.redemption_id:
+        return Transaction.objects.filter(key=f"redeem:{till.pk}:{told.redemption_id}"[:120]).first()
+    reserved = Transaction.objects.filter(key=ledger.reservation_key(till.pk, told.reservation_id))
+    spent = Transaction.objects.filter(kind=Transaction.Kind.REDEEM, reverses__in=reserved.values("pk"))
+    return spent.first()
 
 
 def note(purchase: Purchase, parts: Sequence[Part]) -> None:

@@ -61,9 +61,11 @@ class LineSold(Request):
 
 
 class PaidWith(Request):
-    """A reward that paid a part of the ticket: this till's redemption, or a voucher used in this store."""
+    """A reward that paid a part of the ticket: this till's redemption or committed reservation, or a voucher used in
+    this store."""
 
     redemption_id: Annotated[str, Meta(max_length=64)] = ""
+    reservation_id: Annotated[str, Meta(max_length=64)] = ""
     voucher: Annotated[str, Meta(max_length=40)] = ""
 
 
@@ -109,6 +111,20 @@ class RedemptionRequest(Request):
     member: MemberShown
     points: Annotated[int, Meta(gt=0)]
     redeemed_at: Instant
+
+
+class ReservationRequest(Request):
+    """Set points aside for a basket, a quarter of an hour long."""
+
+    reservation_id: Id
+    member: MemberShown
+    points: Annotated[int, Meta(gt=0)]
+
+
+class ReservationEnd(Request):
+    """A reservation of this till, by its id."""
+
+    reservation_id: Id
 
 
 class ActionRequest(Request):
@@ -231,6 +247,29 @@ class RedemptionAnswer(Struct, kw_only=True):
     member: str
     points: int
     discount_cents: int
+    available: int
+    pending: int
+    debt: int
+
+
+class ReservationAnswer(Struct, kw_only=True):
+    """`expires_at`: from then on the points are the member's again. Absent once they are spent."""
+
+    reservation_id: str
+    member: str
+    points: int
+    discount_cents: int
+    available: int
+    pending: int
+    debt: int
+    expires_at: str = ""
+
+
+class ReservationCancelled(Struct, kw_only=True):
+    reservation_id: str
+    member: str
+    points: int
+    points_given_back: int
     available: int
     pending: int
     debt: int

@@ -48,6 +48,7 @@ from loyalty.ledger.spending import (
     give_back,
     issue_voucher,
     redeem,
+    reservation_key,
     reserve,
     return_voucher,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "redo_credit",
     "refusals",
     "release_due",
+    "reservation_key",
     "reserve",
     "return_voucher",
     "store_accounts",

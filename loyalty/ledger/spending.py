@@ -55,6 +55,11 @@ def redeem(
     )
 
 
+def reservation_key(till_id: int, reservation_id: str) -> str:
+    """The key of what a till reserved under its own id."""
+    return f"reserve:{till_id}:{reservation_id}"[:120]
+
+
 def reserve(
     profile_id: int, points: int, *, store_id: int, key: str, at: datetime, actor: str = "", cents: int | None = None
 ) -> int:  # fmt: skip

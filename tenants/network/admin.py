@@ -16,6 +16,7 @@ from unfold.decorators import display
 from tenants import invitations
 from tenants.network import deeds
 from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till, audit
+from tenants.network.till_calls import TillCalls
 from tenants.roles import Role
 from tenants.scoping import current_scope
 
@@ -245,7 +246,7 @@ class PlatformStaffAdmin(StaffAdmin):
 
 
 @admin.register(Till)
-class TillAdmin(StaysOnPage, ScopedModelAdmin):
+class TillAdmin(TillCalls, StaysOnPage, ScopedModelAdmin):
     """Tills and their keys. A key is shown once, in the answer to the request that made it, and never stored."""
 
     list_display = ("code", "store", "key_prefix", "last_used_at", "state")
@@ -254,6 +255,7 @@ class TillAdmin(StaysOnPage, ScopedModelAdmin):
     list_select_related = ("store",)
     search_fields = ("code", "key_prefix")
     readonly_fields = ("key_prefix", "created_at", "last_used_at", "revoked_at")
+    list_before_template = "admin/network/till/calls_link.html"
     change_form_outer_after_template = "admin/network/till/keys.html"
     actions = None
 

@@ -1,6 +1,7 @@
 """Who is calling: staff by e-mail and password, a till by its key."""
 
 import time
+from contextvars import ContextVar
 from datetime import timedelta
 
 from django.contrib.auth.backends import BaseBackend
@@ -56,6 +57,9 @@ MOST_REMEMBERED = 10_000
 
 _remembered: dict[tuple[str, str], tuple[float, Till]] = {}
 
+# The till whose key was shown last, also where it was revoked: for who looks on from outside the view.
+calling: ContextVar[Till | None] = ContextVar("calling", default=None)
+
 
 def till_of_key(header: str) -> Till:
     """The till whose key stands in an `Authorization: Till <key>` header. Raises `UnknownTill`.
@@ -72,6 +76,7 @@ def till_of_key(header: str) -> Till:
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
         _remembered[known_by] = time.monotonic(), till
+    calling.set(till)
     return till
 
 
@@ -87,6 +92,7 @@ def _recognised(key: str, hashed: str) -> Till:
         till = Till.objects.select_related("store").filter(key_prefix=key[:KEY_PREFIX_LENGTH]).first()
         if till is None or not constant_time_compare(till.key_hash, hashed):
             raise UnknownTill("this key belongs to no till of this brand")
+        calling.set(till)
         if till.revoked_at:
             raise UnknownTill("this till's key has been revoked")
         now = timezone.now()
