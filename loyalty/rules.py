@@ -174,11 +174,12 @@ class Earned:
 @dataclass(frozen=True)
 class Explanation:
     """Why a ticket earned what it did: the points of each of its lines, which sum to the whole, and of each rule that
-    gave nothing the first condition that failed."""
+    gave nothing the first condition that failed. `exact`: base and multipliers before they were rounded down."""
 
     earned: Earned
     lines: list[int]
     silent: list[Step]
+    exact: Fraction = Fraction(0)
 
 
 CAPS = ("cap", "cap of the day")
@@ -354,7 +355,7 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     ]
     # The weight of a line is what it would earn alone, exactly; a bonus is shared out like the rest.
     base = next((r for r in rules if earned.steps and r.code == earned.steps[0]["rule"]), None)
-    weights = [Fraction(0)] * len(ticket.lines)
+    weights, exact = [Fraction(0)] * len(ticket.lines), Fraction(0)
     if base is not None:
         multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
         multipliers.sort(key=lambda rule: (rule.priority, rule.code))
@@ -362,9 +363,10 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
             if _line_meets(line, base.conditions):
                 extra = _extra_of_multipliers(line, cents, multipliers)
                 weights[number] = cents + sum((share for _rule, share in extra), Fraction(0))
+        exact = sum(weights, Fraction(0)) * base.terms["points"] / base.terms["per_cents"]
         if not any(weights):
             weights = [Fraction(max(0, line.amount_cents)) for line in ticket.lines]
-    return Explanation(earned, shared_out(earned.points, weights), silent)
+    return Explanation(earned, shared_out(earned.points, weights), silent, exact)
 
 
 def shared_out(whole: int, weights: Sequence[Fraction | int]) -> list[int]:
@@ -398,6 +400,14 @@ def points_to_take_back(
     )  # fmt: skip
     left = points_for(rest, rules).points if rest.total_cents > 0 else 0
     return points_for(ticket, rules).points - left - already_taken
+
+
+def concerns(ticket: Ticket, rule: RuleTerms) -> bool:
+    """Whether the rule can change what the ticket earns; where it says no, `points_for` is the same without it."""
+    if not _ticket_meets(ticket, rule.conditions):
+        return False
+    # A base rule stands before others though none of its lines earns.
+    return rule.kind == BASE or any(_line_meets(line, rule.conditions) for line in ticket.lines)
 
 
 def look_at_the_day(rules: Sequence[RuleTerms]) -> bool:
