@@ -21,7 +21,6 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from loyalty import drafts, replay, rule_words, rules, simulation
 from loyalty.models import Replay, Rule, RuleDraft, RuleVersion
 from loyalty.rule_words import Card, Change, Names
-from loyalty.rulebook import NoProgramme
 from loyalty.version_form import VersionForm, said_by
 from tenants.network.admin import Audited, ReadOnly, ScopedModelAdmin, StaysOnPage
 
@@ -104,7 +103,9 @@ class PublishForm(forms.Form):
         help_text=_("Kept in the audit trail, with your name."),
     )  # fmt: skip
     expect_new = forms.BooleanField(
-        label=_("These simulations expect the new points from now on"), required=False, widget=UnfoldBooleanWidget
+        label=_("These simulations expect the new points from now on"),
+        required=False,
+        widget=UnfoldBooleanWidget,
     )
 
 
@@ -215,11 +216,7 @@ class RuleAdmin(StaysOnPage, Audited, ScopedModelAdmin):
             else:
                 self.message_user(request, _t("Published: %(version)s.") % {"version": version})
                 return HttpResponseRedirect(reverse("admin:loyalty_rule_change", args=[pk]))
-        try:
-            preview = drafts.preview(draft)
-        except NoProgramme:
-            messages.error(request, _t("The brand has no loyalty programme yet"))
-            return redirect("admin:loyalty_rule_changelist")
+        preview = drafts.preview(draft)
         names, newest = Names(), draft.rule.versions.order_by("-number").first()
         return self._page(
             request, "loyalty/rules/publish.html", _t("Publish %(rule)s") % {"rule": draft.rule},

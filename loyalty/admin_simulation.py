@@ -1,4 +1,4 @@
-"""The simulator: what a basket would earn and why, the simulations that are kept, and replays of the last days' tickets.
+"""The simulator: what a basket would earn and why, the simulations that are kept, and replays of the last days.
 
 The simulator's address holds the whole question, so it can be sent to a colleague; asking changes nothing.
 """
@@ -60,13 +60,20 @@ class LineForm(forms.Form):
     """A line of the basket. One without a price and an article is no line."""
 
     sku = forms.CharField(
-        label=_("Article"), required=False, max_length=simulation.LONGEST_SKU, widget=UnfoldAdminTextInputWidget
+        label=_("Article"),
+        required=False,
+        max_length=simulation.LONGEST_SKU,
+        widget=UnfoldAdminTextInputWidget,
     )
     category = forms.CharField(
         label=_("Category"), required=False, max_length=simulation.LONGEST_CATEGORY, widget=UnfoldAdminTextInputWidget,
     )  # fmt: skip
     quantity = Amount(
-        label=_("Quantity"), required=False, max_digits=10, decimal_places=3, widget=UnfoldAdminTextInputWidget(attrs=NUMBER)
+        label=_("Quantity"),
+        required=False,
+        max_digits=10,
+        decimal_places=3,
+        widget=UnfoldAdminTextInputWidget(attrs=NUMBER),
     )
     price = Amount(
         label=_("Price of one"), required=False, max_digits=9, decimal_places=2,
@@ -77,7 +84,10 @@ class LineForm(forms.Form):
         super().__init__(data, auto_id=f"line-{number}-%s")
         self.number = number
         for name, each in self.fields.items():
-            each.widget.attrs["aria-label"] = _t("%(what)s, line %(number)s") % {"what": each.label, "number": number}
+            each.widget.attrs["aria-label"] = _t("%(what)s, line %(number)s") % {
+                "what": each.label,
+                "number": number,
+            }
             each.widget.attrs["class"] = f"{each.widget.attrs.get('class', '')} simulator-{name}"
 
     @property
@@ -122,7 +132,9 @@ class BasketForm(forms.Form):
     )  # fmt: skip
     against = forms.ChoiceField(label=_("Judged by"), required=False, widget=UnfoldAdminSelectWidget)
 
-    def __init__(self, data: dict[str, str] | None, offered: Mapping[str, str], *, is_known: bool, initial: dict):
+    def __init__(
+        self, data: dict[str, str] | None, offered: Mapping[str, str], *, is_known: bool, initial: dict
+    ):
         super().__init__(data, initial=initial)
         shops = set(Connection.objects.exclude(till=None).values_list("till__store", flat=True))
         self.fields["store"].queryset = Store.objects.all()
@@ -209,7 +221,9 @@ class ShownOutcome:
 
 
 def _rounding(outcome: Outcome) -> str:
-    base = next((rule for rule in outcome.in_force if rule.kind == rules.BASE and _fired(outcome, rule.code)), None)
+    base = next(
+        (rule for rule in outcome.in_force if rule.kind == rules.BASE and _fired(outcome, rule.code)), None
+    )
     if base is None:
         return ""
     told = {
@@ -246,12 +260,16 @@ class Question:
         asked = request.GET
         self.may_draft = request.user.has_perm("loyalty.view_rule")
         self.drafts = (
-            list(RuleDraft.objects.select_related("rule").exclude(rule__kind=rules.ACTION)) if self.may_draft else []
+            list(RuleDraft.objects.select_related("rule").exclude(rule__kind=rules.ACTION))
+            if self.may_draft
+            else []
         )
         self.profile = _profile(asked.get("customer", ""))
         self.is_asked = "store" in asked
         self.words = asked.get("q", "").strip()[:200]
-        offered = {str(draft.pk): _t("the draft of «%(rule)s»") % {"rule": draft.rule} for draft in self.drafts}
+        offered = {
+            str(draft.pk): _t("the draft of «%(rule)s»") % {"rule": draft.rule} for draft in self.drafts
+        }
         if len(offered) > 1:
             offered[ALL_DRAFTS] = _t("all drafts together")
         first = Store.objects.filter(closed_on=None).first() or Store.objects.first()
@@ -281,7 +299,9 @@ class Question:
 
     def tried(self) -> list[RuleDraft]:
         """The drafts by which the basket is judged."""
-        chosen = self.form.cleaned_data.get("against", "") if self.form.is_bound and self.form.is_valid() else ""
+        chosen = (
+            self.form.cleaned_data.get("against", "") if self.form.is_bound and self.form.is_valid() else ""
+        )
         return [draft for draft in self.drafts if chosen in (str(draft.pk), ALL_DRAFTS)]
 
 
@@ -316,7 +336,8 @@ def address_of(basket: Basket, against: str = "") -> str:
     local = basket.at.astimezone(basket.store.zone)
     told: list[tuple[str, object]] = [
         ("customer", basket.profile.pk if basket.profile else ""),
-        ("tier", WITHOUT_TIER if basket.profile and basket.tier == "" else basket.tier or ""), ("store", basket.store.pk), ("day", local.date().isoformat()),
+        ("tier", WITHOUT_TIER if basket.profile and basket.tier == "" else basket.tier or ""),
+        ("store", basket.store.pk), ("day", local.date().isoformat()),
         ("time", local.strftime("%H:%M:%S")),
         ("reward", Decimal(basket.reward_cents) / 100 if basket.reward_cents else ""),
         ("against", against), ("ticket", basket.purchase.pk if basket.purchase else ""),
@@ -326,7 +347,12 @@ def address_of(basket: Basket, against: str = "") -> str:
         if Item.priced("", "", quantity, price).amount_cents != item.amount_cents:
             # Pieces that do not share their amount evenly stand as one.
             quantity, price = Decimal(1), Decimal(item.amount_cents) / 100
-        told += [("sku", item.sku), ("category", item.category), ("quantity", f"{quantity:f}"), ("price", price)]
+        told += [
+            ("sku", item.sku),
+            ("category", item.category),
+            ("quantity", f"{quantity:f}"),
+            ("price", price),
+        ]
     return f"{reverse('admin:loyalty_savedsimulation_changelist')}?{urlencode(told)}"
 
 
@@ -340,7 +366,7 @@ def _instead(request: HttpRequest, **words: object) -> str:
     return f"{request.path}?{asked.urlencode()}"
 
 
-# --- The simulator and the simulations that are kept -------------------------------------------------------------------
+# --- The simulator and the simulations that are kept ----------------------------------------------------------------
 
 
 class SaveForm(forms.Form):
@@ -396,7 +422,11 @@ class SavedSimulationAdmin(Pages):
             if len(tickets) == 1:
                 return redirect(address_of(simulation.basket_of(tickets[0]), request.GET.get("against", "")))
         elif question.words:
-            people = list(search.matching(Profile.objects.filter(merged_into=None), question.words).order_by("pk")[:PEOPLE_SHOWN])
+            people = list(
+                search.matching(Profile.objects.filter(merged_into=None), question.words).order_by("pk")[
+                    :PEOPLE_SHOWN
+                ]
+            )
             if len(people) == 1:
                 return redirect(_instead(request, customer=people[0].pk, tier="", ticket=""))
         return self._simulator(request, question, people, tickets)
@@ -429,8 +459,9 @@ class SavedSimulationAdmin(Pages):
             wrong, checks = _t("The brand has no loyalty programme yet"), []
         names = Names()
         return self._page(
-            request, "simulator/simulator.html", _t("Simulator"), question=question, form=question.form, rows=question.rows,
-            profile=question.profile, people=[(who, _instead(request, customer=who.pk, tier="", ticket="")) for who in people],
+            request, "simulator/simulator.html", _t("Simulator"), question=question, form=question.form,
+            rows=question.rows, profile=question.profile,
+            people=[(who, _instead(request, customer=who.pk, tier="", ticket="")) for who in people],
             tickets=[(sold, address_of(simulation.basket_of(sold))) for sold in tickets], wrong=wrong,
             without_member=_instead(request, customer="", ticket="", tier=""),
             shown=ShownOutcome.of(outcome, names) if outcome else None, live=live,
@@ -463,10 +494,13 @@ class SavedSimulationAdmin(Pages):
             drafting.keep_simulation(said["name"], kept, said["expected_points"], by=request.user)
             messages.success(request, _t("Kept: it is asked before anything is published."))
             return redirect("admin:loyalty_savedsimulation_changelist")
-        about = _t("The basket is kept as a new member's of the tier «%(tier)s», on the weekday and at the time it has.") % {
-            "tier": Names().tier(outcome.ticket.tier)
-        }
-        return self._form_page(request, form, _t("Keep a simulation"), about, _t("Keep it"), back)
+        about = _t(
+            "The basket is kept as a new member's of the tier «%(tier)s», on the weekday and at the time it has."
+        ) % {"tier": Names().tier(outcome.ticket.tier)}
+        return self._page(
+            request, "finance/form.html", _t("Keep a simulation"), form=form, about=about, button=_t("Keep it"),
+            back=back,
+        )  # fmt: skip
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """A kept simulation: its basket, what it earns now, and what it must earn."""
@@ -499,13 +533,8 @@ class SavedSimulationAdmin(Pages):
             may_delete=self.has_delete_permission(request, saved),
         )  # fmt: skip
 
-    def _form_page(self, request, form, title: str, about: str, button: str, back: str):
-        return self._page(
-            request, "finance/form.html", title, form=form, about=about, button=button, back=back
-        )
 
-
-# --- Replays -----------------------------------------------------------------------------------------------------------
+# --- Replays --------------------------------------------------------------------------------------------------------
 
 
 class ReplayForm(forms.Form):
@@ -557,7 +586,9 @@ class ReplayAdmin(Pages):
         form = ReplayForm(request.POST or None, initial={"drafts": chosen or None})
         if request.method == "POST" and form.is_valid():
             try:
-                made = replay.ask(list(form.cleaned_data["drafts"]), by=request.user, days=form.cleaned_data["days"])
+                made = replay.ask(
+                    list(form.cleaned_data["drafts"]), by=request.user, days=form.cleaned_data["days"]
+                )
             except (replay.NothingToReplay, NoProgramme) as refused:
                 form.add_error(None, str(refused))
             else:
@@ -582,8 +613,8 @@ class ReplayAdmin(Pages):
         largest = max((step.members for step in result.steps), default=0)
         costs = [result.cost(points) for points in (tally.before, tally.after)]
         return self._page(
-            request, "simulator/replay.html", _t("Replay: %(draft)s") % {"draft": made.label}, replay=made, original=made,
-            job=made.job, is_over=made.job.state in Job.OVER, is_done=made.job.state == Job.State.DONE,
+            request, "simulator/replay.html", _t("Replay: %(draft)s") % {"draft": made.label}, replay=made,
+            original=made, job=made.job, is_over=made.job.state in Job.OVER, is_done=made.job.state == Job.State.DONE,
             result=result, tally=tally, costs=costs, cost_difference=costs[1] - costs[0],
             payers=_shares(prices, *costs),
             stores=[

@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 
 from loyalty import rulebook, rules, simulation
 from loyalty.models import Programme, Rule, RuleDraft, RuleVersion, SavedSimulation, Tier
+from loyalty.rulebook import NoProgramme
 from loyalty.simulation import Check
 from tenants.network.models import Staff, audit
 from tenants.scoping import whole_network
@@ -96,8 +97,12 @@ def fingerprint(draft: RuleDraft) -> str:
 def preview(draft: RuleDraft) -> Preview:
     """What publishing this draft would do, without doing it."""
     at = draft.effective_from or timezone.now()
-    with whole_network():
-        checks = simulation.run_saved([draft], at=at)
+    try:
+        with whole_network():
+            checks = simulation.run_saved([draft], at=at)
+    except NoProgramme:
+        # Nothing earns yet, so there is nothing to compare with.
+        checks = []
     try:
         _check_dates(draft, at)
     except NotPublished as refused:
@@ -128,15 +133,18 @@ def publish(
     if told.differing and not override.strip():
         raise Differs(told.differing)
     version = rulebook.publish(
-        draft.rule, draft.conditions, draft.terms, reason=draft.reason, by=by, effective_from=draft.effective_from
+        draft.rule,
+        draft.conditions,
+        draft.terms,
+        reason=draft.reason,
+        by=by,
+        effective_from=draft.effective_from,
     )
     if draft.effective_to:
         version.effective_to = draft.effective_to
         version.save(update_fields=["effective_to"])
     if told.differing:
-        detail = {
-            check.saved.name: [check.saved.expected_points, check.points] for check in told.differing
-        }
+        detail = {check.saved.name: [check.saved.expected_points, check.points] for check in told.differing}
         audit(by, "published against simulations", version, reason=override.strip()[:300], simulations=detail)
         if expect_new:
             _expect(told.differing, by)
@@ -155,7 +163,9 @@ def _expect(checks: Sequence[Check], by: Staff) -> None:
 def _check_dates(draft: RuleDraft, at: datetime) -> None:
     now = timezone.now()
     if draft.effective_from and draft.effective_from < now:
-        raise NotPublished(_("its start has passed: choose a later one, or none for at once"), "effective_from")
+        raise NotPublished(
+            _("its start has passed: choose a later one, or none for at once"), "effective_from"
+        )
     if draft.effective_to and draft.effective_to <= at:
         raise NotPublished(_("its end has passed: choose a later one"), "effective_to")
     last = draft.rule.versions.order_by("-number").first()
@@ -175,7 +185,7 @@ def _check_dates(draft: RuleDraft, at: datetime) -> None:
         )
 
 
-# --- Saved simulations -------------------------------------------------------------------------------------------------
+# --- Saved simulations ----------------------------------------------------------------------------------------------
 
 
 def keep_simulation(

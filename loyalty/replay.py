@@ -69,12 +69,15 @@ class Step:
     members: int
 
 
-# --- Asking ------------------------------------------------------------------------------------------------------------
+# --- Asking ---------------------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
 def ask(drafts: Sequence[RuleDraft], *, by: Staff, days: int = DAYS) -> Replay:
-    """Note that the last whole days shall be replayed with these drafts; `carry_out` does it. Raises `NothingToReplay`, `NoProgramme`."""
+    """Note that the last whole days shall be replayed with these drafts; `carry_out` does it.
+
+    Raises `NothingToReplay`, `NoProgramme`.
+    """
     judging = [draft for draft in drafts if draft.rule.kind != rules.ACTION]
     if not judging:
         raise NothingToReplay(_("no draft changes what tickets earn"))
@@ -108,7 +111,7 @@ def under_way() -> list[int]:
         return list(Replay.objects.filter(job__in=open_jobs).values_list("pk", flat=True))
 
 
-# --- Carrying out ------------------------------------------------------------------------------------------------------
+# --- Carrying out ---------------------------------------------------------------------------------------------------
 
 
 def carry_out(replay_id: int, at_once: int = TICKETS_AT_ONCE) -> None:
@@ -171,7 +174,9 @@ class Tally:
         self.losers += difference < 0
         self.steps[bisect_right(STEPS, difference)] += 1
         if difference > 0:
-            self.most = sorted([*self.most, [difference, profile_id]], key=lambda who: (-who[0], who[1]))[:NAMED]
+            self.most = sorted([*self.most, [difference, profile_id]], key=lambda who: (-who[0], who[1]))[
+                :NAMED
+            ]
         elif difference < 0:
             self.least = sorted([*self.least, [difference, profile_id]])[:NAMED]
 
@@ -182,7 +187,9 @@ def _tally(replay: Replay) -> Tally:
 
 def _summary(tally: Tally) -> dict[str, int]:
     """What the list of jobs shows."""
-    return {name: getattr(tally, name) for name in ("tickets", "members", "before", "after", "winners", "losers")}
+    return {
+        name: getattr(tally, name) for name in ("tickets", "members", "before", "after", "winners", "losers")
+    }
 
 
 def _tickets(replay: Replay):
@@ -243,7 +250,9 @@ class Judge:
 
 def _judge(tickets: Sequence[Sold], judge: Judge, tally: Tally) -> None:
     lines = _lines_of(tickets)
-    stores = {pk: (code, ZoneInfo(zone)) for pk, code, zone in Store.objects.values_list("pk", "code", "time_zone")}
+    stores = {
+        pk: (code, ZoneInfo(zone)) for pk, code, zone in Store.objects.values_list("pk", "code", "time_zone")
+    }
     people = list(dict.fromkeys(sold.profile_id for sold in tickets))
     tier_at = _tiers(people, tickets, judge)
     of_day: dict[tuple[bool, int, date], int] = defaultdict(int)
@@ -311,7 +320,7 @@ def _count_tiers(gained: dict[int, int], judge: Judge, tally: Tally) -> None:
         tally.fallen += heights[1] < heights[0]
 
 
-# --- What came of it ---------------------------------------------------------------------------------------------------
+# --- What came of it ------------------------------------------------------------------------------------------------
 
 
 class Result:

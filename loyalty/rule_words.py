@@ -92,7 +92,9 @@ class Names:
         known = [self.stores[code] for code in codes if code in self.stores]
         others = len(codes) - len(known)
         if others:
-            known.append(ngettext("%(count)s other store", "%(count)s other stores", others) % {"count": others})
+            known.append(
+                ngettext("%(count)s other store", "%(count)s other stores", others) % {"count": others}
+            )
         return ", ".join(known)
 
 
@@ -135,7 +137,9 @@ def _limits(kind: str, terms: Words) -> list[str]:
     return []
 
 
-def changes(kind: str, before: tuple[Words, Words] | None, after: tuple[Words, Words], names: Names) -> list[Change]:
+def changes(
+    kind: str, before: tuple[Words, Words] | None, after: tuple[Words, Words], names: Names
+) -> list[Change]:
     """What `after` says that `before` does not, word by word; both are (conditions, terms). A first version changes
     everything from nothing."""
     old_when, old_then = before or ({}, {})
@@ -209,10 +213,12 @@ def _number(value: Any) -> str:
     return number_format(value, force_grouping=True)
 
 
-# --- Why a rule gave nothing -------------------------------------------------------------------------------------------
+# --- Why a rule gave nothing ----------------------------------------------------------------------------------------
 
 
-def why_silent(step: rules.Step, rule: rules.RuleTerms, ticket: rules.Ticket, names: Names, *, has_base: bool) -> str:
+def why_silent(
+    step: rules.Step, rule: rules.RuleTerms, ticket: rules.Ticket, names: Names, *, has_base: bool
+) -> str:
     """The first condition of the rule that the ticket does not meet, with what was wanted and what was found."""
     word = str(step["why"])
     if word not in rule.conditions:

@@ -144,7 +144,9 @@ class Outcome:
     @property
     def rounded_away(self) -> Fraction:
         """What rounding down took off, a part of a point for each scope of rounding."""
-        whole = sum(int(step["points"]) for step in self.earned.steps if step["why"] in ("base", "multiplier"))
+        whole = sum(
+            int(step["points"]) for step in self.earned.steps if step["why"] in ("base", "multiplier")
+        )
         return self.exact - whole
 
     @property
@@ -156,7 +158,9 @@ class Outcome:
     def next_tier(self) -> tuple[str, int] | None:
         """The next tier above and the points that it still takes after this basket."""
         points = self.qualifying_before + self.earned.points
-        above = [(threshold - points, code) for code, threshold in self.thresholds.items() if threshold > points]
+        above = [
+            (threshold - points, code) for code, threshold in self.thresholds.items() if threshold > points
+        ]
         if not above:
             return None
         missing, code = min(above)
@@ -183,7 +187,7 @@ class Outcome:
         return self.prices.expected(self.earned.points)
 
 
-# --- Rules, live and tried out -----------------------------------------------------------------------------------------
+# --- Rules, live and tried out --------------------------------------------------------------------------------------
 
 
 def terms_of(draft: RuleDraft) -> rules.RuleTerms:
@@ -193,15 +197,13 @@ def terms_of(draft: RuleDraft) -> rules.RuleTerms:
     return rules.RuleTerms(rule.code, newest + 1, rule.kind, rule.priority, draft.conditions, draft.terms)
 
 
-def with_drafts(
-    in_force: Iterable[rules.RuleTerms], drafts: Iterable[RuleDraft]
-) -> list[rules.RuleTerms]:
+def with_drafts(in_force: Iterable[rules.RuleTerms], drafts: Iterable[RuleDraft]) -> list[rules.RuleTerms]:
     """The rules with the drafts in the place of what their rules say now, whatever dates the drafts have."""
     tried = {draft.rule.code: terms_of(draft) for draft in drafts}
     return [*(terms for terms in in_force if terms.code not in tried), *tried.values()]
 
 
-# --- One basket --------------------------------------------------------------------------------------------------------
+# --- One basket -----------------------------------------------------------------------------------------------------
 
 
 def simulate(basket: Basket, drafts: Iterable[RuleDraft] = (), *, book: Rulebook | None = None) -> Outcome:
@@ -253,9 +255,7 @@ def _lines(basket: Basket) -> list[rules.Line]:
     return [*lines, rules.Line(payments.SKU, "", -basket.reward_cents)] if basket.reward_cents else lines
 
 
-def _standing(
-    basket: Basket, in_force: Sequence[rules.RuleTerms], book: Rulebook
-) -> tuple[str, int, int]:
+def _standing(basket: Basket, in_force: Sequence[rules.RuleTerms], book: Rulebook) -> tuple[str, int, int]:
     """The tier that the basket is judged at, what its day has earned before, and the points that made the tier."""
     chosen = basket.tier
     if basket.profile is None:
@@ -276,11 +276,15 @@ def _standing(
 def _earning_of(basket: Basket) -> Transaction | None:
     """What the ticket that the basket was taken from has earned this member, if it is still at its instant."""
     sold = basket.purchase
-    if sold is None or basket.profile is None or sold.bought_at != basket.at:
+    if sold is None or basket.profile is None or _second(sold.bought_at) != _second(basket.at):
         return None
     with whole_network():
-        earning = Transaction.objects.filter(key=f"earn:{sold.pk}", profile=basket.profile).first()
-    return earning
+        return Transaction.objects.filter(key=f"earn:{sold.pk}", profile=basket.profile).first()
+
+
+def _second(instant: datetime) -> datetime:
+    """Forms and addresses know seconds, tills may tell less than one."""
+    return instant.replace(microsecond=0)
 
 
 def basket_of(purchase: Purchase) -> Basket:
@@ -302,7 +306,9 @@ def basket_of(purchase: Purchase) -> Basket:
 
 def last_ticket_of(profile: Profile) -> Purchase | None:
     """The member's last ticket, of those that the scope sees."""
-    return Purchase.objects.select_related("store").filter(profile=profile).order_by("-bought_at", "-pk").first()
+    return (
+        Purchase.objects.select_related("store").filter(profile=profile).order_by("-bought_at", "-pk").first()
+    )
 
 
 def tickets_called(receipt_id: str, most: int = 10) -> list[Purchase]:
@@ -311,7 +317,7 @@ def tickets_called(receipt_id: str, most: int = 10) -> list[Purchase]:
     return list(found.order_by("-bought_at", "-pk")[:most])
 
 
-# --- Saved simulations -------------------------------------------------------------------------------------------------
+# --- Saved simulations ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -350,13 +356,21 @@ def basket_saved(saved: SavedSimulation, on: date) -> Basket:
     day = on + timedelta(days=(saved.weekday - on.weekday()) % 7)
     items = [
         Item(
-            told["sku"], told["category"], Decimal(told["quantity"]), told["amount_cents"], told.get("label", "")
+            told["sku"],
+            told["category"],
+            Decimal(told["quantity"]),
+            told["amount_cents"],
+            told.get("label", ""),
         )
         for told in saved.lines
     ]
     at = datetime.combine(day, saved.time, saved.store.zone)
     return Basket(
-        saved.store, at, items, tier=saved.tier.code if saved.tier else NO_TIER, reward_cents=saved.reward_cents
+        saved.store,
+        at,
+        items,
+        tier=saved.tier.code if saved.tier else NO_TIER,
+        reward_cents=saved.reward_cents,
     )
 
 

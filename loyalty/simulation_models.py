@@ -17,9 +17,7 @@ from tenants.scoping import NetworkWide, StoreScoped
 class RuleDraft(NetworkWide):
     """What a rule would say next. Not in force: publishing makes a version of it and takes it away."""
 
-    rule = models.OneToOneField(
-        "loyalty.Rule", models.PROTECT, related_name="draft", verbose_name=_("rule")
-    )
+    rule = models.OneToOneField("loyalty.Rule", models.PROTECT, related_name="draft", verbose_name=_("rule"))
     conditions = models.JSONField(_("when"), default=dict, blank=True)
     terms = models.JSONField(_("then"), default=dict)
     effective_from = models.DateTimeField(_("from"), null=True, blank=True)

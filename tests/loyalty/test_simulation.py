@@ -1,13 +1,14 @@
 """The simulator says what the till will do: same rules, same points, line by line; and leaves no trace."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from loyalty import drafts, rule_words, rulebook, rules, simulation, till
@@ -48,12 +49,18 @@ def draft_of(code, by, conditions=None, **terms) -> RuleDraft:
     return drafts.save(rule, said.conditions if conditions is None else conditions, said.terms | terms, by=by)
 
 
-# --- The same as the till ----------------------------------------------------------------------------------------------
+# --- The same as the till -------------------------------------------------------------------------------------------
 
 POOL = [
     ("base", "x2-dairy", "multiplier", {"categories": ["DAIRY"]}, {"factor": "2"}),
     ("base", "x3-sku", "multiplier", {"skus": ["A"]}, {"factor": "3", "stacking": "sum"}),
-    ("base", "evening", "multiplier", {"hours": ["18:00", "20:00"]}, {"factor": "1.5", "stacking": "product"}),
+    (
+        "base",
+        "evening",
+        "multiplier",
+        {"hours": ["18:00", "20:00"]},
+        {"factor": "1.5", "stacking": "product"},
+    ),
     ("base", "gold", "multiplier", {"tiers": ["gold"]}, {"factor": "1.5"}),
     ("base", "basket", "bonus", {"min_total_cents": 5000}, {"points": 50}),
     ("base", "wine", "bonus", {"categories": ["WINE"], "except_skus": ["B"]}, {"points": 7}),
@@ -62,7 +69,9 @@ POOL = [
 ]
 lines = st.lists(
     st.tuples(
-        st.integers(-300, 20_000), st.sampled_from(["", "DAIRY", "WINE", "GIFTCARD"]), st.sampled_from(["A", "B", "C"])
+        st.integers(-300, 20_000),
+        st.sampled_from(["", "DAIRY", "WINE", "GIFTCARD"]),
+        st.sampled_from(["A", "B", "C"]),
     ),
     min_size=1,
     max_size=6,
@@ -80,7 +89,10 @@ lines = st.lists(
     hours=st.integers(0, 47),
     earlier=st.lists(st.integers(100, 90_000), max_size=2),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
 def test_what_is_simulated_is_what_the_till_then_gives(
     lille_till, sold, chosen, rounding, amounts, caps, pending, expiry, hours, earlier
 ):
@@ -91,7 +103,13 @@ def test_what_is_simulated_is_what_the_till_then_gives(
         Programme.objects.create(name="P", velocity_tickets=0, velocity_cents=0)
         Tier.objects.create(code="silver", name="Silver", threshold=50)
         Tier.objects.create(code="gold", name="Gold", threshold=200)
-        terms = {"points": 1, "per_cents": 100, "rounding": rounding, "amounts": amounts, "pending_days": pending}
+        terms = {
+            "points": 1,
+            "per_cents": 100,
+            "rounding": rounding,
+            "amounts": amounts,
+            "pending_days": pending,
+        }
         terms |= {"cap_per_ticket": caps[0], "cap_per_day": caps[1]} | expiry
         base = Rule.objects.create(code="base", name="Base", kind="base", priority=1)
         rulebook.publish(base, {"except_categories": ["GIFTCARD"]}, terms, effective_from=LONG_AGO)
@@ -101,7 +119,9 @@ def test_what_is_simulated_is_what_the_till_then_gives(
             rulebook.publish(rule, when, then, effective_from=LONG_AGO)
         at = AT + timedelta(hours=hours)
         for number, cents in enumerate(earlier):
-            till.record_purchase(lille_till[0], ticket(f"E{number}", cents, at=at - timedelta(hours=2 - number)))
+            till.record_purchase(
+                lille_till[0], ticket(f"E{number}", cents, at=at - timedelta(hours=2 - number))
+            )
         if not earlier:
             till.record_purchase(lille_till[0], ticket("E", 100, at=at - timedelta(days=3)))
         person = Profile.objects.get()
@@ -111,7 +131,12 @@ def test_what_is_simulated_is_what_the_till_then_gives(
         counted = Transaction.objects.count()
         answer = till.record_purchase(
             lille_till[0],
-            Ticket("R", at, [TicketLine(sku=sku, amount_cents=cents, category=category) for cents, category, sku in sold], CARD),
+            Ticket(
+                "R",
+                at,
+                [TicketLine(sku=sku, amount_cents=cents, category=category) for cents, category, sku in sold],
+                CARD,
+            ),
         )
         bought = Purchase.objects.get(receipt_id="R")
         explained = till.explain(bought)
@@ -119,7 +144,7 @@ def test_what_is_simulated_is_what_the_till_then_gives(
         assert answer.body["explanation"] == told.earned.steps
         assert list(explained.lines) == list(told.lines)
         assert sum(told.lines) == told.earned.points
-        assert answer.body["tier"] == told.tier_after
+        assert answer.body["tier"] == Names().tiers.get(told.tier_after, "")
         lot = Lot.objects.filter(transaction__purchase=bought).first()
         assert (lot is None) == (told.earned.points == 0)
         if lot:
@@ -127,7 +152,9 @@ def test_what_is_simulated_is_what_the_till_then_gives(
         # Asked again of the ticket that was sold, it says the same: its own points are left out.
         again = simulation.simulate(simulation.basket_of(bought))
         assert (again.earned, again.lines) == (told.earned, told.lines)
-        assert Transaction.objects.count() - counted == (1 if told.earned.points or told.earned.is_capped else 0)
+        assert Transaction.objects.count() - counted == (
+            1 if told.earned.points or told.earned.is_capped else 0
+        )
         transaction.set_rollback(True)
 
 
@@ -142,7 +169,7 @@ def test_asking_writes_nothing(lille, programme, django_assert_num_queries):
         transaction.set_rollback(True)
 
 
-# --- Why, and what follows ---------------------------------------------------------------------------------------------
+# --- Why, and what follows ------------------------------------------------------------------------------------------
 
 
 def why(outcome, code) -> str:
@@ -157,14 +184,16 @@ def why(outcome, code) -> str:
         ({"stores": ["ACM-002"]}, "only in Lyon Bellecour; this basket is of Lille Centre"),
         ({"tiers": ["gold"]}, "only at the tier Gold; here it is no tier"),
         ({"weekdays": [5, 6]}, "only on Saturday, Sunday; here it is Monday"),
-        ({"hours": ["18:00", "20:00"]}, "only from 6 p.m. to 8 p.m.; at the store it is 11:00:00"),
+        ({"hours": ["18:00", "20:00"]}, "only from 18:00 to 20:00; at the store it is 11:00:00"),
         ({"min_total_cents": 10000}, "only from €100.00 on; the basket comes to €50.00"),
         ({"categories": ["WINE"]}, "only for the category WINE: no line that is paid for is of it"),
         ({"skus": ["X"]}, "only for the article X: no line that is paid for is of it"),
         ({"except_categories": ["DAIRY"]}, "every line is left out: DAIRY"),
     ],
 )
-def test_a_rule_that_gives_nothing_names_its_first_failing_condition(lille, lyon, programme, conditions, said):
+def test_a_rule_that_gives_nothing_names_its_first_failing_condition(
+    lille, lyon, programme, conditions, said
+):
     rule = Rule.objects.create(code="extra", name="Extra", kind="multiplier", priority=40)
     rulebook.publish(rule, conditions, {"factor": "2"}, effective_from=LONG_AGO)
     assert why(simulation.simulate(basket(lille, item(5000, "DAIRY"))), "extra") == said
@@ -179,7 +208,9 @@ def test_a_store_reads_of_others_only_how_many(lille, lyon, programme, bruno):
 
 def test_without_a_rule_for_the_amount_nothing_multiplies(lille, programme, bruno):
     base = Rule.objects.get(code="base")
-    rulebook.publish(base, {"stores": ["NOWHERE"]}, base.versions.get().terms, effective_from=AT - timedelta(days=1))
+    rulebook.publish(
+        base, {"stores": ["NOWHERE"]}, base.versions.get().terms, effective_from=AT - timedelta(days=1)
+    )
     outcome = simulation.simulate(basket(lille, item(20000, "DAIRY")))
     assert outcome.earned.points == 0
     assert why(outcome, "dairy").startswith("no rule gives points for the amount")
@@ -227,7 +258,7 @@ def test_a_basket_that_no_till_sells_is_refused_by_its_field(lille, programme, i
     assert refused.value.field == field
 
 
-# --- Drafts ------------------------------------------------------------------------------------------------------------
+# --- Drafts ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_draft_is_tried_and_judges_no_ticket(lille, lille_till, programme, alice):
@@ -253,7 +284,13 @@ def test_a_published_draft_is_a_version_from_its_start_on(programme, alice):
     base = Rule.objects.get(code="base")
     start, end = timezone.now() + timedelta(days=2), timezone.now() + timedelta(days=9)
     draft = drafts.save(
-        base, {}, {"points": 3, "per_cents": 100}, by=alice, effective_from=start, effective_to=end, reason="spring"
+        base,
+        {},
+        {"points": 3, "per_cents": 100},
+        by=alice,
+        effective_from=start,
+        effective_to=end,
+        reason="spring",
     )
     version = drafts.publish(base, by=alice, confirmed=drafts.fingerprint(draft))
     first = base.versions.get(number=1)
@@ -293,7 +330,7 @@ def test_versions_never_overlap(programme, alice, running):
     )
     drafts.publish(base, by=alice, confirmed=drafts.fingerprint(later))
     spans = list(base.versions.order_by("number").values_list("effective_from", "effective_to"))
-    assert all(end is not None and end <= start for (_s, end), (start, _e) in zip(spans, spans[1:], strict=False))
+    assert all(end is not None and end <= start for (_s, end), (start, _e) in pairwise(spans))
 
 
 def test_a_draft_whose_start_has_passed_waits_for_a_new_one(programme, alice):
@@ -326,7 +363,7 @@ def test_a_difference_is_told_in_words(lille, lyon, programme):
         "Spendable after … days: at once → 14",
         "Expire after … months: 12 → never",
         "Stores: all → Lille Centre",
-        "Hours: all day → from 6 p.m. to 8 p.m.",
+        "Hours: all day → from 18:00 to 20:00",
     ]
     rate = rule_words.changes("base", before, ({}, before[1] | {"points": 3, "per_cents": 1000}), names)
     assert [str(change) for change in rate] == ["Points: 1 point for each €1.00 → 3 points for each €10.00"]
@@ -339,7 +376,7 @@ def test_a_difference_is_told_in_words(lille, lyon, programme):
     assert rule_words.changes("base", before, before, names) == []
 
 
-# --- Saved simulations -------------------------------------------------------------------------------------------------
+# --- Saved simulations ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -361,7 +398,9 @@ def test_a_simulation_that_differs_stops_publishing(watched, alice):
     confirmed = drafts.fingerprint(draft)
     with pytest.raises(drafts.Differs) as refused:
         drafts.publish(draft.rule, by=alice, confirmed=confirmed)
-    assert [(check.saved, check.points, check.difference) for check in refused.value.checks] == [(watched, 100, 50)]
+    assert [(check.saved, check.points, check.difference) for check in refused.value.checks] == [
+        (watched, 100, 50)
+    ]
     with pytest.raises(drafts.Differs):
         drafts.publish(draft.rule, by=alice, confirmed=confirmed, override="  ")
     assert draft.rule.versions.count() == 1
@@ -372,7 +411,11 @@ def test_a_simulation_that_differs_stops_publishing(watched, alice):
 def test_who_publishes_all_the_same_says_why(watched, alice, expect_new):
     draft = draft_of("base", alice, points=2)
     drafts.publish(
-        draft.rule, by=alice, confirmed=drafts.fingerprint(draft), override="double points in May", expect_new=expect_new
+        draft.rule,
+        by=alice,
+        confirmed=drafts.fingerprint(draft),
+        override="double points in May",
+        expect_new=expect_new,
     )
     told = AuditEvent.objects.get(verb="published against simulations")
     assert (told.actor, told.reason) == ("Alice Martin", "double points in May")

@@ -1,6 +1,7 @@
 """The pages of the simulator and of the editor: what they show, refuse and keep, and what a store reaches."""
 
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.urls import reverse
@@ -25,7 +26,9 @@ def people(lille_till, lyon_till, programme) -> dict[str, Profile]:
     """One customer of Lille, one of Lyon, one ticket each of yesterday."""
     at = timezone.now() - timedelta(days=1)
     for machine, card in ((lille_till[0], "2990000000017"), (lyon_till[0], "2990000000024")):
-        till.record_purchase(machine, ticket(f"R-{machine.store.code}", 4000, 2050, shown=Shown("card", card), at=at))
+        till.record_purchase(
+            machine, ticket(f"R-{machine.store.code}", 4000, 2050, shown=Shown("card", card), at=at)
+        )
     return {
         bought.store.code: bought.profile for bought in Purchase.objects.select_related("store", "profile")
     }
@@ -45,7 +48,8 @@ def open_simulator(client, **question):
 
 def test_a_basket_is_answered_line_by_line_and_nothing_is_written(client_of, alice, lille, programme):
     page = open_simulator(
-        client_of(alice), **asked(lille, ("A", "DAIRY", "2", "10.00"), ("B", "", "", "19,95"), ("", "", "1", ""))
+        client_of(alice),
+        **asked(lille, ("A", "DAIRY", "2", "10.00"), ("B", "", "", "19,95"), ("", "", "1", "")),
     )
     outcome = page.context["shown"].outcome
     # 20.00 twice, 19.95 once: 59.95.
@@ -77,13 +81,23 @@ def test_what_no_till_sells_is_refused_with_a_reason(client_of, alice, lille, pr
     browser = client_of(alice)
     page = open_simulator(browser, **asked(lille, ("A", "", "1", "5"), reward="6"))
     assert "the reward pays more than the basket costs" in page.text
-    for odd in ({"store": "999"}, {"day": "x"}, {"tier": "nobody"}, {"customer": "9" * 30}, {"ticket": "-1"}, {"against": "7"}):
+    for odd in (
+        {"store": "999"},
+        {"day": "x"},
+        {"tier": "nobody"},
+        {"customer": "9" * 30},
+        {"ticket": "-1"},
+        {"against": "7"},
+    ):
         assert open_simulator(browser, **(asked(lille, ("A", "", "1", "5")) | odd)).status_code == 200
     assert open_simulator(browser, q="a\x00b").status_code == 302
 
 
 def test_without_a_programme_the_page_says_so(client_of, alice, lille):
-    assert "no loyalty programme yet" in open_simulator(client_of(alice), **asked(lille, ("A", "", "1", "5"))).text
+    assert (
+        "no loyalty programme yet"
+        in open_simulator(client_of(alice), **asked(lille, ("A", "", "1", "5"))).text
+    )
 
 
 def test_a_member_is_found_and_judged_with_their_past(client_of, alice, lille, people):
@@ -122,7 +136,9 @@ def test_a_manager_reaches_own_members_and_no_other(client_of, bruno, lille, lyo
     assert "Nobody is found" in open_simulator(browser, q="2990000000024", **asked(lille)).text
     assert "No such ticket" in open_simulator(browser, load="receipt", receipt="R-ACM-002").text
     sold = Purchase.objects.get(receipt_id="R-ACM-002")
-    assert "R-ACM-002" not in open_simulator(browser, ticket=sold.pk, **asked(lille, ("A", "", "1", "5"))).text
+    assert (
+        "R-ACM-002" not in open_simulator(browser, ticket=sold.pk, **asked(lille, ("A", "", "1", "5"))).text
+    )
     assert open_simulator(browser, **asked(lyon, ("A", "", "1", "5"))).context["shown"] is None
     assert "Lyon" not in open_simulator(browser).text
 
@@ -145,7 +161,7 @@ def test_a_draft_is_compared_with_the_rules_of_now(client_of, alice, lille, prog
 
 def test_a_simulation_is_kept_changed_and_deleted(client_of, alice, lille, programme):
     browser, question = client_of(alice), asked(lille, ("A", "DAIRY", "2", "10"), tier="gold")
-    address = f"{reverse(KEEP)}?{'&'.join(f'{n}={v}' for n, vs in question.items() for v in (vs if isinstance(vs, list) else [vs]))}"
+    address = f"{reverse(KEEP)}?{urlencode(question, doseq=True)}"
     assert browser.get(address).context["form"].initial == {"expected_points": 40}
     browser.post(address, {"name": "Dairy", "expected_points": 40})
     saved = SavedSimulation.objects.get()
@@ -153,7 +169,10 @@ def test_a_simulation_is_kept_changed_and_deleted(client_of, alice, lille, progr
     assert saved.lines[0] | {"label": ""} == {
         "sku": "A", "category": "DAIRY", "quantity": "2", "amount_cents": 2000, "label": "",
     }  # fmt: skip
-    assert "There is a simulation of this name" in browser.post(address, {"name": "Dairy", "expected_points": 1}).text
+    assert (
+        "There is a simulation of this name"
+        in browser.post(address, {"name": "Dairy", "expected_points": 1}).text
+    )
     page = reverse("admin:loyalty_savedsimulation_change", args=[saved.pk])
     assert "as expected" in open_simulator(browser).text
     browser.post(page, {"name": "Dairy", "expected_points": 41})
@@ -168,27 +187,34 @@ def test_a_simulation_is_kept_changed_and_deleted(client_of, alice, lille, progr
     assert "A simulation begins with a basket" in browser.get(reverse(KEEP)).text
 
 
-# --- The editor --------------------------------------------------------------------------------------------------------
+# --- The editor -----------------------------------------------------------------------------------------------------
 
 
 def test_rules_are_cards_with_live_scheduled_and_draft(client_of, alice, lille, programme):
     base = Rule.objects.get(code="base")
     start = timezone.now() + timedelta(days=3)
-    draft = drafts.save(base, {"stores": ["ACM-001"]}, {"points": 2, "per_cents": 100}, by=alice, effective_from=start)
+    draft = drafts.save(
+        base, {"stores": ["ACM-001"]}, {"points": 2, "per_cents": 100}, by=alice, effective_from=start
+    )
     drafts.publish(base, by=alice, confirmed=drafts.fingerprint(draft))
     drafts.save(Rule.objects.get(code="dairy"), {}, {"factor": "3"}, by=alice)
     page = client_of(alice).get(reverse(CARDS))
     cards = {told.rule.code: told for told in page.context["cards"]}
     assert list(cards) == ["base", "dairy", "basket"]
     assert (cards["base"].live.number, cards["base"].card.then) == (1, "1 point for each €1.00")
-    (version, changed), = cards["base"].scheduled
+    ((version, changed),) = cards["base"].scheduled
     assert (version.number, [str(change) for change in changed]) == (
         2,
         ["Points for each €1.00: 1 → 2", "Expire after … months: 12 → never", "Stores: all → Lille Centre"],
     )
-    assert [str(change) for change in cards["dairy"].draft_changes] == ["Factor: 2 → 3", "Categories: DAIRY → all"]
+    assert [str(change) for change in cards["dairy"].draft_changes] == [
+        "Factor: 2 → 3",
+        "Categories: DAIRY → all",
+    ]
     assert cards["basket"].card.when == ["Ticket of at least: €100.00"]
-    assert [told.rule.code for told in client_of(alice).get(reverse(CARDS), {"kind": "bonus"}).context["cards"]] == ["basket"]
+    assert [
+        told.rule.code for told in client_of(alice).get(reverse(CARDS), {"kind": "bonus"}).context["cards"]
+    ] == ["basket"]
 
 
 def test_a_draft_is_kept_looked_at_and_published(client_of, alice, programme):
@@ -206,7 +232,10 @@ def test_a_draft_is_kept_looked_at_and_published(client_of, alice, programme):
 
 def test_what_a_simulation_stops_needs_a_reason(client_of, alice, lille, programme):
     base, browser = Rule.objects.get(code="base"), client_of(alice)
-    browser.post(f"{reverse(KEEP)}?store={lille.pk}&day=2026-11-02&time=11:00&sku=A&price=50", {"name": "Fifty", "expected_points": 50})
+    browser.post(
+        f"{reverse(KEEP)}?store={lille.pk}&day=2026-11-02&time=11:00&sku=A&price=50",
+        {"name": "Fifty", "expected_points": 50},
+    )
     page = browser.post(reverse(DRAFT, args=[base.pk]), POINTS, follow=True)
     form = {"confirmed": page.context["form"]["confirmed"].value()}
     assert "1 of 1 differs" in page.text
@@ -229,7 +258,7 @@ def test_a_draft_is_thrown_away_by_a_post(client_of, alice, programme):
     assert not RuleDraft.objects.exists()
 
 
-# --- Replays -----------------------------------------------------------------------------------------------------------
+# --- Replays --------------------------------------------------------------------------------------------------------
 
 
 def test_a_replay_is_asked_for_shown_and_downloaded(client_of, alice, bruno, people):

@@ -17,7 +17,7 @@ from profiles.models import Purchase
 from tenants.calendar import brand_today
 from tenants.network.models import Job
 from tests.loyalty.conftest import LONG_AGO
-from tests.loyalty.test_rules import rule
+from tests.loyalty.test_rules import TEN, rule, ticket
 
 CARDS = [f"29900000{n:05d}" for n in range(12)]
 
@@ -30,7 +30,11 @@ def sold(lille_till, lyon_till, programme) -> list[Purchase]:
         batch = []
         for number in range(100):
             lines = [
-                TicketLine(sku=f"S{chance.randrange(4)}", amount_cents=chance.randrange(50, 9000), category=chance.choice(["DAIRY", "WINE", ""]))
+                TicketLine(
+                    sku=f"S{chance.randrange(4)}",
+                    amount_cents=chance.randrange(50, 9000),
+                    category=chance.choice(["DAIRY", "WINE", ""]),
+                )
                 for _line in range(chance.randrange(1, 5))
             ]
             shown = Shown("card", chance.choice(CARDS)) if number % 8 else None
@@ -43,14 +47,18 @@ def sold(lille_till, lyon_till, programme) -> list[Purchase]:
 def draft_of(code, by, conditions=None, **terms) -> RuleDraft:
     found = Rule.objects.get(code=code)
     said = found.versions.order_by("-number").first()
-    return drafts.save(found, said.conditions if conditions is None else conditions, said.terms | terms, by=by)
+    return drafts.save(
+        found, said.conditions if conditions is None else conditions, said.terms | terms, by=by
+    )
 
 
 def by_hand(sold, draft=None, days=30) -> dict[str, int]:
     """The points of each store, ticket by ticket."""
-    in_force = [t for t in rulebook.Rulebook.load().at(timezone.now())]
+    in_force = rulebook.Rulebook.load().at(timezone.now())
     if draft:
-        tried = rules.RuleTerms(draft.rule.code, 2, draft.rule.kind, draft.rule.priority, draft.conditions, draft.terms)
+        tried = rules.RuleTerms(
+            draft.rule.code, 2, draft.rule.kind, draft.rule.priority, draft.conditions, draft.terms
+        )
         in_force = [tried if terms.code == tried.code else terms for terms in in_force]
     found: dict[str, int] = {}
     for bought in sold:
@@ -97,7 +105,10 @@ def test_who_loses_is_counted_and_named(sold, alice):
     tally = replay.Result(made).tally
     assert tally.losers > 0
     assert tally.winners == 0
-    assert sum(points for points, _who in tally.least) == tally.after - tally.before or tally.losers > replay.NAMED
+    assert (
+        sum(points for points, _who in tally.least) == tally.after - tally.before
+        or tally.losers > replay.NAMED
+    )
     assert [points for points, _who in tally.least] == sorted(points for points, _who in tally.least)
 
 
@@ -160,7 +171,7 @@ def test_the_cap_of_the_day_holds_within_each_set_of_rules(sold, alice):
 
 
 def test_a_tier_is_the_one_the_member_had_and_the_draft_moves_it(sold, alice):
-    """Gold gives double: with ten points a euro more members are gold, so their later tickets give more than tenfold."""
+    """Tiers give double: with ten points a euro more members have one, and their later tickets give more."""
     gold = Rule.objects.create(code="gold", name="Gold", kind="multiplier", priority=40)
     rulebook.publish(gold, {"tiers": ["gold", "silver"]}, {"factor": "2"}, effective_from=LONG_AGO)
     tally = replay.Result(replayed(draft_of("base", alice, points=10), by=alice)).tally
@@ -175,7 +186,9 @@ def test_the_tables_add_up_and_are_downloaded(sold, alice):
     rows = [line.split(";") for line in out.getvalue().splitlines()]
     assert rows[0][:4] == ["store", "name", "tickets", "points_before"]
     tally = replay.Result(made).tally
-    assert rows[-1][2:6] == [str(n) for n in (tally.tickets, tally.before, tally.after, tally.after - tally.before)]
+    assert rows[-1][2:6] == [
+        str(n) for n in (tally.tickets, tally.before, tally.after, tally.after - tally.before)
+    ]
     for column in (2, 3, 4, 5):
         assert sum(int(row[column]) for row in rows[1:-1]) == int(rows[-1][column])
     assert sum(map(int, rows[-1][8:])) == int(rows[-1][7])
@@ -197,7 +210,7 @@ def test_only_drafts_of_what_tickets_earn_are_replayed(programme, alice):
         )  # fmt: skip
 
 
-# --- The short cut -----------------------------------------------------------------------------------------------------
+# --- The short cut --------------------------------------------------------------------------------------------------
 
 conditions = st.fixed_dictionaries(
     {},
@@ -212,7 +225,9 @@ conditions = st.fixed_dictionaries(
 )
 some_rules = st.lists(
     st.one_of(
-        st.builds(lambda when, points: ("base", when, {"points": points, "per_cents": 100}), conditions, st.integers(1, 3)),
+        st.builds(
+            lambda when, points: ("base", when, {"points": points, "per_cents": 100}), conditions, st.integers(1, 3)
+        ),
         st.builds(
             lambda when, factor, stacking: ("multiplier", when, {"factor": str(factor), "stacking": stacking}),
             conditions, st.integers(1, 4), st.sampled_from(["best", "sum", "product"]),
@@ -225,24 +240,26 @@ some_rules = st.lists(
 
 @given(
     told=some_rules,
-    lines=st.lists(st.tuples(st.integers(-100, 9000), st.sampled_from(["", "DAIRY", "WINE"]), st.sampled_from(["A", "B", "C"]))),
+    lines=st.lists(
+        st.tuples(
+            st.integers(-100, 9000), st.sampled_from(["", "DAIRY", "WINE"]), st.sampled_from(["A", "B", "C"])
+        )
+    ),
 )
 @settings(max_examples=300, deadline=None)
 def test_a_rule_that_does_not_concern_a_ticket_changes_nothing_of_it(told, lines):
-    from tests.loyalty.test_rules import TEN
-
     in_force = [
         rules.RuleTerms(f"r{n}", 1, kind, n, when, terms) for n, (kind, when, terms) in enumerate(told)
     ]
-    ticket = rules.Ticket(TEN, "ACM-001", "", [rules.Line(sku, category, cents) for cents, category, sku in lines])
-    concerning = [each for each in in_force if rules.concerns(ticket, each)]
-    assert rules.points_for(ticket, concerning).points == rules.points_for(ticket, in_force).points
+    told_of = rules.Ticket(
+        TEN, "ACM-001", "", [rules.Line(sku, category, cents) for cents, category, sku in lines]
+    )
+    concerning = [each for each in in_force if rules.concerns(told_of, each)]
+    assert rules.points_for(told_of, concerning).points == rules.points_for(told_of, in_force).points
 
 
 def test_a_base_rule_concerns_a_ticket_though_no_line_earns():
     """It stands before other base rules: without it the next would count."""
-    from tests.loyalty.test_rules import ticket
-
     sold = ticket((1000, "GIFTCARD"))
     first = rule("base", "first", when={"except_categories": ["GIFTCARD"]}, points=1, per_cents=100)
     assert rules.concerns(sold, first)
