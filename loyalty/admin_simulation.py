@@ -33,6 +33,7 @@ from loyalty.simulation import BadBasket, Basket, Item, Outcome
 from profiles import search
 from profiles.models import Connection, Profile, Purchase
 from tenants.network.models import Job, Store, audit
+from tenants.scoping import current_scope
 
 ROWS_A_PAGE = 50
 PEOPLE_SHOWN = 10
@@ -190,6 +191,8 @@ class ShownOutcome:
     tier_after: str
     next_tier: tuple[str, int] | None
     rounding: str
+    cost_cents: int
+    is_expected: bool
     payers: list[tuple[str, int]]
 
     @classmethod
@@ -213,10 +216,14 @@ class ShownOutcome:
             for step in outcome.silent
         ]  # fmt: skip
         following = outcome.next_tier
+        # How many points are never spent is head office's estimate: a store sees what they are worth.
+        is_expected = current_scope().is_whole_network
+        cost = outcome.expected_cents if is_expected else outcome.worth_cents
         return cls(
             outcome, list(zip(outcome.basket.items, outcome.lines, strict=True)), steps, silent,
             names.tier(outcome.ticket.tier), names.tier(outcome.tier_after),
-            following and (names.tier(following[0]), following[1]), _rounding(outcome), _payers(outcome),
+            following and (names.tier(following[0]), following[1]), _rounding(outcome), cost,
+            is_expected, _payers(outcome, cost),
         )  # fmt: skip
 
 
@@ -241,11 +248,11 @@ def _fired(outcome: Outcome, code: str) -> bool:
     return any(step["rule"] == code for step in outcome.earned.steps)
 
 
-def _payers(outcome: Outcome) -> list[tuple[str, int]]:
-    """(who pays, cents) of the expected cost, without those who pay nothing."""
+def _payers(outcome: Outcome, cost: int) -> list[tuple[str, int]]:
+    """(who pays, cents) of the cost, without those who pay nothing."""
     names = owed.names()
     issuer = names.get(outcome.issuer_id, _t("the store that issues the points"))
-    shared = outcome.prices.shared(outcome.expected_cents)
+    shared = outcome.prices.shared(cost)
     parties = (issuer, _t("the store where they are spent"), _t("Head office"))
     found: dict[str, int] = {}
     for party, cents in zip(parties, shared, strict=True):

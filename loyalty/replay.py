@@ -351,7 +351,7 @@ class Result:
         edges: list[int | None] = [None, *STEPS, None]
         found = [
             Step(least, None if above is None else above - 1, count)
-            for least, above, count in zip(edges, edges[1:], self.tally.steps, strict=True)
+            for least, above, count in zip(edges[:-1], edges[1:], self.tally.steps, strict=True)
         ]
         while found and not found[0].members:
             found.pop(0)

@@ -38,6 +38,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 from typing import Any
 
@@ -269,12 +270,13 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
 
     # Exact fractions per line: rounding comes once, at the scope that the base rule says.
+    rate = Fraction(terms["points"], terms["per_cents"])
     plain: list[Fraction] = []
     extra = {rule.code: Fraction(0) for rule in multipliers}
     for line, cents in zip(ticket.lines, _amounts(ticket, terms), strict=True):
         if not _line_meets(line, base.conditions):
             continue
-        earned = cents * terms["points"] / terms["per_cents"]
+        earned = cents * rate
         plain.append(earned)
         for rule, share in _extra_of_multipliers(line, earned, multipliers):
             extra[rule.code] += floor(share) if terms.get("rounding") == ROUND_LINE else share
@@ -469,6 +471,8 @@ def _amounts(ticket: Ticket, terms: Words) -> list[Fraction]:
     """Cents of each line that may earn: what lies below zero is shared out over the lines above, in proportion."""
     paid = sum(line.amount_cents for line in ticket.lines if line.amount_cents > 0)
     net = paid if terms.get("amounts") == GROSS else max(0, ticket.total_cents)
+    if net == paid:  # nothing lowers them
+        return [Fraction(max(0, line.amount_cents)) for line in ticket.lines]
     return [Fraction(max(0, line.amount_cents) * net, paid) if paid else Fraction(0) for line in ticket.lines]
 
 
@@ -537,8 +541,13 @@ def _hours(value: Any) -> tuple[time, time]:
 
 
 def _factor(value: object) -> Fraction:
+    return _factor_told(str(value))
+
+
+@lru_cache(maxsize=1024)
+def _factor_told(told: str) -> Fraction:
     try:
-        factor = Decimal(str(value))
+        factor = Decimal(told)
     except InvalidOperation:
         raise InvalidRule("terms.factor", "a number such as 3 or 1.5 is expected") from None
     if not factor.is_finite() or not 1 <= factor <= LARGEST_FACTOR:

@@ -53,7 +53,7 @@ def test_a_basket_is_answered_line_by_line_and_nothing_is_written(client_of, ali
     )
     outcome = page.context["shown"].outcome
     # 20.00 twice, 19.95 once: 59.95.
-    assert (outcome.earned.points, list(outcome.lines)) == (59, [40, 19])
+    assert (outcome.earned.points, list(outcome.lines)) == (59, [39, 20])
     assert "59.95 points exactly" in page.text
     assert "only from €100.00 on; the basket comes to €39.95" in page.text
     assert not Transaction.objects.exists()

@@ -170,13 +170,18 @@ def test_the_cap_of_the_day_holds_within_each_set_of_rules(sold, alice):
     assert replay.Result(made).tally.before == sum(by_hand(sold).values())
 
 
-def test_a_tier_is_the_one_the_member_had_and_the_draft_moves_it(sold, alice):
-    """Tiers give double: with ten points a euro more members have one, and their later tickets give more."""
-    gold = Rule.objects.create(code="gold", name="Gold", kind="multiplier", priority=40)
-    rulebook.publish(gold, {"tiers": ["gold", "silver"]}, {"factor": "2"}, effective_from=LONG_AGO)
-    tally = replay.Result(replayed(draft_of("base", alice, points=10), by=alice)).tally
-    assert tally.after > 10 * tally.before * 0.99
-    assert tally.risen > 0
+def test_a_tier_is_the_one_the_member_had_and_the_draft_moves_it(lille_till, programme, alice):
+    """Silver, from 200 points on, gives double: three points a euro make it before the second ticket, one does not."""
+    silver = Rule.objects.create(code="silver", name="Silver", kind="multiplier", priority=40)
+    rulebook.publish(silver, {"tiers": ["silver"]}, {"factor": "2"}, effective_from=LONG_AGO)
+    for days, cents in ((3, 9000), (2, 5000)):
+        at = timezone.now() - timedelta(days=days)
+        till.record_purchases(
+            lille_till[0], [Ticket(f"R{days}", at, [TicketLine("A", cents)], Shown("card", CARDS[0]))]
+        )
+    tally = replay.Result(replayed(draft_of("base", alice, points=3), by=alice)).tally
+    assert (tally.before, tally.after) == (90 + 50, 3 * 90 + 2 * 3 * 50)
+    assert (tally.risen, tally.fallen) == (1, 0)
 
 
 def test_the_tables_add_up_and_are_downloaded(sold, alice):
