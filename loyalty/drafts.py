@@ -171,7 +171,7 @@ def _check_dates(draft: RuleDraft, at: datetime) -> None:
     last = draft.rule.versions.order_by("-number").first()
     if last is None:
         return
-    told = {"version": last.number}
+    told: dict[str, object] = {"version": last.number}
     if last.effective_from >= at:
         told["day"] = date_format(timezone.localtime(last.effective_from), "SHORT_DATETIME_FORMAT")
         raise NotPublished(

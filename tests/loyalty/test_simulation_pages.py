@@ -269,8 +269,6 @@ def test_a_replay_is_asked_for_shown_and_downloaded(client_of, alice, bruno, peo
     assert "This field is required" in browser.post(add, {"days": 30}).text
     answer = browser.post(add, {"drafts": [draft.pk], "days": 30})
     made = Replay.objects.get()
-    assert "job.js" in browser.get(answer.url).text
-    replay.carry_out(made.pk)
     page = browser.get(answer.url)
     assert (page.context["tally"].before, page.context["tally"].after) == (120, 242)
     assert page.context["costs"] == [600, 1210]
@@ -289,6 +287,9 @@ def test_a_replay_is_asked_for_shown_and_downloaded(client_of, alice, bruno, peo
 def test_a_replay_is_called_off_from_its_page(client_of, alice, people):
     draft = drafts.save(Rule.objects.get(code="base"), {}, {"points": 2, "per_cents": 100}, by=alice)
     made = replay.ask([draft], by=alice)
+    page = reverse("admin:loyalty_replay_change", args=[made.pk])
+    assert "job.js" in client_of(alice).get(page).text
     client_of(alice).post(reverse("admin:loyalty_replay_call_off", args=[made.pk]))
+    assert "job.js" not in client_of(alice).get(page).text
     replay.carry_out(made.pk)
     assert Job.objects.get(pk=made.job_id).state == Job.State.CANCELLED
