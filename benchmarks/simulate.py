@@ -185,6 +185,9 @@ def main(tickets: str = str(TICKETS)) -> None:
     import django
 
     django.setup()
+    from django.core.management import call_command
+
+    call_command("migrate_schemas", shared=True, verbosity=0)
     print(json.dumps(measure(int(tickets))))
 
 

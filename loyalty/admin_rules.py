@@ -236,12 +236,12 @@ class RuleAdmin(StaysOnPage, Audited, ScopedModelAdmin):
         return redirect("admin:loyalty_rule_changelist")
 
 
-def _replays_of(draft: RuleDraft) -> list[tuple[Replay, replay.Result]]:
-    """The finished replays of this very draft, as it is now."""
+def _replays_of(draft: RuleDraft) -> list[tuple[Replay, str]]:
+    """The finished replays of this very draft, as it is now, with the points it would have given more."""
     said = simulation.terms_of(draft)
     found = []
     for made in Replay.objects.select_related("job").filter(job__state="done")[:REPLAYS_LOOKED_AT]:
         tried = replay.rules_of(made.after).get(said.code)
         if tried is not None and (tried.conditions, tried.terms) == (said.conditions, said.terms):
-            found.append((made, replay.Result(made)))
+            found.append((made, rule_words.signed(replay.Result(made).difference)))
     return found

@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import number_format
+from django.utils.formats import get_format, number_format
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
@@ -169,7 +169,7 @@ class ShownStep:
     name: str
     number: int
     why: str
-    points: int
+    points: str
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class ShownOutcome:
         steps = [
             ShownStep(
                 called.get(str(step["rule"]), str(step["rule"])), int(step["version"]),
-                str(rule_words.WHY.get(str(step["why"]), step["why"])), int(step["points"]),
+                str(rule_words.WHY.get(str(step["why"]), step["why"])), rule_words.signed(int(step["points"])),
             )
             for step in outcome.earned.steps
         ]  # fmt: skip
@@ -333,6 +333,12 @@ def _rows(asked) -> list[LineForm]:
         {name: column[n] if n < len(column) else "" for name, column in columns.items()} for n in range(most)
     ]
     kept = [row for row in told if any(row[name].strip() for name in ("sku", "category", "price"))]
+    separator = get_format("DECIMAL_SEPARATOR")
+    for row in kept:
+        # An address that somebody sent may be written in the other language.
+        row.update(
+            (name, row[name].replace(",", ".").replace(".", separator)) for name in ("quantity", "price")
+        )
     empty = max(FEWEST_ROWS - len(kept), MORE_ROWS if "more" in asked else 1)
     kept += [{"quantity": "1"}] * min(empty, simulation.MOST_LINES - len(kept))
     return [LineForm(number, row) for number, row in enumerate(kept, start=1)]
@@ -473,6 +479,7 @@ class SavedSimulationAdmin(Pages):
             without_member=_instead(request, customer="", ticket="", tier=""),
             shown=ShownOutcome.of(outcome, names) if outcome else None, live=live,
             difference=outcome.earned.points - live.earned.points if outcome and live else None,
+            told_difference=rule_words.signed(outcome.earned.points - live.earned.points) if outcome and live else "",
             checks=checks, query=request.GET.urlencode(), may_add=self.has_add_permission(request),
             may_open=request.user.has_perm("profiles.view_profile"),
             replays=Replay.objects.select_related("job")[:1] if request.user.has_perm("loyalty.view_replay") else [],
@@ -625,12 +632,16 @@ class ReplayAdmin(Pages):
             result=result, tally=tally, costs=costs, cost_difference=costs[1] - costs[0],
             payers=_shares(prices, *costs),
             stores=[
-                (names.get(row.store_id, ""), row, result.cost(row.before), result.cost(row.after))
+                (
+                    names.get(row.store_id, ""), row, rule_words.signed(row.difference), result.cost(row.before),
+                    result.cost(row.after),
+                )
                 for row in result.stores
             ],
             steps=[(_step(step), step.members, 100 * step.members // largest) for step in result.steps],
-            most=[(points, people.get(pk), pk) for points, pk in tally.most],
-            least=[(points, people.get(pk), pk) for points, pk in tally.least],
+            difference=rule_words.signed(result.difference),
+            most=[(rule_words.signed(points), people.get(pk), pk) for points, pk in tally.most],
+            least=[(rule_words.signed(points), people.get(pk), pk) for points, pk in tally.least],
             changes=_changes(made), may_add=self.has_add_permission(request),
         )  # fmt: skip
 
@@ -669,9 +680,7 @@ def _shares(prices: simulation.Prices, before: int, after: int) -> list[tuple[st
 
 
 def _step(step: replay.Step) -> str:
-    def signed(points: int) -> str:
-        return f"{points:+,d}".replace("-", "−") if points else "0"
-
+    signed = rule_words.signed
     if step.least is None:
         return _t("%(points)s or fewer") % {"points": signed(step.most or 0)}
     if step.most is None:

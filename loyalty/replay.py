@@ -140,6 +140,9 @@ def carry_out(replay_id: int, at_once: int = TICKETS_AT_ONCE) -> None:
 @transaction.atomic
 def carry_on(replay: Replay, at_once: int = TICKETS_AT_ONCE) -> int:
     """Judge the tickets of the next members; returns how many, 0 when all are done. One transaction."""
+    # The row is held: two workers, should there ever be two, count nobody twice.
+    held = Replay.objects.select_for_update(of=("self",))
+    replay.refresh_from_db(fields=["cursor", "figures"], from_queryset=held)
     tickets = _next_tickets(replay, at_once)
     if not tickets:
         return 0

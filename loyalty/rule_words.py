@@ -101,7 +101,8 @@ class Names:
 def card(kind: str, conditions: Words, terms: Words, names: Names) -> Card:
     """The rule as three short lists."""
     when = [
-        f"{_label(word)}: {_condition(word, conditions[word], names)}"
+        _t("%(label)s: %(value)s")
+        % {"label": _label(word), "value": _condition(word, conditions[word], names)}
         for word in CONDITIONS
         if word in conditions
     ]
@@ -207,6 +208,12 @@ def _term(word: str, value: Any) -> str:
     if value is None or (word == "pending_days" and not value):
         return str(UNSAID.get(word, NOTHING))
     return str(value) if word in ("action", "expiry_day") else _number(value)
+
+
+def signed(points: int) -> str:
+    """Points with their sign, as the reader writes numbers; nothing is nothing."""
+    sign = "+" if points > 0 else "−" if points else ""
+    return f"{sign}{number_format(abs(points), force_grouping=True)}"
 
 
 def _number(value: Any) -> str:
