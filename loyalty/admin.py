@@ -215,6 +215,7 @@ PAST.append(("loyalty.view_account", _points_at))
 from loyalty import (  # noqa: E402, F401
     admin_balances,
     admin_finance,
+    admin_replays,
     admin_rules,
     admin_simulation,
     benefits_admin,
