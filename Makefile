@@ -18,7 +18,7 @@ WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
 # The same with a second pair, fast and careless about power cuts: what tests and checks need.
 WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
 
-.PHONY: help setup demo run stop test test-slow bench-intake bench-till bench-ledger bench-matching bench-resolve check format messages browser lock clean
+.PHONY: help setup demo run stop test test-slow bench-intake bench-till bench-ledger bench-matching bench-resolve bench-simulate check format messages browser lock clean
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
@@ -63,6 +63,9 @@ bench-ledger: setup  ## Measure posting against a bare function, and the proof (
 
 bench-resolve: setup  ## Measure recognising people on PostgreSQL, with 100,000 records and a million (ARGS=100000 for the first alone).
 	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.resolve $(ARGS)
+
+bench-simulate: setup  ## Measure replaying tickets under a draft of the rules (ARGS=200000 for more than fifty thousand).
+	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.simulate $(ARGS)
 
 bench-matching: setup .venv-bench/stamp  ## Measure identity resolution against Splink's (ARGS="febrl4", EVAL=… for more sets).
 	@$(BIN)/python -m benchmarks.matching $(ARGS)

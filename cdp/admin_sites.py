@@ -60,6 +60,8 @@ BRAND_MENU = [
         [
             Entry("redeem", "loyalty.Programme"),
             Entry("rule", "loyalty.Rule"),
+            Entry("science", "loyalty.SavedSimulation"),
+            Entry("replay", "loyalty.Replay"),
             Entry("military_tech", "loyalty.Tier"),
             Entry("card_giftcard", "loyalty.Reward"),
             Entry("confirmation_number", "loyalty.Voucher"),

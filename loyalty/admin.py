@@ -1,12 +1,7 @@
-"""The programme and its rules, and the ledger to read. Points also show on the customer page and in the queue."""
+"""The programme, and the ledger to read. Points also show on the customer page and in the queue."""
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, Subquery, Sum
-from django.http import HttpResponseRedirect
-from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.formats import number_format
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
@@ -17,21 +12,19 @@ from unfold.decorators import display
 
 from loyalty import (
     earning_admin,  # noqa: F401 - registers its pages
-    rulebook,
     rules,
     statements,
 )
-from loyalty.models import Account, Lot, Membership, Posting, Programme, Rule, RuleVersion, Tier, Transaction
-from loyalty.version_form import VersionForm, said_by
+from loyalty.models import Account, Lot, Membership, Posting, Programme, Tier, Transaction
 from profiles.admin.customers import PANELS, PAST, Panel
 from profiles.admin.review import EFFECTS
-from tenants.network.admin import Audited, ReadOnly, ScopedModelAdmin, StaysOnPage
+from tenants.network.admin import Audited, ReadOnly, ScopedModelAdmin
 from tenants.templatetags.money import money
 
 HISTORY_SHOWN = 10
 
 
-# --- The programme and its rules --------------------------------------------------------------------------------------
+# --- The programme --------------------------------------------------------------------------------------
 
 
 @admin.register(Programme)
@@ -73,95 +66,6 @@ class TierAdmin(Audited, ScopedModelAdmin):
 
     def has_delete_permission(self, request, obj=None):
         return False
-
-
-class VersionInline(ReadOnly, TabularInline):
-    model = RuleVersion
-    extra = 0
-    hide_title = True
-    ordering = ("-number",)
-    fields = ("number", "effective_from", "effective_to", "says", "reason", "made_by")
-    readonly_fields = ("says",)
-    verbose_name_plural = _("versions (never edited: a change is a new one)")
-
-    @display(description=_("what it says"))
-    def says(self, version):
-        return said_by(version)
-
-
-@admin.register(Rule)
-class RuleAdmin(StaysOnPage, Audited, ScopedModelAdmin):
-    list_display = ("priority", "name", "kind", "in_force")
-    list_display_links = ("name",)
-    list_filter = ("kind",)
-    search_fields = ("name", "code")
-    inlines = (VersionInline,)
-    change_form_outer_before_template = "admin/loyalty/rule/new_version_link.html"
-    actions = None
-
-    def get_queryset(self, request):
-        return super().get_queryset(request).prefetch_related("versions")
-
-    def get_readonly_fields(self, request, obj=None):
-        # What a version says can be read only as the kind it was written for.
-        return ("code", "kind", "priority") if obj else ()
-
-    def get_form(self, request, obj=None, change=False, **kwargs):
-        order = _(
-            "Small numbers come first. Never changed later: a refund computes its ticket anew, in the order of its day."
-        )
-        return super().get_form(request, obj, change, help_texts={"priority": order}, **kwargs)
-
-    def has_delete_permission(self, request, obj=None):
-        return False
-
-    def get_inlines(self, request, obj):
-        return self.inlines if obj else ()
-
-    @display(description=_("newest version"), empty_value="–")
-    def in_force(self, rule):
-        versions = sorted(rule.versions.all(), key=lambda version: version.number)
-        return f"v{versions[-1].number}: {said_by(versions[-1])}" if versions else None
-
-    def get_urls(self):
-        new_version = self.admin_site.admin_view(self.new_version_view)
-        return [
-            path("<int:pk>/new-version/", new_version, name="loyalty_rule_new_version"),
-            *super().get_urls(),
-        ]
-
-    def response_add(self, request, obj, post_url_continue=None):
-        # A rule without a version says nothing: the next question is what it says.
-        return HttpResponseRedirect(reverse("admin:loyalty_rule_new_version", args=[obj.pk]))
-
-    def new_version_view(self, request, pk):
-        """Ask what the rule says from some instant on, beginning with what it says now."""
-        if not self.has_change_permission(request):
-            raise PermissionDenied
-        rule = get_object_or_404(Rule, pk=pk)
-        form = VersionForm(rule, request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            said = form.cleaned_data
-            try:
-                version = rulebook.publish(
-                    rule, said["conditions"], said["terms"], reason=said["reason"], by=request.user,
-                    effective_from=said["effective_from"],
-                )  # fmt: skip
-            except rules.InvalidRule as refused:
-                form.refuse(refused)
-            else:
-                self.message_user(request, _t("Published: %(version)s.") % {"version": version})
-                return HttpResponseRedirect(reverse("admin:loyalty_rule_change", args=[pk]))
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _t("New version of %(rule)s") % {"rule": rule},
-            "opts": self.opts,
-            "original": rule,
-            "rule": rule,
-            "form": form,
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/loyalty/rule/new_version.html", context)
 
 
 # --- The ledger, to read --------------------------------------------------------------------------------------------
@@ -307,9 +211,12 @@ def _points_at(people: set[int], end) -> list[tuple[str, str]]:
 
 PAST.append(("loyalty.view_account", _points_at))
 
-# Pages about money register themselves.
+# Pages about money and rules register themselves.
 from loyalty import (  # noqa: E402, F401
     admin_balances,
     admin_finance,
+    admin_replays,
+    admin_rules,
+    admin_simulation,
     benefits_admin,
 )

@@ -1239,6 +1239,7 @@ from loyalty.benefit_models import (  # noqa: E402 - they name the models above
     TierGift,
     Voucher,
 )
+from loyalty.simulation_models import Replay, RuleDraft, SavedSimulation  # noqa: E402 - for the same reason
 
 __all__ = [
     "Account",
@@ -1264,10 +1265,13 @@ __all__ = [
     "ParkedReturn",
     "Posting",
     "Programme",
+    "Replay",
     "Reward",
     "RewardStock",
     "Rule",
+    "RuleDraft",
     "RuleVersion",
+    "SavedSimulation",
     "SettlementLine",
     "SettlementStatement",
     "StackingClass",

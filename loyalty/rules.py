@@ -38,6 +38,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 from typing import Any
 
@@ -174,11 +175,12 @@ class Earned:
 @dataclass(frozen=True)
 class Explanation:
     """Why a ticket earned what it did: the points of each of its lines, which sum to the whole, and of each rule that
-    gave nothing the first condition that failed."""
+    gave nothing the first condition that failed. `exact`: base and multipliers before they were rounded down."""
 
     earned: Earned
     lines: list[int]
     silent: list[Step]
+    exact: Fraction = Fraction(0)
 
 
 CAPS = ("cap", "cap of the day")
@@ -267,19 +269,16 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     terms = base.terms
     multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
 
-    # Exact fractions per line: rounding comes once, at the scope that the base rule says.
-    plain: list[Fraction] = []
-    extra = {rule.code: Fraction(0) for rule in multipliers}
-    for line, cents in zip(ticket.lines, _amounts(ticket, terms), strict=True):
-        if not _line_meets(line, base.conditions):
-            continue
-        earned = cents * terms["points"] / terms["per_cents"]
-        plain.append(earned)
-        for rule, share in _extra_of_multipliers(line, earned, multipliers):
-            extra[rule.code] += floor(share) if terms.get("rounding") == ROUND_LINE else share
-
+    # Exact fractions: rounding comes once, at the scope that the base rule says.
     by_line = terms.get("rounding") == ROUND_LINE
-    exact = Fraction(sum(map(floor, plain))) if by_line else sum(plain, Fraction(0))
+    rate, exact = Fraction(terms["points"], terms["per_cents"]), Fraction(0)
+    extra = {rule.code: Fraction(0) for rule in multipliers}
+    for matching, cents in _portions(ticket, base, multipliers, by_line=by_line):
+        earned = cents * rate
+        exact += floor(earned) if by_line else earned
+        for rule, share in _extra_of_multipliers(earned, matching):
+            extra[rule.code] += floor(share) if by_line else share
+
     running = floor(exact)
     steps = [_step(base, running, "base")]
     for rule in multipliers:
@@ -354,17 +353,19 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     ]
     # The weight of a line is what it would earn alone, exactly; a bonus is shared out like the rest.
     base = next((r for r in rules if earned.steps and r.code == earned.steps[0]["rule"]), None)
-    weights = [Fraction(0)] * len(ticket.lines)
+    weights, exact = [Fraction(0)] * len(ticket.lines), Fraction(0)
     if base is not None:
         multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
         multipliers.sort(key=lambda rule: (rule.priority, rule.code))
         for number, (line, cents) in enumerate(zip(ticket.lines, _amounts(ticket, base.terms), strict=True)):
             if _line_meets(line, base.conditions):
-                extra = _extra_of_multipliers(line, cents, multipliers)
+                matching = [rule for rule in multipliers if _line_meets(line, rule.conditions)]
+                extra = _extra_of_multipliers(Fraction(cents), matching)
                 weights[number] = cents + sum((share for _rule, share in extra), Fraction(0))
+        exact = sum(weights, Fraction(0)) * base.terms["points"] / base.terms["per_cents"]
         if not any(weights):
             weights = [Fraction(max(0, line.amount_cents)) for line in ticket.lines]
-    return Explanation(earned, shared_out(earned.points, weights), silent)
+    return Explanation(earned, shared_out(earned.points, weights), silent, exact)
 
 
 def shared_out(whole: int, weights: Sequence[Fraction | int]) -> list[int]:
@@ -398,6 +399,14 @@ def points_to_take_back(
     )  # fmt: skip
     left = points_for(rest, rules).points if rest.total_cents > 0 else 0
     return points_for(ticket, rules).points - left - already_taken
+
+
+def concerns(ticket: Ticket, rule: RuleTerms) -> bool:
+    """Whether the rule can change what the ticket earns; where it says no, `points_for` is the same without it."""
+    if not _ticket_meets(ticket, rule.conditions):
+        return False
+    # A base rule stands before others though none of its lines earns.
+    return rule.kind == BASE or any(_line_meets(line, rule.conditions) for line in ticket.lines)
 
 
 def look_at_the_day(rules: Sequence[RuleTerms]) -> bool:
@@ -435,14 +444,31 @@ def discount_for(points: int, reward_points: int, reward_cents: int) -> int:
     return points // reward_points * reward_cents
 
 
-def _extra_of_multipliers(
-    line: Line, earned: Fraction, multipliers: Sequence[RuleTerms]
-) -> Iterator[tuple[RuleTerms, Fraction]]:
-    """(rule, points beyond the base) for one line, by the stacking class of the multipliers that match it.
+def _portions(
+    ticket: Ticket, base: RuleTerms, multipliers: Sequence[RuleTerms], *, by_line: bool
+) -> Iterator[tuple[list[RuleTerms], Fraction | int]]:
+    """(the multipliers that match, cents that earn) of each line; where rounding comes once a ticket, lines that the
+    same ones match are one portion, since what they earn grows with their cents."""
+    together: dict[tuple[int, ...], Fraction | int] = {}
+    for line, cents in zip(ticket.lines, _amounts(ticket, base.terms), strict=True):
+        if not _line_meets(line, base.conditions):
+            continue
+        matching = tuple(n for n, rule in enumerate(multipliers) if _line_meets(line, rule.conditions))
+        if by_line:
+            yield [multipliers[n] for n in matching], cents
+        else:
+            together[matching] = together.get(matching, 0) + cents
+    for numbers, sum_of_cents in together.items():
+        yield [multipliers[n] for n in numbers], sum_of_cents
 
-    The class of the first matching rule (by priority) holds for the line.
+
+def _extra_of_multipliers(
+    earned: Fraction, matching: Sequence[RuleTerms]
+) -> Iterator[tuple[RuleTerms, Fraction]]:
+    """(rule, points beyond the base) by the stacking class of the multipliers that match, in order of priority.
+
+    The class of the first of them holds.
     """
-    matching = [rule for rule in multipliers if _line_meets(line, rule.conditions)]
     if not matching:
         return
     stacking = matching[0].terms.get("stacking", BEST)
@@ -460,10 +486,12 @@ def _extra_of_multipliers(
             reached *= factor
 
 
-def _amounts(ticket: Ticket, terms: Words) -> list[Fraction]:
+def _amounts(ticket: Ticket, terms: Words) -> list[Fraction | int]:
     """Cents of each line that may earn: what lies below zero is shared out over the lines above, in proportion."""
     paid = sum(line.amount_cents for line in ticket.lines if line.amount_cents > 0)
     net = paid if terms.get("amounts") == GROSS else max(0, ticket.total_cents)
+    if net == paid:  # nothing lowers them
+        return [max(0, line.amount_cents) for line in ticket.lines]
     return [Fraction(max(0, line.amount_cents) * net, paid) if paid else Fraction(0) for line in ticket.lines]
 
 
@@ -532,8 +560,13 @@ def _hours(value: Any) -> tuple[time, time]:
 
 
 def _factor(value: object) -> Fraction:
+    return _factor_told(str(value))
+
+
+@lru_cache(maxsize=1024)
+def _factor_told(told: str) -> Fraction:
     try:
-        factor = Decimal(str(value))
+        factor = Decimal(told)
     except InvalidOperation:
         raise InvalidRule("terms.factor", "a number such as 3 or 1.5 is expected") from None
     if not factor.is_finite() or not 1 <= factor <= LARGEST_FACTOR:

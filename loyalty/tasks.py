@@ -8,7 +8,19 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import actions, claims, exits, ledger, members, opening, proof, settlement, till, vouchers
+from loyalty import (
+    actions,
+    claims,
+    exits,
+    ledger,
+    members,
+    opening,
+    proof,
+    replay,
+    settlement,
+    till,
+    vouchers,
+)
 from loyalty.models import Membership
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
@@ -114,6 +126,21 @@ def post_opening(run_id: int) -> int:
     while count := opening.post_chunk(run_id):
         done += count
     return done
+
+
+@shared_task
+def replay_tickets(replay_id: int) -> None:
+    """Judge the tickets of some days by other rules; delivered twice, the second delivery finds nothing to do."""
+    replay.carry_out(replay_id)
+
+
+@shared_task
+def carry_on_replays() -> int:
+    """Ask again for replays whose worker died, or whose broker was away; returns how many were asked for."""
+    ids = replay.under_way()
+    for pk in ids:
+        replay_tickets.delay(pk)
+    return len(ids)
 
 
 @shared_task

@@ -17,7 +17,7 @@ from unfold.widgets import (
 )
 
 from loyalty import rules
-from loyalty.models import Rule, RuleVersion, Tier
+from loyalty.models import Rule, RuleDraft, RuleVersion, Tier
 from tenants.network.models import Store
 from tenants.templatetags.money import money
 
@@ -131,6 +131,10 @@ class VersionForm(forms.Form):
         label=_("From"), required=False, widget=UnfoldAdminSplitDateTimeWidget,
         help_text=_("Empty: from now on. The version before ends there."),
     )  # fmt: skip
+    effective_to = forms.SplitDateTimeField(
+        label=_("Until"), required=False, widget=UnfoldAdminSplitDateTimeWidget,
+        help_text=_("Empty: until another version takes over. At this instant it ends."),
+    )  # fmt: skip
     reason = forms.CharField(
         label=_("Why"), max_length=300, required=False, widget=UnfoldAdminTextInputWidget
     )
@@ -169,10 +173,15 @@ class VersionForm(forms.Form):
 
     @staticmethod
     def _said_now(rule: Rule) -> dict:
-        newest = rule.versions.order_by("-number").first()
+        """What its draft says, or else its newest version."""
+        draft = RuleDraft.objects.filter(rule=rule).first()
+        newest = draft or rule.versions.order_by("-number").first()
         if newest is None:
             return {}
-        said = {f"terms_{word}": value for word, value in newest.terms.items()}
+        said = {}
+        if draft:
+            said = {name: getattr(draft, name) for name in ("effective_from", "effective_to", "reason")}
+        said |= {f"terms_{word}": value for word, value in newest.terms.items()}
         said |= {f"conditions_{word}": value for word, value in newest.conditions.items()}
         if "conditions_min_total_cents" in said:
             said["conditions_min_total_cents"] = Decimal(said["conditions_min_total_cents"]) / 100
@@ -211,6 +220,9 @@ class VersionForm(forms.Form):
             self.add_error(
                 "effective_from", _("The past was judged by the rules of the past: choose a later time.")
             )
+        ends, starts = cleaned.get("effective_to"), cleaned.get("effective_from") or timezone.now()
+        if ends and ends <= starts:
+            self.add_error("effective_to", _("The end lies after the start."))
         if not self.errors:
             try:
                 rules.validate(self.rule.kind, conditions, terms)
@@ -247,19 +259,19 @@ class VersionForm(forms.Form):
 
 def said_by(version: RuleVersion) -> str:
     """A version as a sentence: `1 point for each €1.00, expire after 12 months · Categories: DAIRY`."""
-    parts = [_terms_in_words(version.rule.kind, version.terms), *_conditions_in_words(version.conditions)]
+    parts = [terms_in_words(version.rule.kind, version.terms), *conditions_in_words(version.conditions)]
     return " · ".join(parts)
 
 
-def _terms_in_words(kind: str, terms: dict) -> str:
+def terms_in_words(kind: str, terms: dict) -> str:
     if kind == rules.MULTIPLIER:
         stacking = Rule.Stacking(terms.get("stacking", rules.BEST)).label
         return _t("points × %(factor)s (%(stacking)s)") % {"factor": terms["factor"], "stacking": stacking}
     if kind == rules.BONUS:
-        return _points(terms["points"])
+        return points_in_words(terms["points"])
     if kind == rules.ACTION:
-        return ", ".join(_action_in_words(terms) + _life_in_words(terms))
-    each = {"points": _points(terms["points"]), "amount": money(terms["per_cents"])}
+        return ", ".join(action_in_words(terms) + life_in_words(terms))
+    each = {"points": points_in_words(terms["points"]), "amount": money(terms["per_cents"])}
     said = [_t("%(points)s for each %(amount)s") % each]
     if terms.get("rounding") == rules.ROUND_LINE:
         said.append(_t("rounded on each line"))
@@ -269,11 +281,11 @@ def _terms_in_words(kind: str, terms: dict) -> str:
         said.append(_t("at most %(cap_per_day)s a day") % terms)
     if terms.get("amounts") == rules.GROSS:
         said.append(_t("vouchers change nothing"))
-    return ", ".join(said + _life_in_words(terms))
+    return ", ".join(said + life_in_words(terms))
 
 
-def _action_in_words(terms: dict) -> list[str]:
-    told = {"points": _points(terms["points"]), "action": terms["action"]}
+def action_in_words(terms: dict) -> list[str]:
+    told = {"points": points_in_words(terms["points"]), "action": terms["action"]}
     said = [_t("%(points)s for «%(action)s»") % told]
     if terms.get("times") is not None:
         times = {"times": terms["times"], "period": PERIODS[terms.get("period") or rules.EVER]}
@@ -289,7 +301,7 @@ def _action_in_words(terms: dict) -> list[str]:
     return said
 
 
-def _life_in_words(terms: dict) -> list[str]:
+def life_in_words(terms: dict) -> list[str]:
     said = []
     if terms.get("pending_days"):
         said.append(_t("spendable after %(pending_days)s days") % terms)
@@ -302,11 +314,11 @@ def _life_in_words(terms: dict) -> list[str]:
     return said
 
 
-def _points(count: int) -> str:
+def points_in_words(count: int) -> str:
     return ngettext("%(count)s point", "%(count)s points", count) % {"count": count}
 
 
-def _conditions_in_words(conditions: dict) -> list[str]:
+def conditions_in_words(conditions: dict) -> list[str]:
     said = []
     for word, value in conditions.items():
         label = VersionForm.base_fields[f"conditions_{word}"].label

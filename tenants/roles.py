@@ -40,6 +40,7 @@ _READS_POINTS = _deeds(
     stackingclass="view", tiergift="view", storeexit="view",
     settlementstatement="view", settlementline="view", fundingkey="view", breakageestimate="view",
     accountingpolicy="view", adjustment="view", openingrun="view",
+    savedsimulation="view", replay="view",
 )  # fmt: skip
 _READS_BENEFITS = _deeds("loyalty", reward="view", rewardstock="view", voucher="view", coupon="view")
 _EDITS_BENEFITS = _deeds(
@@ -47,6 +48,7 @@ _EDITS_BENEFITS = _deeds(
     reward="add change", rewardstock="add change", voucher="cancel give", coupon="add change",
     stackingclass="add change", tiergift="add change",
 )  # fmt: skip
+_TRIES_RULES = _deeds("loyalty", savedsimulation="add change delete", replay="add")
 _READS_CAMPAIGNS = _deeds(
     "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"
 )
@@ -63,7 +65,7 @@ PERMISSIONS: dict[str, set[str]] = {
     ) | _deeds("network", staff="view add change", job="view", auditevent="view"),
     Role.BRAND_ADMIN: (
         _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
-        | _deeds("loyalty", storeexit="add")
+        | _TRIES_RULES | _deeds("loyalty", storeexit="add")
         | _deeds("network", store="add change", region="add change", staff="view add change",
                  till="view add change", auditevent="view")
         | _EDITS_EVENTS
@@ -77,7 +79,7 @@ PERMISSIONS: dict[str, set[str]] = {
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
-        | _EDITS_EVENTS
+        | _EDITS_EVENTS | _TRIES_RULES
         | _deeds("profiles", importrun="view add", profile="change merge", matchcandidate="decide decideall",
                  blockedvalue="add change", purchase="move", matchingmodel="learn")
         | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
@@ -93,7 +95,7 @@ PERMISSIONS: dict[str, set[str]] = {
                  event="view", matchcandidate="view decide")
         | _deeds("loyalty", claim="view add", claimtally="view", parkedreturn="view", case="view", caseticket="view",
                  cashier="view")
-        | _deeds("loyalty", settlementline="view", adjustment="view add")
+        | _deeds("loyalty", settlementline="view", adjustment="view add", savedsimulation="view")
         | _deeds("campaigns", segment="view add change delete")
     ),
 }  # fmt: skip

@@ -28,6 +28,7 @@ DEEDS = {
     "discarded": pgettext_lazy("audit trail", "threw away"),
     "download": pgettext_lazy("audit trail", "downloaded"),
     "downloaded": pgettext_lazy("audit trail", "downloaded"),
+    "drafted": pgettext_lazy("audit trail", "drafted"),
     "estimated": pgettext_lazy("audit trail", "estimated"),
     "export": pgettext_lazy("audit trail", "exported"),
     "found differences": pgettext_lazy("audit trail", "found that the ledger does not add up"),
@@ -46,6 +47,9 @@ DEEDS = {
     "opened case": pgettext_lazy("audit trail", "opened a case"),
     "pinned": pgettext_lazy("audit trail", "pinned a value"),
     "published": pgettext_lazy("audit trail", "published"),
+    "published against simulations": pgettext_lazy(
+        "audit trail", "published although saved simulations differ"
+    ),
     "refused": pgettext_lazy("audit trail", "refused"),
     "released": pgettext_lazy("audit trail", "released"),
     "renewed key": pgettext_lazy("audit trail", "renewed the key"),

@@ -348,7 +348,12 @@ class TestRules:
         return Rule.objects.get(kind="base")
 
     def publish(self, client, rule, **words):
-        return client.post(reverse("admin:loyalty_rule_new_version", args=[rule.pk]), words)
+        """Draft it, and confirm what the next page says."""
+        answer = client.post(reverse("admin:loyalty_rule_new_version", args=[rule.pk]), words)
+        if answer.status_code != 302:
+            return answer
+        shown = client.get(answer.url)
+        return client.post(answer.url, {"confirmed": shown.context["form"]["confirmed"].value()})
 
     def test_a_new_version_ends_the_one_before(self, client_of, alice, base):
         words = {
