@@ -220,7 +220,7 @@ def test_the_lane_is_not_slowed(lille_till, rf, brand):
 
 
 @pytest.mark.slow
-def test_the_lists_on_a_server_hold_what_was_noted(tmp_path, monkeypatch):
+def test_the_lists_on_a_server_hold_what_was_noted(monkeypatch):
     from cdp import embedded
 
     monkeypatch.setenv(embedded.UNSAFE_VARIABLE, "1")
