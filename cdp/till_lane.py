@@ -7,6 +7,8 @@ The connection is kept between requests and not asked whether it still lives: wh
 is opened and the request tried once more, which is safe, because every request of a till may be repeated. While tills
 use it, statements and locks have a time limit; what does not end in time is told to come back (503, or 409 where an
 equal request is under way). Where writing stands still, one thread of the process is kept for who only asks.
+
+Every call with a till's key passes here, whatever its path, and is noted (`tenants/network/calls.py`).
 """
 
 import threading
@@ -25,7 +27,7 @@ from cdp.api_errors import answer_to, come_back
 from loyalty.api import PATHS
 from tenants.middleware import brand_at
 from tenants.models import Brand
-from tenants.network import calls
+from tenants.network import auth, calls
 
 ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes"}
 VIEWS = {path: view for path, (view, *_types) in PATHS.items()}
@@ -77,9 +79,13 @@ class TillLane:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not calls.is_a_tills(request):
             return self._answer(request)
-        with calls.noted(request) as call:
-            response = call.answer = self._answer(request)
-        return response
+        auth.calling.set(None)
+        answer, start = None, time.perf_counter()
+        try:
+            answer = self._answer(request)
+            return answer
+        finally:
+            calls.note(request, answer, time.perf_counter() - start)
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         view = VIEWS.get(request.path_info) if request.method == "POST" else None

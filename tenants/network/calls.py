@@ -11,8 +11,8 @@ import re
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -36,7 +36,7 @@ STRANGERS = 0
 
 # Calls that wait for the thread; where it does not come by, the oldest are forgotten.
 MOST_WAITING = 2000
-FLUSH_SECONDS = 0.2
+FLUSH_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
 # So much of a large body is looked at, from its beginning and its end.
 HEAD, TAIL = 4096, 1024
@@ -81,18 +81,11 @@ class Unreachable(Exception):
 # --- Noting ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Watch:
-    """Of a call that is under way; the lane puts the answer here."""
-
-    answer: HttpResponse | None = None
-
-
 class _Heard(NamedTuple):
     """A call as it waits for the thread; `items`: how many a batch had, and how many of them were refused."""
 
     at: float
-    brand: str
+    brand: int
     till: int
     method: str
     path: str
@@ -115,18 +108,8 @@ def is_a_tills(request: HttpRequest) -> bool:
     return request.META.get("HTTP_AUTHORIZATION", "")[:5].lower() == "till "
 
 
-@contextmanager
-def noted(request: HttpRequest) -> Iterator[Watch]:
-    """Note the call that is answered in the block. An exception that leaves it is noted as a 500."""
-    auth.calling.set(None)
-    watch, start = Watch(), time.perf_counter()
-    try:
-        yield watch
-    finally:
-        _note(request, watch.answer, time.perf_counter() - start)
-
-
-def _note(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> None:
+def note(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> None:
+    """Note a call of a till and its answer; none where an exception left it, which becomes a 500."""
     brand = getattr(request, "tenant", None)
     if brand is None:
         return
@@ -136,7 +119,7 @@ def _note(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> 
     told = getattr(answer, "content", b"") if status >= 400 or request.path_info.endswith(BATCH) else b""
     _waiting.append(
         _Heard(
-            time.time(), brand.schema_name, till.pk if till else STRANGERS, request.method or "", request.path_info,
+            time.time(), brand.pk, till.pk if till else STRANGERS, request.method or "", request.path_info,
             status, seconds, answer is not None and "Idempotent-Replayed" in answer.headers,
             body if len(body) <= HEAD else body[:HEAD] + body[-TAIL:],
             told[:HEAD] if status >= 400 else b"",
@@ -169,8 +152,10 @@ def _write() -> None:
 
 def flush() -> None:
     """Take what waits to where it is kept."""
-    rows: dict[tuple[str, int], list[bytes]] = defaultdict(list)
+    rows: dict[tuple[int, int], list[bytes]] = defaultdict(list)
     while _waiting:
+        if len(_waiting) % 64 == 0:
+            time.sleep(0)  # tills first
         try:
             heard = _waiting.popleft()
         except IndexError:  # another flush was quicker
@@ -270,7 +255,7 @@ class _OnServer:
             location, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS
         )
 
-    def add(self, rows: dict[tuple[str, int], list[bytes]]) -> None:
+    def add(self, rows: dict[tuple[int, int], list[bytes]]) -> None:
         with self._server.pipeline(transaction=False) as pipe:
             for (brand, till), calls in rows.items():
                 name = f"till-calls:{brand}:{till}"
@@ -279,7 +264,7 @@ class _OnServer:
                 pipe.expire(name, KEPT_SECONDS)
             pipe.execute()
 
-    def last(self, brand: str, tills: Sequence[int], number: int) -> list[list[bytes]]:
+    def last(self, brand: int, tills: Sequence[int], number: int) -> list[list[bytes]]:
         with self._server.pipeline(transaction=False) as pipe:
             for till in tills:
                 pipe.lrange(f"till-calls:{brand}:{till}", 0, number - 1)
@@ -290,13 +275,13 @@ class _InProcess:
     """The same in the memory of this process, where the cache is there too."""
 
     def __init__(self) -> None:
-        self._lists: dict[tuple[str, int], deque[bytes]] = defaultdict(lambda: deque(maxlen=KEPT))
+        self._lists: dict[tuple[int, int], deque[bytes]] = defaultdict(lambda: deque(maxlen=KEPT))
 
-    def add(self, rows: dict[tuple[str, int], list[bytes]]) -> None:
+    def add(self, rows: dict[tuple[int, int], list[bytes]]) -> None:
         for name, calls in rows.items():
             self._lists[name].extendleft(calls)
 
-    def last(self, brand: str, tills: Sequence[int], number: int) -> list[list[bytes]]:
+    def last(self, brand: int, tills: Sequence[int], number: int) -> list[list[bytes]]:
         return [list(self._lists.get((brand, till), ()))[:number] for till in tills]
 
 
@@ -311,8 +296,8 @@ def _keeper() -> _OnServer | _InProcess:
     return _kept_by[location]
 
 
-def last(brand: str, tills: Iterable[int], number: int = KEPT) -> dict[int, list[Call]]:
-    """The newest calls of each till of the brand, the newest first. Raises `Unreachable`.
+def last(brand: int, tills: Iterable[int], number: int = KEPT) -> dict[int, list[Call]]:
+    """The newest calls of each till of the brand (its id), the newest first. Raises `Unreachable`.
 
     Whose tills may be looked at is for the caller to know: these lists know no scope.
     """

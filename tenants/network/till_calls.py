@@ -195,9 +195,9 @@ class TillCalls:
         heads: dict[int, list[calls.Call]] = {}
         try:
             number = calls.KEPT if chosen else LATEST_OF_EACH
-            heads = calls.last(connection.schema_name, looked_at, number)
+            heads = calls.last(connection.tenant.pk, looked_at, number)
             if current_scope().is_whole_network and not chosen:
-                strangers = calls.last(connection.schema_name, [calls.STRANGERS], 10)[calls.STRANGERS]
+                strangers = calls.last(connection.tenant.pk, [calls.STRANGERS], 10)[calls.STRANGERS]
         except calls.Unreachable:
             reached = False
         rows = [Row(looked_at[pk], call) for pk, made in heads.items() for call in made]

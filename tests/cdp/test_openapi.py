@@ -150,6 +150,7 @@ REDEMPTION = {"redemption_id": "P1", "member": CARD, "points": 100, "redeemed_at
 ACTION = {"action": "review", "action_key": "A1", "member": CARD, "occurred_at": NOON}
 CLAIM = {"claim_id": "C1", "member": CARD, "receipt_id": "R2", "total": "150.00"}
 PROBLEM = ProblemAnswer
+RESERVATION = {"reservation_id": "V1", "member": CARD, "points": 100}
 CALLS = [
     ("identify", {"member": CARD}, 404, PROBLEM),
     ("quotes", sale(member=None), 200, schemas.QuoteAnswer),
@@ -161,6 +162,12 @@ CALLS = [
     ("identify", {"member": {"email": "a@b.example"}, "create": {"first_name": "A"}}, 200, schemas.MemberAnswer),
     ("quotes", sale("R3"), 200, schemas.QuoteAnswer),
     ("purchases/batch", {"purchases": [sale(), sale("R4"), sale("R5", amount="1.001")]}, 200, schemas.BatchAnswer),
+    ("purchases", sale("R6"), 201, schemas.PurchaseAnswer),
+    ("reservations", RESERVATION, 201, schemas.ReservationAnswer),
+    ("reservations/cancel", {"reservation_id": "V1"}, 201, schemas.ReservationCancelled),
+    ("reservations/commit", {"reservation_id": "V1"}, 409, PROBLEM),
+    ("reservations", RESERVATION | {"reservation_id": "V2"}, 201, schemas.ReservationAnswer),
+    ("reservations/commit", {"reservation_id": "V2"}, 201, schemas.ReservationAnswer),
     ("redemptions", REDEMPTION, 201, schemas.RedemptionAnswer),
     ("redemptions", REDEMPTION | {"redemption_id": "P2", "points": 10**6}, 409, PROBLEM),
     ("refunds", REFUND, 201, schemas.RefundAnswer),

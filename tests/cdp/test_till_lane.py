@@ -123,6 +123,11 @@ def test_while_writing_stands_still_one_thread_is_kept_for_who_only_asks(monkeyp
         pass
 
 
+def test_answers_say_how_long_they_are(lille_till, till_client):
+    for answer in (identify(till_client(lille_till[1])), ask_as_nobody()):
+        assert answer.headers["Content-Length"] == str(len(answer.content))
+
+
 def test_a_busy_till_is_told_to_come_back(lille_till, till_client, monkeypatch):
     def busy(self):
         raise till_lane.Busy

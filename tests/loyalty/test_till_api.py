@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
 from loyalty.models import Lot, TillRequest, Transaction
 from profiles.models import Profile, Purchase, Refund, SourceRecord
 from tenants.network.models import KEY_PREFIX_LENGTH, Region, Store, Till, hash_of_key
+from tests.conftest import HOST
 
 CARD = {"card": "2990000001234"}
 NOON = "2026-11-02T12:00:00+01:00"
@@ -604,6 +606,14 @@ def test_an_unknown_path_is_a_problem_too(northern, path):
     problem = told(northern.client.get(path), 404, "not_found")
     assert path in problem["detail"]
     told(northern.post(path, {}), 404, "not_found")
+
+
+def test_who_posts_to_an_unknown_path_is_told_so_and_not_asked_for_a_form(northern, lille_till):
+    strict = Client(
+        enforce_csrf_checks=True, headers={"host": HOST, "authorization": f"Till {lille_till[1]}"}
+    )
+    for path in ("/api/v1/nothing", "/api/v2/purchases"):
+        told(strict.post(path, {}, content_type="application/json"), 404, "not_found")
 
 
 def test_nobody_has_an_id_that_was_never_given(northern):
