@@ -33,6 +33,8 @@ app.conf.beat_schedule = {
         "schedule": crontab(day_of_month=2, hour=3, minute=0),
     },
     "tiers-reviewed": {"task": "loyalty.tasks.review_tiers", "schedule": crontab(hour=1, minute=0)},
+    "webhooks-delivered": {"task": "tenants.tasks.deliver_webhooks", "schedule": crontab(minute="*")},
+    "webhooks-forgotten": {"task": "tenants.tasks.forget_webhooks", "schedule": crontab(hour=3, minute=30)},
     "ledger-proved": {"task": "loyalty.tasks.prove_ledger", "schedule": crontab(hour=4, minute=0)},
     "overused-values-blocked": {
         "task": "profiles.tasks.block_overused",

@@ -14,6 +14,7 @@ urlpatterns = [
     path("api/v1/", include("cdp.api_v1")),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="api:schema"), name="api_docs"),
     path("store/", include("cdp.store_area.urls")),
+    path("me/", include("loyalty.me_pages")),
     path("invitation/", include("tenants.invitations")),
     path("", admin.site.urls),
 ]

@@ -1230,6 +1230,7 @@ from loyalty.benefit_models import (  # noqa: E402 - they name the models above
     TierGift,
     Voucher,
 )
+from loyalty.link_models import MemberLinks  # noqa: E402 - beside those above
 
 __all__ = [
     "Account",
@@ -1249,6 +1250,7 @@ __all__ = [
     "Lot",
     "LotExtension",
     "LotUse",
+    "MemberLinks",
     "Membership",
     "OpeningLine",
     "OpeningRun",
