@@ -164,7 +164,7 @@ def add_paths(result: dict, generator, request, public) -> dict:
     """Post-processing hook of the OpenAPI document: a member's own view, and the link to it."""
     types = [LinkAnswer, MeAnswer, wire.ProblemAnswer]
     references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    reference = dict(zip(types, references, strict=True))
+    reference: dict[type, dict] = dict(zip(types, references, strict=True))
     result["components"]["schemas"].update(components)
 
     def answer(text: str, kind: type, media: str = "application/json") -> dict:

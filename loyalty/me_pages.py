@@ -1,7 +1,7 @@
-"""A member's own page, by a signed link and without a password: `/me/TOKEN/`; and the staff's button that makes the link.
+"""A member's own page, by a signed link and without a password: `/me/TOKEN/`; and the staff's button that makes it.
 
-The page is public to whoever has the link: it is kept by no cache and found by no search engine, and shows of its member
-what the member may know and of nobody else anything.
+The page is public to whoever has the link: it is kept by no cache and found by no search engine. It shows of its
+member what the member may know, and of nobody else anything.
 """
 
 import segno
@@ -32,9 +32,9 @@ LANGUAGES = dict(settings.LANGUAGES)
 # --- The member's page ------------------------------------------------------------------------------------------------
 
 
+@csp_replace(STRICT)
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-@csp_replace(STRICT)
 def page(request: HttpRequest, token: str) -> HttpResponse:
     """Shows the member what is theirs, and takes a consent that they change."""
     asked = request.GET.get("lang", "")

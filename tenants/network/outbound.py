@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Timer
+from threading import Event, Timer
 from time import monotonic
 from urllib.parse import SplitResult, urlsplit
 
@@ -111,7 +111,10 @@ def _post(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> tuple[
     open_socket = socket.create_connection((address, port), timeout=SECONDS)
 
     # Each read has its own patience: a host that sends a byte now and then is cut off by the clock.
+    was_cut = Event()
+
     def cut() -> None:
+        was_cut.set()
         try:
             open_socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -131,6 +134,8 @@ def _post(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> tuple[
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         line.request("POST", path, body=body, headers=dict(headers))
         answer = line.getresponse()
+        if was_cut.is_set():
+            raise TimeoutError  # the end of the head is ours, not the host's
         try:
             text = answer.read(READ).decode("utf-8", "replace").replace("\x00", "")
         except (OSError, http.client.HTTPException):

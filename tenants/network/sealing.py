@@ -11,6 +11,6 @@ def seal_for(purpose: str) -> MultiFernet:
     """What seals and opens the secrets of one purpose. What an older SECRET_KEY sealed opens by the fallbacks."""
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     return MultiFernet(
-        Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"{purpose}\0{key}".encode()).digest()))
+        Fernet(base64.urlsafe_b64encode(hashlib.sha256(purpose.encode() + b"\0" + key.encode()).digest()))
         for key in keys
     )

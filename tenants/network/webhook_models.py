@@ -51,10 +51,10 @@ class WebhookEndpoint(StoreScoped):
     """An address that is told of events. Its secret signs each message; it is shown once, when it is made."""
 
     name = models.CharField(_("name"), max_length=80, unique=True)
-    url = models.CharField(_("address"), max_length=500, help_text=_("HTTPS, such as https://crm.example.com/hooks"))
-    events = ArrayField(
-        models.CharField(max_length=30, choices=HappenedTo.choices), verbose_name=_("events")
+    url = models.CharField(
+        _("address"), max_length=500, help_text=_("HTTPS, such as https://crm.example.com/hooks")
     )
+    events = ArrayField(models.CharField(max_length=30, choices=HappenedTo.choices), verbose_name=_("events"))
     is_on = models.BooleanField(_("switched on"), default=True)
     sealed_secret = models.TextField(blank=True, editable=False)
     sealed_old_secret = models.TextField(blank=True, editable=False)
@@ -102,7 +102,9 @@ class WebhookEndpoint(StoreScoped):
         try:
             return [seal_for(SEALED_FOR).decrypt(one.encode()).decode() for one in sealed]
         except InvalidToken as unreadable:
-            raise SecretUnreadable(str(_("the secret cannot be read any more: make a new one"))) from unreadable
+            raise SecretUnreadable(
+                str(_("the secret cannot be read any more: make a new one"))
+            ) from unreadable
 
 
 class WebhookMessage(StoreScoped):
@@ -116,7 +118,11 @@ class WebhookMessage(StoreScoped):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     # Without a constraint: tills would all lock the one row of the endpoint, to make sure that it stays.
     endpoint = models.ForeignKey(
-        WebhookEndpoint, models.PROTECT, related_name="messages", verbose_name=_("webhook"), db_constraint=False
+        WebhookEndpoint,
+        models.PROTECT,
+        related_name="messages",
+        verbose_name=_("webhook"),
+        db_constraint=False,
     )
     event = models.CharField(_("event"), max_length=30)
     member = models.UUIDField(_("customer"), null=True)
@@ -135,9 +141,13 @@ class WebhookMessage(StoreScoped):
         verbose_name_plural = _("webhook messages")
         indexes = [
             models.Index(
-                fields=["endpoint", "member", "id"], name="messages_in_line", condition=models.Q(state="waiting")
+                fields=["endpoint", "member", "id"],
+                name="messages_in_line",
+                condition=models.Q(state="waiting"),
             ),
-            models.Index(fields=["endpoint", "next_at"], name="messages_due", condition=models.Q(state="waiting")),
+            models.Index(
+                fields=["endpoint", "next_at"], name="messages_due", condition=models.Q(state="waiting")
+            ),
             models.Index(fields=["endpoint", "-id"], name="messages_of_endpoint"),
             models.Index(fields=["created_at"], name="messages_to_forget"),
         ]

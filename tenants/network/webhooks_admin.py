@@ -161,9 +161,7 @@ class WebhookEndpointAdmin(StaysOnPage, Audited, ScopedModelAdmin):
         attempt = WebhookAttempt.objects.filter(message=message).latest("id")
         if message.state == State.DELIVERED:
             told = {"status": attempt.status, "time": attempt.milliseconds}
-            messages.success(
-                request, _t("The test event was taken: %(status)s, after %(time)s ms.") % told
-            )
+            messages.success(request, _t("The test event was taken: %(status)s, after %(time)s ms.") % told)
         else:
             why = FAULTS.get(attempt.fault) or _t("it answers %(status)s") % {"status": attempt.status}
             messages.error(request, _t("The test event was not taken: %(why)s.") % {"why": why})
@@ -237,9 +235,7 @@ def _page(request, endpoint: WebhookEndpoint, *, may_change: bool) -> dict:
 
 def _line(message: WebhookMessage) -> dict:
     tone, icon = STATE_CHIPS[State(message.state)]
-    tries = [
-        {"attempt": attempt, "why": FAULTS.get(attempt.fault, "")} for attempt in message.tries.all()
-    ]
+    tries = [{"attempt": attempt, "why": FAULTS.get(attempt.fault, "")} for attempt in message.tries.all()]
     event = _t("Test") if message.event == TEST else HappenedTo(message.event).label
     return {
         "message": message, "event": event, "tone": tone, "icon": icon, "tries": tries,

@@ -252,7 +252,9 @@ def test_a_redirect_is_not_followed(endpoint, receiver):
     assert message.state == "waiting"
 
 
-@pytest.mark.parametrize("found", ["10.0.0.7", "169.254.169.254", "127.0.0.1", "::1", "64:ff9b::a00:1", "fe80::1"])
+@pytest.mark.parametrize(
+    "found", ["10.0.0.7", "169.254.169.254", "127.0.0.1", "::1", "64:ff9b::a00:1", "fe80::1"]
+)
 def test_a_name_that_leads_inside_is_not_called(endpoint, receiver, settings, monkeypatch, found):
     """Judged by what the name server says when it is sent, whatever it said when it was set up."""
     settings.CONNECTORS_REACH_PRIVATE = False
@@ -309,7 +311,9 @@ def test_a_test_is_sent_once_even_where_it_is_switched_off(endpoint, receiver, s
     receiver.answers = [500]
     assert webhooks.send_test(endpoint).state == "failed"
     assert webhooks.send_test(endpoint).state == "delivered"
-    assert Webhook(secret).verify(receiver.heard[-1].body, receiver.heard[-1].headers)["type"] == "webhook.test"
+    assert (
+        Webhook(secret).verify(receiver.heard[-1].body, receiver.heard[-1].headers)["type"] == "webhook.test"
+    )
 
 
 def test_after_thirty_days_messages_are_forgotten(endpoint, receiver):
@@ -410,7 +414,7 @@ def test_an_endpoint_is_set_up_and_its_secret_shown_once(client_of, diane, recei
     form = {"name": "CRM", "url": receiver.url, "events": ["points.posted", "tier.changed"], "is_on": "on"}
     answer = browser.post(reverse(ADD), form)
     assert answer.status_code == 200
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert "no-store" in answer.headers["Cache-Control"]
     made = WebhookEndpoint.objects.get()
     (secret,) = made.secrets_at(timezone.now())
     assert secret in answer.content.decode()
@@ -444,7 +448,9 @@ def test_the_page_shows_what_came_of_each_message(client_of, diane, alice, endpo
     message = put(endpoint, n=1)
     webhooks.deliver(endpoint.pk)
     body = client_of(diane).get(page_of(endpoint)).content.decode()
-    assert all(word in body for word in ("points.posted", "500", "Send again", message.webhook_id, "tried again"))
+    assert all(
+        word in body for word in ("points.posted", "500", "Send again", message.webhook_id, "tried again")
+    )
     again = reverse("admin:network_webhookendpoint_send_again", args=[endpoint.pk, message.pk])
     client_of(diane).post(again)
     message.refresh_from_db()
