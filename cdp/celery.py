@@ -8,6 +8,8 @@ from tenant_schemas_celery.app import CeleryApp
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cdp.settings")
 
 app = CeleryApp("cdp", task_cls="tenants.tasks:BrandTask")
+# Celery remembers an app for the thread that made it: the web server's threads would ask a bare one, of another broker.
+app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["tenants", "profiles", "loyalty", "campaigns"])
 

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils import translation
@@ -34,7 +35,7 @@ LANGUAGES = dict(settings.LANGUAGES)
 # --- The member's page ------------------------------------------------------------------------------------------------
 
 
-def under_strict_policy(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def under_strict_policy(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """A page that runs no script and no style but our own files'."""
     return csp_replace(STRICT)(view)
 

@@ -91,7 +91,9 @@ class WebhookEndpoint(StoreScoped):
             self.sealed_old_secret = self.sealed_secret
             self.old_secret_until = timezone.now() + BOTH_SECRETS
         self.sealed_secret = seal_for(SEALED_FOR).encrypt(secret.encode()).decode()
-        self.save()
+        # Not what a worker notes of its attempts meanwhile.
+        told = None if self._state.adding else ["sealed_secret", "sealed_old_secret", "old_secret_until"]
+        self.save(update_fields=told)
         return secret
 
     def secrets_at(self, now) -> list[str]:

@@ -10,6 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
@@ -69,7 +70,7 @@ class WebhookForm(forms.ModelForm):
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(StaysOnPage, Audited, ScopedModelAdmin):
     form = WebhookForm
-    list_display = ("name", "url", "events_wanted", "state", "waiting", "succeeded_at")
+    list_display = ("name", "url", "event_codes", "state", "waiting", "succeeded_at")
     list_display_links = ("name",)
     search_fields = ("name", "url")
     fields = ("name", "url", "events", "is_on")
@@ -97,9 +98,20 @@ class WebhookEndpointAdmin(StaysOnPage, Audited, ScopedModelAdmin):
     def events_wanted(self, endpoint):
         return ", ".join(str(HappenedTo(event).label) for event in endpoint.events)
 
+    @display(description=_("events"))
+    def event_codes(self, endpoint):
+        return ", ".join(endpoint.events)
+
     @display(
         description=_("state"),
-        label={"on": "success", "off": "info", "failing": "danger", "gone": "danger", "resting": "warning"},
+        label={
+            "new": "info",
+            "on": "success",
+            "off": "info",
+            "failing": "danger",
+            "gone": "danger",
+            "resting": "warning",
+        },
     )
     def state(self, endpoint):
         word = _state_of(endpoint)
@@ -112,12 +124,18 @@ class WebhookEndpointAdmin(StaysOnPage, Audited, ScopedModelAdmin):
     # --- The form, and the secret ---------------------------------------------------------------------------------
 
     def save_model(self, request, obj, form, change):
-        if change and {"url", "is_on"} & set(form.changed_data):
+        if not change:
+            super().save_model(request, obj, form, change)
+            request.issued_secret = obj.issue_secret()
+            return
+        told = list(form.changed_data)
+        if {"url", "is_on"} & set(told):
             # Whoever mends an address wants it tried at once.
             obj.failures, obj.rests_until, obj.failing_since, obj.is_gone = 0, None, None, False
-        super().save_model(request, obj, form, change)
-        if not change:
-            request.issued_secret = obj.issue_secret()
+            told += ["failures", "rests_until", "failing_since", "is_gone"]
+        # Not what a worker notes of its attempts meanwhile.
+        obj.save(update_fields=told)
+        audit(request.user, "changed", obj, fields=sorted(form.changed_data))
 
     def response_add(self, request, obj, post_url_continue=None):
         return self._secret_page(request, obj, request.issued_secret)
@@ -209,7 +227,7 @@ def _state_of(endpoint: WebhookEndpoint) -> dict:
         return {"code": "resting", "word": _t("tried again"), "icon": "hourglass_empty", "tone": "cdp-maybe"}
     if endpoint.succeeded_at:
         return {"code": "on", "word": _t("works"), "icon": "check_circle", "tone": "cdp-yes"}
-    return {"code": "on", "word": _t("nothing sent yet"), "icon": "help", "tone": "cdp-maybe"}
+    return {"code": "new", "word": _t("nothing sent yet"), "icon": "help", "tone": "cdp-maybe"}
 
 
 def _page(request, endpoint: WebhookEndpoint, *, may_change: bool) -> dict:
@@ -227,7 +245,7 @@ def _page(request, endpoint: WebhookEndpoint, *, may_change: bool) -> dict:
         "may_change": may_change,
         "both_until": endpoint.old_secret_until,
         "shown": shown,
-        "filters": [("", _t("all"), counts["every"])]
+        "filters": [("", pgettext("webhook messages", "all"), counts["every"])]
         + [(state.value, state.label, counts[state.value]) for state in State],
         "deliveries": [_line(message) for message in log.order_by("-id").prefetch_related("tries")[:LATEST]],
     }
@@ -236,7 +254,7 @@ def _page(request, endpoint: WebhookEndpoint, *, may_change: bool) -> dict:
 def _line(message: WebhookMessage) -> dict:
     tone, icon = STATE_CHIPS[State(message.state)]
     tries = [{"attempt": attempt, "why": FAULTS.get(attempt.fault, "")} for attempt in message.tries.all()]
-    event = _t("Test") if message.event == TEST else HappenedTo(message.event).label
+    event = pgettext("webhook messages", "Test") if message.event == TEST else HappenedTo(message.event).label
     return {
         "message": message, "event": event, "tone": tone, "icon": icon, "tries": tries,
         "latest": tries[-1] if tries else None, "body": webhooks.body_of(message).decode(),
