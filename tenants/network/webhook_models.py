@@ -133,8 +133,9 @@ class WebhookMessage(StoreScoped):
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.WAITING)
     attempt_count = models.PositiveIntegerField(_("attempts"), default=0)
     created_at = models.DateTimeField(_("noted"), default=timezone.now)
-    # Before this it is not sent. Whoever sends it moves it on for as long as sending may take.
     next_at = models.DateTimeField(_("next attempt"), default=timezone.now)
+    # Somebody sends it, and nobody else does before this.
+    taken_until = models.DateTimeField(null=True, editable=False)
     delivered_at = models.DateTimeField(_("delivered"), null=True)
 
     class Meta:

@@ -1,8 +1,8 @@
 """Webhooks on their way out: what waits in the outbox is signed, sent, tried again, and given up after three days.
 
 Messages about one member reach an endpoint in the order of the deeds: the next one waits until the one before was
-delivered or given up. Whoever sends a message takes it first, in a transaction of its own, by moving its next attempt
-further than sending can take: nobody else sends it meanwhile, and it is sent again if the worker dies. So a message may
+delivered or given up. Whoever sends a message takes it first, in a transaction of its own, for longer than sending can
+take: nobody else sends it meanwhile, and it is sent again if the worker dies. So a message may
 come twice, under the same id, and never gets lost.
 
 Signatures and headers are those of Standard Webhooks, which have libraries in every language.
@@ -36,6 +36,8 @@ PATIENCE = 3
 FIRST_REST, LONGEST_REST = timedelta(seconds=10), timedelta(hours=1)
 GONE = 410
 FORGOTTEN_AT_ONCE = 5000
+# Looked up together, taken one by one.
+IN_LINE = 200
 
 
 class SwitchedOff(RuntimeError):
@@ -53,7 +55,7 @@ def due_endpoints() -> list[int]:
     now = timezone.now()
     with whole_network():
         waiting = WebhookMessage.objects.filter(
-            endpoint=OuterRef("pk"), state=State.WAITING, next_at__lte=now
+            _is_free(now), endpoint=OuterRef("pk"), state=State.WAITING, next_at__lte=now
         )
         return list(_callable(now).filter(Exists(waiting)).values_list("pk", flat=True))
 
@@ -65,9 +67,17 @@ def deliver(endpoint_id: int, seconds: float = 30, send: Callable = outbound.pos
     """
     end, made = monotonic() + seconds, 0
     with whole_network():
-        while monotonic() < end and (message := _take(endpoint_id)) is not None:
-            _send(message, send)
-            made += 1
+        while ids := _first_in_line(endpoint_id):
+            before = made
+            for pk in ids:
+                if monotonic() >= end or not _callable(timezone.now()).filter(pk=endpoint_id).exists():
+                    return made
+                message = _take(pk)
+                if message is not None:
+                    _send(message, send)
+                    made += 1
+            if made == before:
+                break  # others send them
     return made
 
 
@@ -77,21 +87,23 @@ def send_test(endpoint: WebhookEndpoint, send: Callable = outbound.post) -> Webh
     with whole_network():
         message = WebhookMessage.objects.create(
             public_id=uuid4(), endpoint=endpoint, event=TEST, happened_at=now,
-            data={"webhook": endpoint.name, "sent_at": now.isoformat()}, next_at=now + TAKEN_FOR,
+            data={"webhook": endpoint.name, "sent_at": now.isoformat()}, taken_until=now + TAKEN_FOR,
         )  # fmt: skip
-        return _send(message, send, tries_again=False)
+        _send(message, send, tries_again=False)
+        return WebhookMessage.objects.get(pk=message.pk)
 
 
 def send_again(message: WebhookMessage, by: Staff) -> None:
     """Have a message sent again at once, under the same id; what waits about the same member waits for it.
 
-    Raises `SwitchedOff`.
+    One that is under way now is left alone. Raises `SwitchedOff`.
     """
     with whole_network(), transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update().get(pk=message.endpoint_id)
         if not endpoint.is_on:
             raise SwitchedOff
-        WebhookMessage.objects.filter(pk=message.pk).update(state=State.WAITING, next_at=timezone.now())
+        now = timezone.now()
+        WebhookMessage.objects.filter(_is_free(now), pk=message.pk).update(state=State.WAITING, next_at=now)
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(rests_until=None)
         audit(by, "sent again", message, event=message.event, webhook=endpoint.name)
 
@@ -142,24 +154,38 @@ def _callable(now: datetime) -> QuerySet[WebhookEndpoint]:
     return WebhookEndpoint.objects.filter(rested, is_on=True)
 
 
+def _is_free(now: datetime) -> Q:
+    return Q(taken_until=None) | Q(taken_until__lte=now)
+
+
+def _due(now: datetime) -> QuerySet[WebhookMessage]:
+    """Messages that may be sent now: none about the same member waits before them."""
+    waiting = WebhookMessage.objects.filter(state=State.WAITING)
+    earlier = waiting.filter(
+        endpoint=OuterRef("endpoint"), member=OuterRef("member"), pk__lt=OuterRef("pk")
+    ).order_by()
+    return waiting.filter(_is_free(now), ~Exists(earlier), next_at__lte=now)
+
+
+def _first_in_line(endpoint_id: int) -> list[int]:
+    """Messages to try to take, a limited number, those that are due longest first."""
+    due = _due(timezone.now()).filter(endpoint=endpoint_id).order_by("next_at", "pk")
+    return list(due.values_list("pk", flat=True)[:IN_LINE])
+
+
 @transaction.atomic
-def _take(endpoint_id: int) -> WebhookMessage | None:
-    """Take the next message that may be sent now; None where there is none, or others send them all."""
+def _take(message_id: int) -> WebhookMessage | None:
+    """Take this message, if it may still be sent now and nobody else sends it."""
     now = timezone.now()
-    if not _callable(now).filter(pk=endpoint_id).exists():
-        return None
-    waiting = WebhookMessage.objects.filter(endpoint=endpoint_id, state=State.WAITING)
-    earlier = waiting.filter(member=OuterRef("member"), pk__lt=OuterRef("pk"))
-    due = waiting.filter(~Exists(earlier.order_by()), next_at__lte=now).order_by("next_at", "pk")
-    # Of two workers the second passes by what the first has locked, and finds it moved on afterwards.
+    # Of two workers the second passes by what the first has locked, and finds it taken afterwards.
+    due = _due(now).filter(pk=message_id).order_by().select_related("endpoint")
     message = due.select_for_update(skip_locked=True, of=("self",), no_key=True).first()
-    if message is None:
-        return None
-    WebhookMessage.objects.filter(pk=message.pk).update(next_at=now + TAKEN_FOR)
-    return WebhookMessage.objects.select_related("endpoint").get(pk=message.pk)
+    if message is not None:
+        WebhookMessage.objects.filter(pk=message.pk).update(taken_until=now + TAKEN_FOR)
+    return message
 
 
-def _send(message: WebhookMessage, send: Callable, *, tries_again: bool = True) -> WebhookMessage:
+def _send(message: WebhookMessage, send: Callable, *, tries_again: bool = True) -> None:
     begun = timezone.now()
     body = body_of(message)
     try:
@@ -167,7 +193,6 @@ def _send(message: WebhookMessage, send: Callable, *, tries_again: bool = True) 
     except SecretUnreadable:
         answer = outbound.Answer(None, "", "no_secret", 0)
     _note(message.pk, answer, begun, tries_again=tries_again)
-    return WebhookMessage.objects.get(pk=message.pk)
 
 
 @transaction.atomic
@@ -184,6 +209,7 @@ def _note(message_id: int, answer: outbound.Answer, begun: datetime, *, tries_ag
         answer=answer.text[: outbound.READ], fault=fault,
     )  # fmt: skip
     message.attempt_count += 1
+    message.taken_until = None
     if answer.status is not None and 200 <= answer.status < 300:
         message.state, message.delivered_at = State.DELIVERED, now
         endpoint.failures, endpoint.rests_until, endpoint.failing_since = 0, None, None

@@ -13,6 +13,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from loyalty.tasks import release_due
 from tenants import doorbell, tasks
 from tenants.network import outbound, webhooks
 from tenants.network.models import AuditEvent, WebhookAttempt, WebhookEndpoint, WebhookMessage
@@ -49,8 +50,10 @@ def put(endpoint, member=ADA, **data) -> WebhookMessage:
 
 
 def due_now() -> None:
-    """The pauses are over."""
-    WebhookMessage.objects.filter(state="waiting").update(next_at=timezone.now() - timedelta(seconds=1))
+    """The pauses are over, and so is what a dead worker took."""
+    before = timezone.now() - timedelta(seconds=1)
+    WebhookMessage.objects.filter(state="waiting").update(next_at=before)
+    WebhookMessage.objects.exclude(taken_until=None).update(taken_until=before)
     WebhookEndpoint.objects.update(rests_until=None)
 
 
@@ -306,6 +309,16 @@ def test_sending_again_keeps_the_id_and_needs_a_webhook_that_is_on(endpoint, rec
         webhooks.send_again(message, diane)
 
 
+def test_what_is_under_way_is_not_sent_beside(endpoint, receiver, diane):
+    message = put(endpoint, n=1)
+    webhooks._take(message.pk)
+    webhooks.send_again(message, diane)
+    assert webhooks.deliver(endpoint.pk) == 0
+    WebhookMessage.objects.update(taken_until=None, next_at=timezone.now() + timedelta(hours=6))
+    webhooks.send_again(message, diane)
+    assert webhooks.deliver(endpoint.pk) == 1
+
+
 def test_a_test_is_sent_once_even_where_it_is_switched_off(endpoint, receiver, secret):
     WebhookEndpoint.objects.update(is_on=False)
     endpoint.refresh_from_db()
@@ -364,6 +377,12 @@ def test_a_broker_that_is_away_costs_the_till_nothing_and_the_outbox_drains_afte
     assert WebhookMessage.objects.filter(state="waiting").count() == 2
     tasks.deliver_webhooks()
     assert len(receiver.heard) == 2
+
+
+def test_what_a_task_does_is_told_as_well(endpoint, receiver):
+    put(endpoint, n=1)
+    release_due.delay()
+    assert said(receiver) == [1]
 
 
 def test_the_bell_is_rung_once_until_somebody_looks(endpoint, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_killed_worker_s_message_is_sent_again_under_its_id(brand):
         assert len(receiver.heard) == 1
         assert not WebhookAttempt.objects.exists()
         assert webhooks.deliver(endpoint.pk) == 0, "it may still be under way"
-        WebhookMessage.objects.update(next_at=timezone.now() - timedelta(seconds=1))
+        WebhookMessage.objects.update(taken_until=timezone.now() - timedelta(seconds=1))
         assert webhooks.deliver(endpoint.pk) == 1
         message.refresh_from_db()
         assert message.state == "delivered"

@@ -55,6 +55,7 @@ class Migration(migrations.Migration):
                 ('attempt_count', models.PositiveIntegerField(default=0, verbose_name='attempts')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='noted')),
                 ('next_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='next attempt')),
+                ('taken_until', models.DateTimeField(editable=False, null=True)),
                 ('delivered_at', models.DateTimeField(null=True, verbose_name='delivered')),
                 ('endpoint', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='network.webhookendpoint', verbose_name='webhook')),
             ],
