@@ -92,6 +92,7 @@ BRAND_MENU = [
             Entry("block", "profiles.BlockedValue"),
             Entry("cable", "profiles.Connection"),
             Entry("language", "profiles.Site"),
+            Entry("webhook", "network.WebhookEndpoint"),
             Entry("menu_book", "profiles.EventType"),
             Entry("help", "profiles.UnknownProperty", "?state__exact=open"),
             Entry("front_hand", "profiles.QuarantinedEvent"),

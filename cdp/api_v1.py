@@ -11,6 +11,7 @@ from rest_framework.routers import SimpleRouter
 import campaigns.api
 import loyalty.api as till
 import loyalty.benefits_api as benefits
+import loyalty.me_api as me
 import loyalty.webshop
 import profiles.api
 import profiles.events_api
@@ -57,6 +58,8 @@ urlpatterns = [
     path("coupons/use", benefits.use_coupons, name="use_coupons"),
     path("coupons/cancel", benefits.cancel_coupons, name="cancel_coupons"),
     path("members/<uuid:public_id>", till.member, name="member"),
+    path("members/<uuid:public_id>/link", me.link, name="member_link"),
+    path("me", me.own_view, name="me"),
     path("webhooks/<uuid:public_id>", loyalty.webshop.webhook, name="webhook"),
     path("contest-entries", contest.entries_view, name="contest_entries"),
     path("events", profiles.events_api.events, name="events"),

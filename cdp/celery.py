@@ -8,6 +8,8 @@ from tenant_schemas_celery.app import CeleryApp
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cdp.settings")
 
 app = CeleryApp("cdp", task_cls="tenants.tasks:BrandTask")
+# Celery remembers an app for the thread that made it: the web server's threads would ask a bare one, of another broker.
+app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["tenants", "profiles", "loyalty", "campaigns"])
 
@@ -34,6 +36,8 @@ app.conf.beat_schedule = {
     },
     "tiers-reviewed": {"task": "loyalty.tasks.review_tiers", "schedule": crontab(hour=1, minute=0)},
     "replays-carried-on": {"task": "loyalty.tasks.carry_on_replays", "schedule": crontab(minute="*/5")},
+    "webhooks-delivered": {"task": "tenants.tasks.deliver_webhooks", "schedule": crontab(minute="*")},
+    "webhooks-forgotten": {"task": "tenants.tasks.forget_webhooks", "schedule": crontab(hour=3, minute=30)},
     "ledger-proved": {"task": "loyalty.tasks.prove_ledger", "schedule": crontab(hour=4, minute=0)},
     "overused-values-blocked": {
         "task": "profiles.tasks.block_overused",

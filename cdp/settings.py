@@ -80,15 +80,18 @@ SHOW_PUBLIC_IF_NO_TENANT_FOUND = False
 # created, cloned, renamed or restored (tenants/brand_sql.py).
 BRAND_SQL = [
     BASE_DIR / "tenants/network/sql/append_only.sql",
+    BASE_DIR / "tenants/network/sql/outbox.sql",
     BASE_DIR / "profiles/sql/append_only.sql",
     BASE_DIR / "profiles/sql/people.sql",
     BASE_DIR / "profiles/sql/tickets.sql",
+    BASE_DIR / "profiles/sql/outbox.sql",
     BASE_DIR / "loyalty/sql/ledger.sql",
     BASE_DIR / "loyalty/sql/chain.sql",
     BASE_DIR / "loyalty/sql/posting.sql",
     BASE_DIR / "loyalty/sql/actions.sql",
     BASE_DIR / "loyalty/sql/benefits.sql",
     BASE_DIR / "loyalty/sql/finance.sql",
+    BASE_DIR / "loyalty/sql/outbox.sql",
 ]
 
 MIDDLEWARE = [
@@ -256,6 +259,7 @@ SPECTACULAR_SETTINGS = {
         "loyalty.api.add_till_paths",
         "loyalty.benefits_api.add_paths",
         "loyalty.webshop.add_paths",
+        "loyalty.me_api.add_paths",
         "profiles.events_api.add_event_path",
     ],
 }

@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/docs", SpectacularSwaggerView.as_view(url_name="api:schema"), name="api_docs"),
     re_path("^api/", api_errors.nothing_here),
     path("store/", include("cdp.store_area.urls")),
+    path("me/", include("loyalty.me_pages")),
     path("invitation/", include("tenants.invitations")),
     path("", admin.site.urls),
 ]

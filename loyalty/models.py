@@ -1239,6 +1239,7 @@ from loyalty.benefit_models import (  # noqa: E402 - they name the models above
     TierGift,
     Voucher,
 )
+from loyalty.link_models import MemberLinks  # noqa: E402 - beside those above
 from loyalty.simulation_models import Replay, RuleDraft, SavedSimulation  # noqa: E402 - for the same reason
 
 __all__ = [
@@ -1259,6 +1260,7 @@ __all__ = [
     "Lot",
     "LotExtension",
     "LotUse",
+    "MemberLinks",
     "Membership",
     "OpeningLine",
     "OpeningRun",

@@ -46,7 +46,7 @@ _READS_BENEFITS = _deeds("loyalty", reward="view", rewardstock="view", voucher="
 _EDITS_BENEFITS = _deeds(
     "loyalty",
     reward="add change", rewardstock="add change", voucher="cancel give", coupon="add change",
-    stackingclass="add change", tiergift="add change",
+    stackingclass="add change", tiergift="add change", memberlinks="add",
 )  # fmt: skip
 _TRIES_RULES = _deeds("loyalty", savedsimulation="add change delete", replay="add")
 _READS_CAMPAIGNS = _deeds(
@@ -57,7 +57,7 @@ _EDITS_EVENTS = _deeds(
     eventtype="add change", eventproperty="add change delete", unknownproperty="view decide",
     quarantinedevent="view release",
 )  # fmt: skip
-_READS_NETWORK = _deeds("network", store="view", region="view", job="view")
+_READS_NETWORK = _deeds("network", store="view", region="view", job="view", webhookendpoint="view")
 
 PERMISSIONS: dict[str, set[str]] = {
     Role.PLATFORM_ADMIN: _deeds(
@@ -67,7 +67,7 @@ PERMISSIONS: dict[str, set[str]] = {
         _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
         | _TRIES_RULES | _deeds("loyalty", storeexit="add")
         | _deeds("network", store="add change", region="add change", staff="view add change",
-                 till="view add change", auditevent="view")
+                 till="view add change", auditevent="view", webhookendpoint="add change")
         | _EDITS_EVENTS
         | _deeds("profiles", source="add change", site="add change", connection="add change",
                  importrun="view add", profile="change merge", matchcandidate="decide decideall",

@@ -6,6 +6,7 @@ for sees that manager's stores and no more, on the worker as in the browser. A t
 """
 
 from celery import shared_task
+from django.utils import timezone
 from tenant_schemas_celery.task import TenantTask
 
 from tenants.scoping import WHOLE_NETWORK, NoScope, Scope, current_scope, scoped_to
@@ -55,3 +56,39 @@ def onboard(job_id: int) -> None:
     from tenants.network.models import Job
 
     onboarding.onboard(Job.objects.get(pk=job_id))
+
+
+@shared_task(base=BrandTask)
+def deliver_webhooks() -> int:
+    """Have what waits in the outbox sent, each endpoint by a task of its own: one that does not answer keeps no other
+    waiting. Returns how many endpoints that are."""
+    from tenants import doorbell
+    from tenants.network import webhooks
+
+    doorbell.answer()
+    endpoints = webhooks.due_endpoints()
+    for pk in endpoints:
+        deliver_to_webhook.delay(pk)
+    return len(endpoints)
+
+
+@shared_task(base=BrandTask)
+def deliver_to_webhook(endpoint_id: int) -> int:
+    """Send what waits for one endpoint; with much of it, in several tasks, so that others have their turn."""
+    from tenants.network import webhooks
+
+    made = webhooks.deliver(endpoint_id)
+    if made and endpoint_id in webhooks.due_endpoints():
+        deliver_to_webhook.delay(endpoint_id)
+    return made
+
+
+@shared_task(base=BrandTask)
+def forget_webhooks() -> int:
+    """Remove messages of webhooks after thirty days; returns how many."""
+    from tenants.network import webhooks
+
+    done = 0
+    while count := webhooks.forget(timezone.now()):
+        done += count
+    return done

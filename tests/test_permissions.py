@@ -65,7 +65,16 @@ from profiles.models import (
     UnknownProperty,
 )
 from tenants.models import Brand, Domain
-from tenants.network.models import AuditEvent, Job, Region, Staff, Store, Till
+from tenants.network.models import (
+    AuditEvent,
+    Job,
+    Region,
+    Staff,
+    Store,
+    Till,
+    WebhookEndpoint,
+    WebhookMessage,
+)
 from tenants.roles import PERMISSIONS, Role
 from tests.conftest import PASSWORD
 from tests.loyalty.conftest import programme, ticket  # noqa: F401 - a fixture
@@ -195,6 +204,7 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
             "eve@acme.example", PASSWORD, full_name="Eve", role=Role.ANALYST, language="en"
         ),
         Till: lille_till[0],
+        WebhookEndpoint: _webhook(now),
         Job: Job.objects.create(kind="k", title="t", store=lille, asked_by=diane),
         AuditEvent: AuditEvent.objects.create(actor="Eve", verb="viewed", object_type="profile", store=lille),
     }
@@ -205,6 +215,16 @@ def _replay(diane) -> Replay:
     rule = Rule.objects.first()
     drafted = {"rule": rule, "terms": {"points": 2, "per_cents": 100}, "made_by": diane}
     return replay.ask([RuleDraft.objects.create(**drafted)], by=diane)
+
+
+def _webhook(now) -> WebhookEndpoint:
+    """A webhook that is switched off, with a message that was delivered."""
+    made = WebhookEndpoint(name="Hook", url="http://127.0.0.1:9/", events=["points.posted"], is_on=False)
+    made.issue_secret()
+    WebhookMessage.objects.create(
+        endpoint=made, event="points.posted", happened_at=now, data={}, state="delivered"
+    )
+    return made
 
 
 @pytest.fixture
@@ -374,6 +394,15 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "loyalty.add_replay"),
         ("publish", reverse("admin:loyalty_rule_publish", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
         ("throw a draft away", reverse("admin:loyalty_rule_discard", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
+        ("test a webhook", reverse("admin:network_webhookendpoint_test", args=[rows[WebhookEndpoint].pk]), {},
+         "network.change_webhookendpoint"),
+        ("renew its secret", reverse("admin:network_webhookendpoint_secret", args=[rows[WebhookEndpoint].pk]), {},
+         "network.change_webhookendpoint"),
+        ("send again", reverse("admin:network_webhookendpoint_send_again", args=[
+            rows[WebhookEndpoint].pk, WebhookMessage.objects.get(event="points.posted").pk]), {},
+         "network.change_webhookendpoint"),
+        ("make a member's link", reverse("me:make_link", args=[rows[Profile].pk]), {}, "loyalty.add_memberlinks"),
+        ("end a member's links", reverse("me:end_links", args=[rows[Profile].pk]), {}, "loyalty.add_memberlinks"),
         ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
     ]  # fmt: skip
 

@@ -5,19 +5,17 @@ senders reach it. Whatever goes wrong outside leaves as a `ConnectorError`, whos
 act on.
 """
 
-import ipaddress
 import re
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
-from django.conf import settings as platform
 from django.utils.translation import gettext as _
 
 from profiles.models import Connection
 from profiles.models.connections import SecretUnreadable
+from tenants.network import outbound
 
 Words = Any  # a text, or one that is translated when it is shown
 
@@ -28,10 +26,6 @@ LARGEST_FILE = 500 * 1024 * 1024
 UNFINISHED = re.compile(
     r"^[.~]|\.(?:part|tmp|partial|filepart|crdownload|done)$|\.report\.txt$", re.IGNORECASE
 )
-
-
-# Behind such an address a gateway calls the IPv4 one that is written into it, whichever that is.
-TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 
 
 class ConnectorError(RuntimeError):
@@ -203,19 +197,14 @@ def reachable(host: str, port: int) -> str:
     """The address of the host, looked up once. Raises `ConnectorError` for an unknown one, and for one inside our own
     network, which a brand has no business in."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as unknown:
+        return outbound.address_of(host, port)
+    except outbound.UnknownHost as unknown:
         raise ConnectorError("unknown_host", _("no host is called «%s»: check its name") % host) from unknown
-    addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
-    if not platform.CONNECTORS_REACH_PRIVATE:
-        for address in addresses:
-            ip = ipaddress.ip_address(address)
-            if not ip.is_global or ip.is_multicast or ip in TRANSLATED:
-                raise ConnectorError(
-                    "private_host",
-                    _("«%s» lies inside the platform's own network, which connectors do not call") % host,
-                )
-    return addresses[0]
+    except outbound.PrivateHost as private:
+        raise ConnectorError(
+            "private_host",
+            _("«%s» lies inside the platform's own network, which connectors do not call") % host,
+        ) from private
 
 
 def in_words(fault: BaseException, host: str) -> ConnectorError:

@@ -5,13 +5,11 @@ kept sealed with a key made of the platform's SECRET_KEY: it can be used, and ne
 is what arrived through it once. Both are head office's: no store sees them.
 """
 
-import base64
 import hashlib
 import secrets
 import uuid
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from django.conf import settings
+from cryptography.fernet import InvalidToken, MultiFernet
 from django.db import models
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -19,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from profiles.models.records import ImportRun, Source
 from tenants.network.models import Job, Till
+from tenants.network.sealing import seal_for
 from tenants.scoping import StoreScoped
 
 WEB_SHOPS = ("shopify", "woocommerce")
@@ -30,11 +29,7 @@ class SecretUnreadable(RuntimeError):
 
 
 def _seal() -> MultiFernet:
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return MultiFernet(
-        Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"cdp.connections\0" + key.encode()).digest()))
-        for key in keys
-    )
+    return seal_for("cdp.connections")
 
 
 class Connection(StoreScoped):

@@ -440,3 +440,6 @@ class AuditEventAdmin(ReadOnly, ScopedModelAdmin):
     @display(description=_("what"))
     def thing(self, event):
         return deeds.thing(event.object_type)
+
+
+from tenants.network import webhooks_admin  # noqa: E402, F401 - it registers its page, and needs the classes above

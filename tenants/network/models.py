@@ -350,3 +350,26 @@ def _line(
         reason=reason,
         detail=detail,
     )
+
+
+from tenants.network.webhook_models import (  # noqa: E402 - an app's models stand in its `models`
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookMessage,
+)
+
+__all__ = [
+    "KEY_PREFIX_LENGTH",
+    "AuditEvent",
+    "Job",
+    "Region",
+    "Staff",
+    "Store",
+    "Till",
+    "WebhookAttempt",
+    "WebhookEndpoint",
+    "WebhookMessage",
+    "audit",
+    "audit_all",
+    "hash_of_key",
+]
