@@ -1,0 +1,61 @@
+"""PostgreSQL is killed and restarted while tills write: what was acknowledged happened once, and service returns."""
+
+import time
+
+from tests.faults.oracles import check
+from tests.faults.tills import busy, in_seconds
+
+RECOVERY_SECONDS = 5.0
+BETWEEN_SECONDS = 2.5
+
+
+def faults_under_load(world, web, seed, fault, number) -> list[float]:
+    """So many faults under the load of all tills; how long no write was acknowledged after each."""
+    moments = []
+    with busy(web.port, world.machines, world.book, seed):
+        time.sleep(1)
+        for _fault in range(number):
+            moments.append(time.monotonic())
+            fault()
+            time.sleep(BETWEEN_SECONDS)
+        time.sleep(1)
+    return world.book.silences(moments)
+
+
+def test_backends_killed_at_random(world, web, chance, times, say):
+    silences = faults_under_load(
+        world, web, "backends", lambda: world.cluster.kill_backend(chance), 4 * times
+    )
+    counted = check(world.brand, world.book)
+    say(
+        f"backends killed: no write for {in_seconds(silences)} s; {dict(world.book.statuses)}; compared {dict(counted)}"
+    )
+    assert world.book.only_asked_to_come_back()
+    assert world.book.duplicates
+    assert max(silences) < RECOVERY_SECONDS
+
+
+def test_the_power_fails(world, web, times, say):
+    """The postmaster and all its children at once, then started again, as a supervisor does."""
+
+    def power_cut():
+        world.cluster.kill_everything()
+        world.cluster.start()
+
+    silences = faults_under_load(world, web, "power", power_cut, 2 * times)
+    counted = check(world.brand, world.book)
+    say(
+        f"postmaster killed: no write for {in_seconds(silences)} s; {dict(world.book.statuses)}; compared {dict(counted)}"
+    )
+    assert world.book.only_asked_to_come_back()
+    assert max(silences) < RECOVERY_SECONDS
+
+
+def test_a_restart_under_load(world, web, times, say):
+    silences = faults_under_load(world, web, "restart", world.cluster.restart, 2 * times)
+    counted = check(world.brand, world.book)
+    say(
+        f"pg_ctl restart: no write for {in_seconds(silences)} s; {dict(world.book.statuses)}; compared {dict(counted)}"
+    )
+    assert world.book.only_asked_to_come_back()
+    assert max(silences) < RECOVERY_SECONDS

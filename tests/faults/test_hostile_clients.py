@@ -1,0 +1,125 @@
+"""Clients that send a byte a second, and bodies of twenty megabytes: refused, and the tills hardly notice."""
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.faults.test_slow_database import Asking
+
+SLOW_CLIENTS = 150
+P99_SECONDS = 0.5
+LASTING_SECONDS = 8
+LARGE = 20 * 1024 * 1024
+
+
+class Slowloris(threading.Thread):
+    """Many connections that each send a byte a second of something that never ends."""
+
+    def __init__(self, port: int, beginning: bytes, number: int):
+        super().__init__(daemon=True)
+        self.stop = threading.Event()
+        self.heard: list[bytes] = []
+        self._port, self._beginning, self._number = port, beginning, number
+
+    def run(self) -> None:
+        with contextlib.ExitStack() as all_open:
+            lines = []
+            for _line in range(self._number):
+                with contextlib.suppress(OSError):
+                    line = socket.create_connection(("127.0.0.1", self._port), timeout=5)
+                    lines.append(all_open.enter_context(line))
+                    line.sendall(self._beginning)
+                    line.setblocking(False)
+            while not self.stop.wait(1):
+                for line in lines:
+                    with contextlib.suppress(OSError):
+                        line.send(b"x")
+            for line in lines:
+                with contextlib.suppress(OSError):
+                    self.heard.append(line.recv(12))
+
+
+def head(machine, length: int) -> bytes:
+    return (
+        f"POST /api/v1/purchases HTTP/1.1\r\nHost: {machine.host}\r\nAuthorization: Till {machine.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {length}\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("what", ["heads that never end", "bodies that never end"])
+def test_a_byte_a_second(world, web, what, say):
+    beginning = head(world.machines[1], 100_000) + (b"X-Slow: " if "heads" in what else b"\r\n{")
+    asking = Asking(web.port, world.machines[0])
+    slow = Slowloris(web.port, beginning, SLOW_CLIENTS)
+    slow.start()
+    time.sleep(1)
+    asking.start()
+    time.sleep(LASTING_SECONDS)
+    asking.stop.set()
+    asking.join(60)
+    slow.stop.set()
+    slow.join(30)
+    say(
+        f"{SLOW_CLIENTS} {what}: {len(asking.seconds)} answers meanwhile, p50 {asking.percentile(0.5) * 1000:.0f} ms,"
+        f" p99 {asking.percentile(0.99) * 1000:.0f} ms; the slow heard {sorted(set(slow.heard))}"
+    )
+    assert asking.statuses <= {200, 404}
+    assert asking.percentile(0.99) < P99_SECONDS
+
+
+def test_bodies_of_twenty_megabytes(world, web, say):
+    asking = Asking(web.port, world.machines[0])
+    asking.start()
+    heard = []
+    for path in ("purchases", "purchases/batch", "identify", "refunds") * 5:
+        heard.append(_send_large(web.port, world.machines[1], path))
+    asking.stop.set()
+    asking.join(60)
+    say(f"20 MB: {set(heard)}; others p99 {asking.percentile(0.99) * 1000:.0f} ms")
+    assert set(heard) <= {413, "hung up"}
+    assert 413 in heard
+    assert asking.statuses <= {200, 404}
+    assert asking.percentile(0.99) < P99_SECONDS
+
+
+def _send_large(port: int, machine, path: str) -> int | str:
+    """The status; "hung up" where the server closed the connection before all was sent."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    headers = {
+        "Host": machine.host,
+        "Authorization": f"Till {machine.key}",
+        "Content-Type": "application/json",
+    }
+    try:
+        line.request("POST", f"/api/v1/{path}", b"[" * LARGE, headers)
+        return line.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return "hung up"
+    finally:
+        line.close()
+
+
+def test_json_ten_thousand_deep_and_a_body_without_a_length(world, web):
+    from tests.faults.tills import Line
+
+    machine = world.machines[0]
+    line = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+    headers = {
+        "Host": machine.host,
+        "Authorization": f"Till {machine.key}",
+        "Content-Type": "application/json",
+    }
+    line.request("POST", "/api/v1/purchases", b"[" * 10_000, headers)
+    answer = line.getresponse()
+    assert (answer.status, answer.read()[:1]) == (400, b"{")
+    line.request("POST", "/api/v1/purchases", iter([b"[" * 1000] * 3), headers, encode_chunked=True)
+    answer = line.getresponse()
+    assert (answer.status, answer.read()[:1]) == (400, b"{")
+    line.close()
+    again = Line(web.port, machine)
+    assert again.ask("identify", {"member": {"card": "2990000000001"}}).status in {200, 404}
+    again.close()
