@@ -20,11 +20,13 @@ from profiles.events_api import ConsentMissing, OriginRefused, UnknownSite
 from profiles.intake import Conflict, Problem, SourceNotActive
 from profiles.wire import BodyTooLarge, InvalidBody, MethodNotAllowed
 from tenants.network.auth import UnknownTill
+from tenants.network.throttle import TooManyAttempts
 
 log = logging.getLogger(__name__)
 
 # The first line that fits decides, so a subclass stands above its base. A code of None is the exception's own.
 TABLE = (
+    (TooManyAttempts, 429, "too_many_attempts", _("Too many unknown keys come from this address: wait")),
     (UnknownTill, 401, "unknown_till", _("The till is not known")),
     (receiving.WrongSignature, 401, "wrong_signature", _("The sender is not recognised")),
     (receiving.UnknownConnection, 404, "unknown_connection", _("No connector answers here")),
@@ -60,7 +62,13 @@ STATUS_OF_CODE = {
     "unknown_claim": 404,
     "mistyped_voucher": 422,
 }
-RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
+RETRY_AFTER_SECONDS = {
+    "in_flight": 1,
+    "unavailable": 5,
+    "not_ready": 60,
+    "source_not_active": 60,
+    "too_many_attempts": 60,
+}
 CHALLENGE = {"unknown_till": "Till"}
 
 

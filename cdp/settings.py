@@ -150,6 +150,8 @@ CACHES = {
         if TESTING
         else "django.core.cache.backends.redis.RedisCache",
         "LOCATION": "tests" if TESTING else CELERY_BROKER_URL,
+        # A cache that hangs keeps nobody waiting for long.
+        "OPTIONS": {} if TESTING else {"socket_connect_timeout": 1, "socket_timeout": 1},
         "KEY_FUNCTION": "django_tenants.cache.make_key",
         "REVERSE_KEY_FUNCTION": "django_tenants.cache.reverse_key",
     }

@@ -22,12 +22,12 @@ from django.utils import translation
 from django_tenants.utils import remove_www
 
 from cdp.api_errors import answer_to, come_back
-from loyalty.api import PATHS
+from loyalty import api, benefits_api
 from tenants.middleware import brand_at
 from tenants.models import Brand
 
-ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes"}
-VIEWS = {path: view for path, (view, *_types) in PATHS.items()}
+ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes", "/api/v1/vouchers/check", "/api/v1/coupons/check"}
+VIEWS = {path: view for path, (view, *_types) in (api.PATHS | benefits_api.PATHS).items()}
 
 STATEMENT_SECONDS = 5
 LOCK_SECONDS = 2
@@ -150,9 +150,13 @@ def _hurry() -> None:
 
 def _calm() -> None:
     if getattr(connection.connection, "is_in_a_hurry", False):
-        with connection.cursor() as cursor:
-            cursor.execute(CALM)
-        connection.connection.is_in_a_hurry = False
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(CALM)
+            connection.connection.is_in_a_hurry = False
+        except (OperationalError, InterfaceError):
+            # It died meanwhile. The next query opens another, which is in no hurry, or tells that there is none.
+            connection.close()
 
 
 def _is_dead() -> bool:

@@ -1,15 +1,17 @@
-"""One cluster and one web server for all faults, with a brand whose tills are driven and one in which the same deeds
-are done once and in order."""
+"""One cluster and one web server for all faults, and a brand whose tills are driven through most of them."""
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import environ
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from cdp import embedded
 from loyalty import starter
@@ -19,7 +21,7 @@ from tenants.models import Brand, Domain
 from tenants.network.models import Region, Store, Till
 from tenants.scoping import whole_network
 from tests.faults.servers import Cluster, Web, served
-from tests.faults.tills import Book, Machine
+from tests.faults.tills import Book, Machine, busy
 
 STORES, TILLS_A_STORE = 4, 2
 
@@ -41,8 +43,6 @@ class World:
     cluster: Cluster
     brand: Brand
     machines: list[Machine]
-    orderly: Brand
-    orderly_machines: list[Machine]
     book: Book
 
 
@@ -79,11 +79,10 @@ def world(cluster, django_db_blocker) -> Iterator[World]:
         try:
             onboarding.open_platform()
             brand, machines = opened("faults")
-            orderly, orderly_machines = opened("orderly")
             # As on a server that has run for a while: not everything since its making has to be replayed.
             with connection.cursor() as cursor:
                 cursor.execute("CHECKPOINT")
-            yield World(cluster, brand, machines, orderly, orderly_machines, Book())
+            yield World(cluster, brand, machines, Book())
         finally:
             connection.close()
             told.update(before)
@@ -99,7 +98,7 @@ def opened(slug: str) -> tuple[Brand, list[Machine]]:
     connection.set_tenant(brand)
     machines = []
     with whole_network():
-        starter.open_programme("Europe/Paris")
+        starter.open_programme("Europe/Paris", points_from=(timezone.now() - timedelta(days=60)).date())
         limits = ("velocity_tickets", "velocity_cents", "distance_km", "cashier_card_uses", "debt_floor")
         Programme.objects.update(**dict.fromkeys(limits, 0))
         region = Region.objects.create(code="nord", name="Nord")
@@ -108,13 +107,16 @@ def opened(slug: str) -> tuple[Brand, list[Machine]]:
             for code in range(1, TILLS_A_STORE + 1):
                 till = Till(store=store, code=f"T{code}")
                 key = till.issue_key()
-                machines.append(Machine(till.pk, key, host))
+                machines.append(Machine(till.pk, key, host, store.code))
     return brand, machines
 
 
 @pytest.fixture(scope="package")
 def web(world) -> Iterator[Web]:
     with served(world.cluster) as running:
+        # Its first requests load what later ones find loaded.
+        with busy(running.port, world.machines, world.book, "warm"):
+            time.sleep(2)
         yield running
 
 

@@ -69,13 +69,26 @@ class Proxy:
             return None
 
 
+def body_of(answer: bytes) -> bytes:
+    """The body of a whole answer."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" not in head.lower():
+        return rest
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        body, rest = body + rest[:length], rest[length + 2 :]
+    return body
+
+
 def _reset(client: socket.socket) -> None:
     """Hang up without a farewell, as a cut wire does."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _message(source: socket.socket) -> bytes:
-    """One whole HTTP message with a known length; empty where the other side has left."""
+    """One whole HTTP message, by its length or in chunks; empty where the other side has left."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = source.recv(65536)
@@ -83,6 +96,13 @@ def _message(source: socket.socket) -> bytes:
             return b""
         data += part
     head = data.partition(b"\r\n\r\n")[0].lower()
+    if b"transfer-encoding: chunked" in head:
+        while not data.endswith(b"\r\n0\r\n\r\n"):
+            part = source.recv(65536)
+            if not part:
+                return b""
+            data += part
+        return data
     at = head.find(b"content-length:")
     length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
     whole = len(head) + 4 + length

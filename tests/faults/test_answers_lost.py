@@ -14,7 +14,7 @@ from loyalty.models import Coupon, Reward, Rule
 from tenants.scoping import whole_network
 from tests.faults.conftest import opened
 from tests.faults.oracles import ORACLES, check, rows
-from tests.faults.proxy import Cut, Proxy
+from tests.faults.proxy import Cut, Proxy, body_of
 from tests.faults.tills import Line, NoAnswer, busy
 
 AT = datetime.now(UTC).isoformat()
@@ -92,8 +92,7 @@ def test_every_deed_whose_answer_was_lost_is_told_again(shop, web, proxy, say):
         assert first.startswith(b"HTTP/1.1 %d" % status), first
         assert b"idempotent-replayed" not in first.lower()
         assert b"idempotent-replayed: true" in second.lower()
-        assert first.endswith(heard.body), path
-        assert second.endswith(heard.body), path
+        assert body_of(first) == body_of(second) == heard.body, path
         voucher = heard.json.get("voucher", {}).get("code", voucher)
     line.close()
     connection.set_tenant(brand)
@@ -113,7 +112,7 @@ def test_a_batch_whose_answer_was_lost_is_told_again(shop, web, proxy):
     proxy.cut(Cut(downward=0))
     with pytest.raises(NoAnswer):
         line.ask("purchases/batch", told)
-    before = json.loads(proxy.lost[-1].partition(b"\r\n\r\n")[2])["results"]
+    before = json.loads(body_of(proxy.lost[-1]))["results"]
     after = line.ask("purchases/batch", told).json["results"]
     line.close()
     assert [item["answer"] for item in after] == [item["answer"] for item in before]
@@ -130,5 +129,5 @@ def test_busy_tills_on_a_bad_wire(world, web, proxy, times, say):
         time.sleep(6 * times)
     counted = check(world.brand, world.book)
     say(f"bad wire: {len(proxy.lost)} answers lost; {dict(world.book.statuses)}; compared {dict(counted)}")
-    assert len(proxy.lost) > 50
-    assert set(world.book.statuses) <= {200, 201, 202, 404, 409, "no answer"}
+    assert len(proxy.lost) > 10
+    assert set(world.book.statuses) <= {200, 201, 202, 404, 409, 503, "no answer"}

@@ -24,11 +24,12 @@ CARDS = 40
 
 @dataclass(frozen=True)
 class Machine:
-    """A till: its row's number, its key, and its brand's host name."""
+    """A till: its row's number, its key, its brand's host name and its store's code."""
 
     number: int
     key: str
     host: str
+    store: str
 
 
 @dataclass(frozen=True)
