@@ -3,7 +3,7 @@
 import json
 import logging
 
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -45,11 +45,12 @@ TABLE = (
     (Conflict, 422, None, _("The id was used before with another content")),
     (Problem, 422, None, _("The content cannot be right")),
     (ConsentMissing, 422, "consent_missing", _("The visitor has not agreed")),
+    (DataError, 400, "invalid_value", _("A value is beyond what can be stored or compared")),
     (IntegrityError, 409, "in_flight", _("The same request is under way: try again")),
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
     (InterfaceError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
-OF_THE_DATABASE = (IntegrityError, OperationalError, InterfaceError)
+OF_THE_DATABASE = (DataError, IntegrityError, OperationalError, InterfaceError)
 STATUS_OF_CODE = {
     "unknown_sale": 409,
     "unknown_ticket": 404,

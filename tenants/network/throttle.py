@@ -24,7 +24,7 @@ LATELY_SECONDS = 24 * 3600
 # For this long a cache that failed is not asked again: a till does not wait for it twice.
 AWAY_SECONDS = 5.0
 
-_away_until = 0.0
+_away = {"until": 0.0}
 
 
 class TooManyAttempts(PermissionError):
@@ -84,13 +84,12 @@ def _one_more(name: str) -> int:
 
 
 def _asked(question: Callable[[], Any], otherwise: Any) -> Any:
-    global _away_until
-    if time.monotonic() < _away_until:
+    if time.monotonic() < _away["until"]:
         return otherwise
     try:
         return question()
     # ValueError: the counter was dropped between two commands.
     except (RedisError, OSError, ValueError) as error:
-        _away_until = time.monotonic() + AWAY_SECONDS
+        _away["until"] = time.monotonic() + AWAY_SECONDS
         log.warning("the cache is away, nobody is refused for guessing keys: %s", error)
         return otherwise

@@ -38,9 +38,11 @@ ORACLES = {
         SELECT t.id FROM loyalty_transaction t
          WHERE NOT EXISTS (SELECT FROM loyalty_posting p WHERE p.transaction_id = t.id)""",
     "a kept request has its answer": """
-        SELECT id FROM loyalty_tillrequest WHERE response IS NULL OR response = '{}' OR status NOT BETWEEN 200 AND 299""",
+        SELECT id FROM loyalty_tillrequest
+         WHERE response IS NULL OR response = '{}' OR status NOT BETWEEN 200 AND 299""",
     "a receipt is one purchase": """
-        SELECT min(id) FROM profiles_purchase GROUP BY store_id, receipt_id, business_day, till_id HAVING count(*) > 1""",
+        SELECT min(id) FROM profiles_purchase
+         GROUP BY store_id, receipt_id, business_day, till_id HAVING count(*) > 1""",
     "what a ticket earned has a ticket, once": """
         SELECT min(t.id) FROM loyalty_transaction t LEFT JOIN profiles_purchase p ON p.id = t.purchase_id
          WHERE t.kind = 'earn' GROUP BY coalesce(p.id, -t.id) HAVING count(*) > 1 OR count(p.id) = 0""",
@@ -107,8 +109,10 @@ def _refunds(book) -> int:
 
 def _redemptions(book) -> int:
     found = rows(
-        "SELECT t.key, -sum(p.points)::bigint FROM loyalty_transaction t JOIN loyalty_posting p ON p.transaction_id = t.id"
-        "  JOIN loyalty_account a ON a.id = p.account_id WHERE t.kind = 'redeem' AND a.kind = 'available' GROUP BY t.key"
+        "SELECT t.key, -sum(p.points)::bigint FROM loyalty_transaction t"
+        "  JOIN loyalty_posting p ON p.transaction_id = t.id"
+        "  JOIN loyalty_account a ON a.id = p.account_id"
+        " WHERE t.kind = 'redeem' AND a.kind = 'available' GROUP BY t.key"
     )
     expected = [(f"redeem:{spent.till}:{name}", spent.points) for name, spent in book.spent.items()]
     assert Counter(found) == Counter(expected)

@@ -22,14 +22,19 @@ def faults_under_load(world, web, seed, fault, number) -> list[float]:
     return world.book.silences(moments)
 
 
+def tell(say, what: str, silences: list[float], world) -> None:
+    """Compare everything, and print what was measured."""
+    counted = check(world.brand, world.book)
+    say(
+        f"{what}: no write for {in_seconds(silences)} s; {dict(world.book.statuses)}; compared {dict(counted)}"
+    )
+
+
 def test_backends_killed_at_random(world, web, chance, times, say):
     silences = faults_under_load(
         world, web, "backends", lambda: world.cluster.kill_backend(chance), 4 * times
     )
-    counted = check(world.brand, world.book)
-    say(
-        f"backends killed: no write for {in_seconds(silences)} s; {dict(world.book.statuses)}; compared {dict(counted)}"
-    )
+    tell(say, "backends killed", silences, world)
     assert world.book.only_asked_to_come_back()
     assert world.book.duplicates
     assert max(silences) < RECOVERY_SECONDS
@@ -43,19 +48,13 @@ def test_the_power_fails(world, web, times, say):
         world.cluster.start()
 
     silences = faults_under_load(world, web, "power", power_cut, 2 * times)
-    counted = check(world.brand, world.book)
-    say(
-        f"postmaster killed: no write for {in_seconds(silences)} s; {dict(world.book.statuses)}; compared {dict(counted)}"
-    )
+    tell(say, "postmaster killed", silences, world)
     assert world.book.only_asked_to_come_back()
     assert max(silences) < RECOVERY_SECONDS
 
 
 def test_a_restart_under_load(world, web, times, say):
     silences = faults_under_load(world, web, "restart", world.cluster.restart, 2 * times)
-    counted = check(world.brand, world.book)
-    say(
-        f"pg_ctl restart: no write for {in_seconds(silences)} s; {dict(world.book.statuses)}; compared {dict(counted)}"
-    )
+    tell(say, "pg_ctl restart", silences, world)
     assert world.book.only_asked_to_come_back()
     assert max(silences) < RECOVERY_SECONDS

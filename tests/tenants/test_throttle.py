@@ -16,7 +16,7 @@ BODY = {"member": {"card": "2990000001234"}}
 @pytest.fixture(autouse=True)
 def nobody_remembered(monkeypatch):
     auth.forget_tills()
-    monkeypatch.setattr(throttle, "_away_until", 0.0)
+    monkeypatch.setitem(throttle._away, "until", 0.0)
     monkeypatch.setattr(throttle, "_minute", lambda: 1)
 
 
