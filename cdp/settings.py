@@ -258,6 +258,7 @@ SPECTACULAR_SETTINGS = {
         "loyalty.benefits_api.add_paths",
         "loyalty.webshop.add_paths",
         "profiles.events_api.add_event_path",
+        "cdp.openapi.add_office_problems",
     ],
 }
 
