@@ -34,6 +34,8 @@ LOCK_SECONDS = 2
 HURRY = f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET lock_timeout = '{LOCK_SECONDS}s'"
 # So long may a write take before others are turned away rather than made to wait behind it.
 STANDSTILL_SECONDS = 0.5
+# For so long after a write that waited in vain, the next ones are expected to.
+WARY_SECONDS = 5.0
 CALM = "RESET statement_timeout; RESET lock_timeout"
 
 
@@ -48,6 +50,7 @@ class Door:
         self._threads = threads
         self._lock = threading.Lock()
         self._inside: dict[int, float] = {}
+        self._wary_until = 0.0
 
     @contextmanager
     def passed(self) -> Iterator[None]:
@@ -56,11 +59,16 @@ class Door:
         with self._lock:
             if len(self._inside) >= self._threads - 1 > 0:
                 waits_since = min(self._inside.values())
-                if now - waits_since > STANDSTILL_SECONDS:
+                # Writers who gave up together come back together, before one of them has waited for long.
+                if now - waits_since > STANDSTILL_SECONDS or now < self._wary_until:
                     raise Busy
             self._inside[me] = now
         try:
             yield
+        except OperationalError:
+            if time.monotonic() - now > STANDSTILL_SECONDS:
+                self._wary_until = time.monotonic() + WARY_SECONDS
+            raise
         finally:
             with self._lock:
                 del self._inside[me]
