@@ -1,12 +1,20 @@
 """Clients that send a byte a second, and bodies of twenty megabytes: refused, and the tills hardly notice."""
 
 import contextlib
+import dataclasses
 import http.client
 import socket
 import threading
 import time
+from collections import Counter
 
-from tests.faults.servers import THREADS
+from django.db import connection
+from django.utils import timezone
+
+from tenants.network import auth, throttle
+from tenants.network.models import Till
+from tenants.scoping import whole_network
+from tests.faults.servers import THREADS, until
 from tests.faults.test_slow_database import Asking
 from tests.faults.tills import Line
 
@@ -111,3 +119,36 @@ def test_json_ten_thousand_deep_and_a_body_without_a_length(world, web):
     again = Line(web.port, machine)
     assert again.ask("identify", {"member": {"card": "2990000000001"}}).status in {200, 404}
     again.close()
+
+
+def test_a_thousand_wrong_keys_and_a_key_that_is_revoked(world, web, say):
+    """Guesses are refused after a hundred, a till behind the same address sells on; a revoked key is refused by every
+    process within seconds."""
+    asking = Asking(web.port, world.machines[0])
+    asking.start()
+    time.sleep(0.2)
+    heard = Counter()
+    for number in range(1000):
+        guess = Line(web.port, dataclasses.replace(world.machines[0], key=f"{number:08}-guess"))
+        heard[guess.ask("identify", {"member": {"card": "2990000000001"}}).status] += 1
+        guess.close()
+    asking.stop.set()
+    asking.join(60)
+    say(f"1000 wrong keys: {dict(heard)}; another till's p99 {asking.percentile(0.99) * 1000:.0f} ms")
+    # A minute may end between two guesses.
+    assert heard[429] >= 1000 - 2 * throttle.MOST_OF_ADDRESS
+    assert set(heard) == {401, 429}
+    assert asking.statuses <= {200, 404}
+
+    connection.close()
+    connection.set_tenant(world.brand)
+    last = world.machines.pop()
+    with whole_network():
+        Till.objects.filter(pk=last.number).update(revoked_at=timezone.now())
+    line = Line(web.port, last)
+    start = time.monotonic()
+    told = {"member": {"card": "2990000000001"}}
+    assert until(lambda: {line.ask("identify", told).status for _process in range(8)} <= {401, 429}, 10)
+    line.close()
+    say(f"a revoked key was refused everywhere after {time.monotonic() - start:.1f} s")
+    assert time.monotonic() - start < 2 * auth.SECONDS_REMEMBERED
