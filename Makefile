@@ -18,7 +18,7 @@ WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
 # The same with a second pair, fast and careless about power cuts: what tests and checks need.
 WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
 
-.PHONY: help setup demo run stop test test-slow bench-intake bench-till bench-ledger bench-matching bench-resolve bench-simulate check format messages browser lock clean
+.PHONY: help setup demo run stop test test-slow test-faults bench-intake bench-till bench-ledger bench-matching bench-resolve bench-simulate check format messages browser lock clean
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
@@ -46,11 +46,15 @@ stop:  ## Stop whatever is still running from this folder.
 		$(BIN)/python -m cdp.embedded stop; CDP_EMBEDDED_UNSAFE=1 $(BIN)/python -m cdp.embedded stop; fi
 
 test: setup  ## Run the quick tests on all cores (ARGS="-k ledger").
-	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m "not slow" -n auto --dist loadfile $(ARGS)
+	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m "not slow and not faults" -n auto --dist loadfile $(ARGS)
 
 # pytest's exit code 5 says that no test was selected.
 test-slow: setup  ## Run the slow tests (ARGS as above).
 	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m slow $(ARGS) || test $$? -eq 5
+
+# With servers of their own, which are killed; Django's settings need an address all the same.
+test-faults: setup  ## Prove the till under faults: killed databases and workers, cut wires (ARGS="--times 5" for longer).
+	@DATABASE_URL=postgres://nobody@127.0.0.1:1/test_none $(BIN)/pytest -m faults tests/faults $(ARGS)
 
 bench-intake: setup  ## Measure taking in: files, events, tickets, search (ARGS=100000 for fewer rows than a million).
 	@$(WITH_SERVERS) $(BIN)/python -m benchmarks.intake $(ARGS)

@@ -3,7 +3,7 @@
 import json
 import logging
 
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -21,11 +21,13 @@ from profiles.events_api import ConsentMissing, OriginRefused, UnknownSite
 from profiles.intake import Conflict, Problem, SourceNotActive
 from profiles.wire import BodyTooLarge, InvalidBody, MethodNotAllowed
 from tenants.network.auth import UnknownTill
+from tenants.network.throttle import TooManyAttempts
 
 log = logging.getLogger(__name__)
 
 # The first line that fits decides, so a subclass stands above its base. A code of None is the exception's own.
 TABLE = (
+    (TooManyAttempts, 429, "too_many_attempts", _("Too many unknown keys come from this address: wait")),
     (UnknownTill, 401, "unknown_till", _("The till is not known")),
     (receiving.WrongSignature, 401, "wrong_signature", _("The sender is not recognised")),
     (receiving.UnknownConnection, 404, "unknown_connection", _("No connector answers here")),
@@ -44,11 +46,12 @@ TABLE = (
     (Conflict, 422, None, _("The id was used before with another content")),
     (Problem, 422, None, _("The content cannot be right")),
     (ConsentMissing, 422, "consent_missing", _("The visitor has not agreed")),
+    (DataError, 400, "invalid_value", _("A value is beyond what can be stored or compared")),
     (IntegrityError, 409, "in_flight", _("The same request is under way: try again")),
     (OperationalError, 503, "unavailable", _("The database cannot be reached: try again")),
     (InterfaceError, 503, "unavailable", _("The database cannot be reached: try again")),
 )
-OF_THE_DATABASE = (IntegrityError, OperationalError, InterfaceError)
+OF_THE_DATABASE = (DataError, IntegrityError, OperationalError, InterfaceError)
 STATUS_OF_CODE = {
     "unknown_sale": 409,
     "unknown_ticket": 404,
@@ -62,7 +65,13 @@ STATUS_OF_CODE = {
     "unknown_reservation": 404,
     "mistyped_voucher": 422,
 }
-RETRY_AFTER_SECONDS = {"in_flight": 1, "unavailable": 5, "not_ready": 60, "source_not_active": 60}
+RETRY_AFTER_SECONDS = {
+    "in_flight": 1,
+    "unavailable": 5,
+    "not_ready": 60,
+    "source_not_active": 60,
+    "too_many_attempts": 60,
+}
 CHALLENGE = {"unknown_till": "Till"}
 
 

@@ -3,6 +3,7 @@
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.http import HttpResponse, JsonResponse
+from redis.exceptions import RedisError
 
 
 class HealthMiddleware:
@@ -38,5 +39,5 @@ def _cache() -> str:
     try:
         cache.set("ready", "ok", 10)
         return cache.get("ready", "nothing came back")
-    except OSError as error:
+    except (OSError, RedisError) as error:
         return type(error).__name__

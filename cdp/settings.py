@@ -154,6 +154,8 @@ CACHES = {
         if TESTING
         else "django.core.cache.backends.redis.RedisCache",
         "LOCATION": "tests" if TESTING else CELERY_BROKER_URL,
+        # A cache that hangs keeps nobody waiting for long.
+        "OPTIONS": {} if TESTING else {"socket_connect_timeout": 1, "socket_timeout": 1},
         "KEY_FUNCTION": "django_tenants.cache.make_key",
         "REVERSE_KEY_FUNCTION": "django_tenants.cache.reverse_key",
     }
@@ -261,6 +263,7 @@ SPECTACULAR_SETTINGS = {
         "loyalty.webshop.add_paths",
         "loyalty.me_api.add_paths",
         "profiles.events_api.add_event_path",
+        "cdp.openapi.add_office_problems",
     ],
 }
 

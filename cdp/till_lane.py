@@ -24,19 +24,21 @@ from django.utils import translation
 from django_tenants.utils import remove_www
 
 from cdp.api_errors import answer_to, come_back
-from loyalty.api import PATHS
+from loyalty import api, benefits_api
 from tenants.middleware import brand_at
 from tenants.models import Brand
 from tenants.network import auth, calls
 
-ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes"}
-VIEWS = {path: view for path, (view, *_types) in PATHS.items()}
+ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes", "/api/v1/vouchers/check", "/api/v1/coupons/check"}
+VIEWS = {path: view for path, (view, *_types) in (api.PATHS | benefits_api.PATHS).items()}
 
 STATEMENT_SECONDS = 5
 LOCK_SECONDS = 2
 HURRY = f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET lock_timeout = '{LOCK_SECONDS}s'"
 # So long may a write take before others are turned away rather than made to wait behind it.
 STANDSTILL_SECONDS = 0.5
+# For so long after a write that waited in vain, the next ones are expected to.
+WARY_SECONDS = 5.0
 CALM = "RESET statement_timeout; RESET lock_timeout"
 
 
@@ -51,6 +53,7 @@ class Door:
         self._threads = threads
         self._lock = threading.Lock()
         self._inside: dict[int, float] = {}
+        self._wary_until = 0.0
 
     @contextmanager
     def passed(self) -> Iterator[None]:
@@ -59,11 +62,16 @@ class Door:
         with self._lock:
             if len(self._inside) >= self._threads - 1 > 0:
                 waits_since = min(self._inside.values())
-                if now - waits_since > STANDSTILL_SECONDS:
+                # Writers who gave up together come back together, before one of them has waited for long.
+                if now - waits_since > STANDSTILL_SECONDS or now < self._wary_until:
                     raise Busy
             self._inside[me] = now
         try:
             yield
+        except OperationalError:
+            if time.monotonic() - now > STANDSTILL_SECONDS:
+                self._wary_until = time.monotonic() + WARY_SECONDS
+            raise
         finally:
             with self._lock:
                 del self._inside[me]
@@ -170,9 +178,13 @@ def _hurry() -> None:
 
 def _calm() -> None:
     if getattr(connection.connection, "is_in_a_hurry", False):
-        with connection.cursor() as cursor:
-            cursor.execute(CALM)
-        connection.connection.is_in_a_hurry = False
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(CALM)
+            connection.connection.is_in_a_hurry = False
+        except (OperationalError, InterfaceError):
+            # It died meanwhile. The next query opens another, which is in no hurry, or tells that there is none.
+            connection.close()
 
 
 def _is_dead() -> bool:

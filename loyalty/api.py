@@ -29,7 +29,7 @@ from profiles.intake import (
     Ticket,
     TicketLine,
 )
-from tenants.network.auth import till_of_key
+from tenants.network.auth import till_of_request
 from tenants.network.models import Till
 from tenants.scoping import scoped_to
 
@@ -49,7 +49,7 @@ def posted(body_type: type, largest: int = wire.LARGEST_BODY) -> Callable:
         def view(request: HttpRequest) -> HttpResponse:
             if request.method != "POST":
                 raise wire.MethodNotAllowed("POST")
-            till = till_of_key(request.headers.get("Authorization", ""))
+            till = till_of_request(request)
             with scoped_to(till.scope):
                 return answered(verb(till, wire.decoded(wire.body_of(request, largest), decoder)))
 
@@ -181,7 +181,7 @@ def member(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """A member whom the till's store knows: balances, tier, next expiry."""
     if request.method != "GET":
         raise wire.MethodNotAllowed("GET")
-    till = till_of_key(request.headers.get("Authorization", ""))
+    till = till_of_request(request)
     with scoped_to(till.scope):
         return answered(Answer(200, tills.statement(str(public_id))))
 
@@ -285,7 +285,11 @@ PROBLEMS = {
     "409": "Not possible now: not enough points, or the sale is not known yet",
     "413": "The body is too large",
     "422": "The content cannot be right, or the id was used with another content",
+    "429": "Too many unknown keys were sent from this address: wait for `Retry-After`",
+    "503": "The database is away or too slow now: come back after `Retry-After`",
 }
+# What a path that only reads may hear.
+OF_READING = ("401", "404", "429", "503")
 
 
 def documented(result: dict, paths: dict, further: Sequence[type] = ()) -> tuple[dict, dict]:
@@ -338,7 +342,7 @@ def add_till_paths(result: dict, generator, request, public) -> dict:
                     "description": "The member",
                     "content": {"application/json": {"schema": reference[schemas.MemberAnswer]}},
                 },
-                "401": problems["401"], "404": problems["404"],
+                **{status: problems[status] for status in OF_READING},
             },
         }
     }  # fmt: skip

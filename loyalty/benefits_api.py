@@ -4,10 +4,10 @@ from django.http import HttpRequest, HttpResponse
 
 from loyalty import benefit_schemas as schemas
 from loyalty import counter
-from loyalty.api import answered, cents, documented, posted, shown
+from loyalty.api import OF_READING, answered, cents, documented, posted, shown
 from loyalty.till import Answer
 from profiles import wire
-from tenants.network.auth import till_of_key
+from tenants.network.auth import till_of_request
 from tenants.network.models import Till
 from tenants.scoping import scoped_to
 
@@ -16,7 +16,7 @@ def rewards(request: HttpRequest) -> HttpResponse:
     """What can be had for points in the till's store today, the cheapest first."""
     if request.method != "GET":
         raise wire.MethodNotAllowed("GET")
-    till = till_of_key(request.headers.get("Authorization", ""))
+    till = till_of_request(request)
     with scoped_to(till.scope):
         return answered(Answer(200, counter.catalogue(till)))
 
@@ -94,7 +94,7 @@ def add_paths(result: dict, generator, request, public) -> dict:
                     "description": "The catalogue of this store",
                     "content": {"application/json": {"schema": reference[schemas.CatalogueAnswer]}},
                 },
-                "401": problems["401"],
+                **{status: problems[status] for status in OF_READING if status != "404"},
             },
         }
     }  # fmt: skip

@@ -30,7 +30,7 @@ from profiles.intake.events import (
 )
 from profiles.intake.purchases import Shown
 from profiles.models import Site
-from tenants.network.auth import till_of_key
+from tenants.network.auth import till_of_request
 from tenants.scoping import NOTHING, scoped_to
 
 # Years in which people do things: beyond them, adding a zone leaves the calendar.
@@ -150,7 +150,7 @@ def events(request: HttpRequest) -> HttpResponse:
     with scoped_to(NOTHING):
         authorization = request.headers.get("Authorization", "")
         if authorization and "key" not in request.GET:
-            till = till_of_key(authorization)
+            till = till_of_request(request)
             with scoped_to(till.scope):
                 return _recorded(Sender.of_till(till), request)
         site = _site_of(request)
@@ -263,6 +263,8 @@ PROBLEMS = {
     "409": "The same events are under way: try again",
     "413": "The body is larger than 1 MiB",
     "422": "A site or an app did not say that the visitor agreed",
+    "429": "Too many unknown keys were sent from this address: wait for `Retry-After`",
+    "503": "The database is away or too slow now: come back after `Retry-After`",
 }
 
 

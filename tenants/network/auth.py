@@ -8,10 +8,12 @@ from django.contrib.auth.backends import BaseBackend
 from django.db import connection
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework.authentication import BasicAuthentication
 
+from tenants.network import throttle
 from tenants.network.models import KEY_PREFIX_LENGTH, Staff, Store, Till, hash_of_key
 from tenants.scoping import enter, whole_network
 
@@ -61,8 +63,13 @@ _remembered: dict[tuple[str, str], tuple[float, Till]] = {}
 calling: ContextVar[Till | None] = ContextVar("calling", default=None)
 
 
-def till_of_key(header: str) -> Till:
-    """The till whose key stands in an `Authorization: Till <key>` header. Raises `UnknownTill`.
+def till_of_request(request: HttpRequest) -> Till:
+    """The till that calls. Raises `UnknownTill`, `TooManyAttempts`."""
+    return till_of_key(request.headers.get("Authorization", ""), throttle.address_of(request))
+
+
+def till_of_key(header: str, address: str = "") -> Till:
+    """The till whose key stands in an `Authorization: Till <key>` header. Raises `UnknownTill`, `TooManyAttempts`.
 
     A till that was recognised is remembered by the hash of its key for two seconds.
     """
@@ -72,7 +79,14 @@ def till_of_key(header: str) -> Till:
     known_by = connection.schema_name, hash_of_key(key)
     at, till = _remembered.get(known_by, (0.0, None))
     if till is None or time.monotonic() - at > SECONDS_REMEMBERED:
-        till = _recognised(key, known_by[1])
+        if till is None:
+            throttle.admit(address, key[:KEY_PREFIX_LENGTH], known_by[1])
+        try:
+            till = _recognised(key, known_by[1])
+        except UnknownTill:
+            _remembered.pop(known_by, None)
+            throttle.note_failure(address, key[:KEY_PREFIX_LENGTH])
+            raise
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
         _remembered[known_by] = time.monotonic(), till
@@ -89,7 +103,9 @@ def forget_tills(**_sent) -> None:
 
 def _recognised(key: str, hashed: str) -> Till:
     with whole_network():
-        till = Till.objects.select_related("store").filter(key_prefix=key[:KEY_PREFIX_LENGTH]).first()
+        # The hash is asked for as well: whether a till's key begins like this shows in no time that the answer takes.
+        told = Till.objects.filter(key_prefix=key[:KEY_PREFIX_LENGTH], key_hash=hashed)
+        till = told.select_related("store").first()
         if till is None or not constant_time_compare(till.key_hash, hashed):
             raise UnknownTill("this key belongs to no till of this brand")
         calling.set(till)
@@ -99,4 +115,5 @@ def _recognised(key: str, hashed: str) -> Till:
         if till.last_used_at is None or now - till.last_used_at > LAST_USED_PRECISION:
             Till.objects.filter(pk=till.pk).update(last_used_at=now)
             till.last_used_at = now
+            throttle.note_recognised(hashed)
     return till

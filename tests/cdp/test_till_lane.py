@@ -1,15 +1,17 @@
 """What a till hears while the database is slow, busy or away: 503 or 409 with Retry-After, in time, and never a 500."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.utils import timezone
 
 from cdp import till_lane
+from loyalty import api, benefits_api
 from loyalty import till as tills
 from tenants.brand_sql import call
 from tenants.network import auth
@@ -126,6 +128,55 @@ def test_while_writing_stands_still_one_thread_is_kept_for_who_only_asks(monkeyp
 def test_answers_say_how_long_they_are(lille_till, till_client):
     for answer in (identify(till_client(lille_till[1])), ask_as_nobody()):
         assert answer.headers["Content-Length"] == str(len(answer.content))
+
+
+def test_writers_who_waited_in_vain_do_not_take_the_last_thread_when_they_come_back(monkeypatch):
+    door = till_lane.Door(threads=2)
+    monkeypatch.setattr(till_lane, "STANDSTILL_SECONDS", -1.0)
+    with pytest.raises(OperationalError), door.passed():
+        raise OperationalError("canceling statement due to lock timeout")
+    monkeypatch.setattr(till_lane, "STANDSTILL_SECONDS", 60.0)
+    go_on, inside = threading.Event(), threading.Event()
+
+    def write():
+        with door.passed():
+            inside.set()
+            go_on.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        assert inside.wait(30)
+        with pytest.raises(till_lane.Busy), door.passed():
+            pass
+        later = time.monotonic() + till_lane.WARY_SECONDS + 1
+        monkeypatch.setattr(till_lane.time, "monotonic", lambda: later)
+        with door.passed():
+            pass
+        go_on.set()
+        writing.result(30)
+
+
+def test_every_post_of_a_till_goes_by_the_lane():
+    told = {path for path in till_lane.VIEWS if path.startswith("/api/v1/")}
+    assert told == set(api.PATHS) | set(benefits_api.PATHS)
+    assert told >= till_lane.ASK_ONLY
+
+
+def test_a_page_after_a_till_whose_connection_died_is_told_that_the_database_is_away(alone, monkeypatch):
+    """Taking the till's time limits off is the first query of such a request."""
+    alone(ask_as_nobody)
+    wrapper = type(connections["default"])
+    victim = alone(lambda: connection.connection.info.backend_pid)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [victim])
+
+    def away(self, params):
+        raise OperationalError("the connection was refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wrapper, "get_new_connection", away)
+        answer = alone(lambda: Client(headers={"host": HOST}).get("/api/v1/profiles"))
+    assert told_to_come_back(answer)
 
 
 def test_a_busy_till_is_told_to_come_back(lille_till, till_client, monkeypatch):

@@ -38,6 +38,10 @@ WORKERS, THREADS = 2, settings.WEB_THREADS
 ACCESS_LOG = "%(addr)s %(time)s %(method)s %(status)d %(dt_ms).1fms"
 # A process of the web server that grew larger is replaced.
 LARGEST_MB = 1024
+# Of each process. A till that is silent keeps its connection, and must keep no other out; a head that is not there in
+# time ends it.
+MOST_CONNECTIONS = 512
+HEAD_MILLISECONDS = 10_000
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - recognised, not bound
 
 
@@ -46,7 +50,8 @@ def web_command(bind: str, workers: int = WORKERS, threads: int = THREADS) -> li
     host, _colon, port = bind.rpartition(":")
     return [
         "granian", "--interface=wsgi", f"--host={host or ANY_ADDRESS}", f"--port={port}", f"--workers={workers}",
-        f"--blocking-threads={threads}", "--http=1", "--no-ws", f"--backpressure={threads * 4}",
+        f"--blocking-threads={threads}", "--http=1", "--no-ws", f"--backpressure={MOST_CONNECTIONS}",
+        f"--http1-header-read-timeout={HEAD_MILLISECONDS}",
         "--access-log", f"--access-log-fmt={ACCESS_LOG}", f"--workers-max-rss={LARGEST_MB}",
         "--respawn-failed-workers", "cdp.wsgi:application",
     ]  # fmt: skip
