@@ -96,14 +96,14 @@ def send_test(endpoint: WebhookEndpoint, send: Callable = outbound.post) -> Webh
 def send_again(message: WebhookMessage, by: Staff) -> None:
     """Have a message sent again at once, under the same id; what waits about the same member waits for it.
 
-    One that is under way now is left alone. Raises `SwitchedOff`.
+    Raises `SwitchedOff`.
     """
     with whole_network(), transaction.atomic():
         endpoint = WebhookEndpoint.objects.select_for_update().get(pk=message.endpoint_id)
         if not endpoint.is_on:
             raise SwitchedOff
-        now = timezone.now()
-        WebhookMessage.objects.filter(_is_free(now), pk=message.pk).update(state=State.WAITING, next_at=now)
+        # Where it is under way it stays taken, and what comes of that attempt decides.
+        WebhookMessage.objects.filter(pk=message.pk).update(state=State.WAITING, next_at=timezone.now())
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(rests_until=None)
         audit(by, "sent again", message, event=message.event, webhook=endpoint.name)
 
