@@ -14,4 +14,5 @@ class Migration(migrations.Migration):
         *operations("loyalty/sql/actions.sql"),
         *operations("loyalty/sql/benefits.sql"),
         *operations("loyalty/sql/finance.sql"),
+        *operations("loyalty/sql/outbox.sql"),
     ]

@@ -11,4 +11,5 @@ class Migration(migrations.Migration):
         *operations("profiles/sql/append_only.sql"),
         *operations("profiles/sql/people.sql"),
         *operations("profiles/sql/tickets.sql"),
+        *operations("profiles/sql/outbox.sql"),
     ]

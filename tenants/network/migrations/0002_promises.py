@@ -7,4 +7,7 @@ from tenants.brand_sql import operations
 
 class Migration(migrations.Migration):
     dependencies = [("network", "0001_initial")]
-    operations = operations("tenants/network/sql/append_only.sql")
+    operations = [
+        *operations("tenants/network/sql/append_only.sql"),
+        *operations("tenants/network/sql/outbox.sql"),
+    ]
