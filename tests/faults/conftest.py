@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,11 +61,14 @@ def chance(request) -> random.Random:
 def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(embedded.UNSAFE_VARIABLE, raising=False)
+        # Who is told to end cleans up as after Ctrl-C: servers of ours would outlive us.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         made = Cluster()
         try:
             yield made
         finally:
             made.remove()
+            signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="package")
