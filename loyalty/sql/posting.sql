@@ -355,7 +355,7 @@ END $$
 -- next
 -- The tier that so many points reach; "" for none. The levels come with the highest first.
 CREATE OR REPLACE FUNCTION till_level(points bigint, levels text[], thresholds bigint[]) RETURNS text
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
 BEGIN
     FOR l IN 1..coalesce(cardinality(levels), 0) LOOP
         IF thresholds[l] <= points THEN

@@ -26,6 +26,10 @@ BRAND = _("Ask the brand: its loyalty programme or its rules are not set up for 
 
 HINTS: dict[str, str | Promise] = {
     "invalid_body": BODY,
+    "invalid_value": BODY,
+    "too_many_attempts": _(
+        "Too many wrong keys came from here: enter the right one, and wait as long as the answer says."
+    ),
     "unknown_till": _("The till's key is wrong or revoked: enter the one that head office gave last."),
     "not_found": _("The program calls an address that does not exist: compare it with the documentation."),
     "method_not_allowed": PROGRAM,

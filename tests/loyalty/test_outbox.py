@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
@@ -86,7 +87,9 @@ def test_a_ticket_tells_its_points_and_the_balance_then(wanted, lille_till, prog
     with committed():
         till.redeem(lille_till[0], CARD, 200, "P1", timezone.now())
     with committed():
-        till.refund(lille_till[0], RefundStatement("B1", timezone.now(), "R1", [RefundLineStatement(1, 1)]))
+        till.refund(
+            lille_till[0], RefundStatement("B1", timezone.now(), "R1", [RefundLineStatement(1, Decimal(1))])
+        )
     spent, refunded = told("points.posted")[1:]
     assert (spent["kind"], spent["points"], spent["balance"]["available"]) == ("redeem", -200, 0)
     assert (refunded["kind"], refunded["change"]["debt"], refunded["balance"]["debt"]) == ("refund", 200, 200)

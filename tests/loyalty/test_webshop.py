@@ -168,10 +168,14 @@ def test_the_tills_source_is_held_before_any_profile(shop):
     done(send(shop, shopify_order()))
     with CaptureQueriesContext(database) as caught:
         done(send(shop, shopify_order(id=4502)))
-    held = [query["sql"] for query in caught if "FOR NO KEY UPDATE" in query["sql"]]
+    held = [
+        query["sql"]
+        for query in caught
+        if "FOR NO KEY UPDATE" in query["sql"] or "hold_people(" in query["sql"]
+    ]
     tills = Source.objects.get(kind=Source.Kind.TILL).pk
     source = next(n for n, sql in enumerate(held) if f'"profiles_source"."id" = {tills} ' in sql)
-    profile = next(n for n, sql in enumerate(held) if 'FROM "profiles_profile"' in sql)
+    profile = next(n for n, sql in enumerate(held) if "hold_people(" in sql)
     assert source < profile
 
 

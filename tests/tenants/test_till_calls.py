@@ -179,7 +179,7 @@ def test_only_the_newest_are_kept(lille_calls, lille_till, monkeypatch):
 def test_without_the_cache_server_a_till_is_answered_and_the_page_says_so(
     lille_calls, lille_till, client_of, diane, settings
 ):
-    settings.CACHES = {"default": {"LOCATION": "redis://127.0.0.1:1/0"}}
+    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}}
     lille_calls.done("/api/v1/purchases", sale())
     calls.flush()
     assert not calls._waiting
