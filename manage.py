@@ -6,6 +6,11 @@ import sys
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["unify_file"]:
+        # Asks no database and needs no app: to load them would take longer than to match a small file.
+        from profiles.matching.__main__ import main as unify_file
+
+        sys.exit(unify_file(sys.argv[2:], program="manage.py unify_file"))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cdp.settings")
     from django.core.management import execute_from_command_line
 

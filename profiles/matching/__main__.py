@@ -39,9 +39,9 @@ def run(records: Path, out: Path, review: Path | None, automatic: Path | None, l
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "python -m profiles.matching") -> int:
     """0 done, 1 the file is no good."""
-    parser = ArgumentParser(prog="python -m profiles.matching", description=__doc__)
+    parser = ArgumentParser(prog=program, description=__doc__)
     add_arguments(parser)
     given = parser.parse_args(arguments)
     try:
