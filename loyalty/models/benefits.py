@@ -1,4 +1,4 @@
-"""Benefits: what members get for points, or as a gift. `loyalty/models.py` makes these models its own.
+"""Benefits: what members get for points, or as a gift.
 
 A **reward** is what the catalogue offers: money off, a product, a service, access, a donation. Taking one, or being
 given one, issues a **voucher** with a code that nobody can guess, which is used once. Points that were paid for it

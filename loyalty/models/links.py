@@ -1,4 +1,4 @@
-"""Which links to a member's own page still open. `loyalty/models.py` makes this model its own."""
+"""Which links to a member's own page still open."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _

@@ -1,4 +1,4 @@
-"""What is tried out before it holds. `loyalty/models.py` makes these models its own.
+"""What is tried out before it holds.
 
 A **draft** is what a rule would say next: a row that no ticket is judged by, until it is published as a version. A
 **saved simulation** is a basket with the points that it must earn, asked before anything is published. A **replay**
