@@ -121,9 +121,10 @@ class Profile(StoreScoped):
         """
         if not connection.in_atomic_block:
             raise transaction.TransactionManagementError("people are held in a transaction")
-        held = cls._base_manager.raw(
-            "SELECT asked_id, (person).* FROM hold_people(%s)", [sorted(set(profile_ids))]
-        )
+        ids = sorted(set(profile_ids))
+        if not ids:
+            return {}
+        held = cls._base_manager.raw("SELECT asked_id, (person).* FROM hold_people(%s)", [ids])
         rows: dict[int, Profile] = {}
         return {row.asked_id: rows.setdefault(row.pk, row) for row in held}
 
