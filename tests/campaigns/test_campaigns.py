@@ -251,7 +251,14 @@ def test_a_campaign_that_reaches_nobody_is_refused(campaign, lille, alice):
 
 @pytest.fixture
 def frozen(campaign, lille, alice):
-    crowd(12, lille)
+    """A dozen, four of whom the draw holds back: whoever they are, both arms have people."""
+    for n, person in enumerate(crowd(12, lille)):
+        wanted = CONTROL if n < 4 else TREATED
+        ids = (UUID(int=(n + 1) * 1000 + k) for k in range(1000))
+        person.public_id = next(
+            i for i in ids if arm_of(campaign.salt, i, campaign.control_percent) == wanted
+        )
+        person.save(update_fields=["public_id"])
     return freeze(campaign, alice)
 
 
