@@ -265,6 +265,11 @@ BEGIN
     VALUES (posted, mine, -points), (posted, ledger_store_account(taker, of_store), points);
     INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
     SELECT posted, e.lot, e.part FROM ledger_first_to_expire(mine, points, '{}') e;
+    -- The balance is what the lots hold. Where somebody broke that, nothing is spent that no lot gives.
+    IF points IS DISTINCT FROM (SELECT sum(u.points) FROM loyalty_lotuse u WHERE u.transaction_id = posted) THEN
+        RAISE EXCEPTION 'the lots of account % hold less than its balance', mine
+            USING ERRCODE = 'CDP02', CONSTRAINT = 'member_balance_not_negative', TABLE = 'loyalty_lot';
+    END IF;
     IF of_kind IN ('redeem', 'issue') THEN
         PERFORM ledger_stir(mine, posted, today);
     END IF;

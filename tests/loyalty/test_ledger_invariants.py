@@ -248,6 +248,17 @@ def test_the_proof_sees_what_was_done_behind_the_databases_back(unguarded, crime
     assert seen in checks()
 
 
+def test_nothing_is_spent_that_no_lot_gives(unguarded, marie):
+    """Lots that hold less than the balance give what they have and no more: the redemption is refused whole."""
+    sql("UPDATE loyalty_lot SET remaining = 1 WHERE remaining > 1")
+    sql("SET LOCAL session_replication_role = origin")
+    before = Transaction.objects.count(), Account.objects.get(pk=marie.available_id).balance
+    assert before[1] >= 40
+    with pytest.raises(ledger.NotEnoughPoints):
+        ledger.redeem(marie.profile_id, 40, store_id=Store.objects.first().pk, key="too much", at=AT)
+    assert (Transaction.objects.count(), Account.objects.get(pk=marie.available_id).balance) == before
+
+
 def test_nobody_chooses_a_link(marie, earned):
     """The database computes it, whatever the statement says."""
     issued = Account.objects.get(kind="issued")
