@@ -78,6 +78,37 @@ def test_a_blueprint_of_other_migrations_is_drawn_anew(public):
     assert ("column", "of_before") not in {(what, name) for what, name, *_ in made("drawnbrand")}
 
 
+@pytest.fixture
+def fingerprint_of(monkeypatch):
+    """`fingerprint_of(name, value)`: as if that of the module, or of the settings, were another."""
+
+    def made(owner=None, name="", value=None) -> str:
+        blueprint.fingerprint.cache_clear()
+        with monkeypatch.context() as patch:
+            if owner:
+                patch.setattr(owner, name, value)
+            return blueprint.fingerprint()
+
+    yield made
+    blueprint.fingerprint.cache_clear()
+
+
+def test_a_migration_and_an_sql_file_change_the_fingerprint(fingerprint_of):
+    class OneLess(blueprint.MigrationLoader):
+        def build_graph(self):
+            super().build_graph()
+            self.disk_migrations.pop(("loyalty", "0002_promises"))
+
+    found = [
+        fingerprint_of(),
+        fingerprint_of(blueprint, "MigrationLoader", OneLess),
+        fingerprint_of(blueprint.settings, "BRAND_SQL", blueprint.settings.BRAND_SQL[:-1]),
+        fingerprint_of(blueprint.django, "__version__", "0"),
+    ]
+    assert len(set(found)) == 4
+    assert fingerprint_of() == found[0]
+
+
 def test_a_replay_that_fails_leaves_no_schema(public):
     Blueprint.objects.update(statements=["CREATE TABLE good ()", "CREATE TABLE"])
     with pytest.raises(Exception, match="syntax error"):
