@@ -65,7 +65,7 @@ def test_every_make_target_that_the_pages_name_exists():
 
 
 def test_every_path_in_code_type_exists():
-    """`loyalty/till.py` and its like: files of ours that a page names in passing."""
+    """`loyalty/till/selling.py` and its like: files of ours that a page names in passing."""
     ours = re.compile(r"`((?:cdp|tenants|profiles|loyalty|campaigns|tests|docs)/[\w/.]+\.(?:py|sql|md))`")
     for page in PAGES:
         for path in ours.findall(page.read_text()):
@@ -82,7 +82,7 @@ STATUSES = {"Problem": 422, "Conflict": 422, "Refused": 409, "Reason": 409}
 def codes_of_problems() -> dict[str, int]:
     """The code of each `Problem(...)` and its like that intake and loyalty raise, read from their source."""
     found = {}
-    for path in chain((ROOT / "profiles/intake").glob("*.py"), (ROOT / "loyalty").glob("*.py")):
+    for path in chain((ROOT / "profiles/intake").glob("*.py"), (ROOT / "loyalty").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)

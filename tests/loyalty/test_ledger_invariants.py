@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection, transaction
 
 from loyalty import ledger, proof, starter, statements, tasks, till
 from loyalty.models import Account, Lot, LotUse, Posting, RuleVersion, Tier, TillRequest, Transaction
+from loyalty.till import selling
 from profiles import merging
 from profiles.intake import RefundLineStatement, RefundStatement, Shown
 from profiles.models import Merge, Profile, ProfileFacts, Purchase
@@ -412,10 +413,10 @@ def test_the_ledgers_functions_stay_in_their_schema(brand):
 
 def test_a_ticket_recorded_while_we_looked_is_told_again(lille_till, programme, monkeypatch):
     first = till.record_purchase(lille_till[0], ticket("R1", 5000))
-    told_before = till._told_before
+    told_before = selling.told_before
     answers = [{}]  # the answer was not committed yet when it was looked for; the ticket was
     monkeypatch.setattr(
-        till, "_told_before", lambda *about: answers.pop() if answers else told_before(*about)
+        selling, "told_before", lambda *about: answers.pop() if answers else told_before(*about)
     )
     again = till.record_purchase(lille_till[0], ticket("R1", 5000))
     assert again.replayed

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from loyalty import proof, returns, rulebook, till
 from loyalty.models import Cashier, Membership, Programme, Rule, TicketCashier, Tier, Transaction
+from loyalty.till import selling
 from profiles.intake import Shown, Ticket
 from profiles.models import Profile
 from tenants.brand_sql import CloserLook
@@ -18,7 +19,7 @@ from tests.loyalty.conftest import AT, CARD, back, ticket
 def looks(monkeypatch) -> list[str]:
     """What the database wanted looked at, one word for each call that it refused."""
     wanted: list[str] = []
-    at_once = till._record_at_once
+    at_once = selling._record_at_once
 
     def listen(*args):
         try:
@@ -27,7 +28,7 @@ def looks(monkeypatch) -> list[str]:
             wanted.append(look.at)
             raise
 
-    monkeypatch.setattr(till, "_record_at_once", listen)
+    monkeypatch.setattr(selling, "_record_at_once", listen)
     return wanted
 
 
@@ -152,7 +153,7 @@ def test_both_ways_end_in_the_same_ledger(programme_p, lille_till, lyon_till, lo
     def refuse(*args):
         raise CloserLook("test")
 
-    monkeypatch.setattr(till, "_record_at_once", refuse)
+    monkeypatch.setattr(selling, "_record_at_once", refuse)
     with transaction.atomic():
         closely = play()
         transaction.set_rollback(True)
