@@ -136,14 +136,11 @@ def _record_at_once(
     till: Till, asked: Sequence[_Asked], book: Rulebook | None, now: datetime
 ) -> list[Answer | Problem]:
     """Record and credit the tickets in one call. Raises `CloserLook`, with nothing written."""
-    tiers = sorted(((points, code) for code, points in book.thresholds.items()), reverse=True) if book else []
     with ledger.refusals():
         purchases, fresh, bodies = call(
-            "SELECT purchases, fresh, bodies FROM till_tickets("
-            "$1, $2, $3, $4, $5, $6::bigint, $7::text[], $8::bigint[], $9::jsonb)",
+            "SELECT purchases, fresh, bodies FROM till_tickets($1, $2, $3::bigint, $4::jsonb)",
             [
-                till.pk, till.store_id, till.store.code, now, brand_today(), book.programme.edition if book else None,
-                [code for points_of, code in tiers], [points for points, _code in tiers],
+                now, brand_today(), book.programme.edition if book else None,
                 _encode([_told(till, each, book) for each in asked]).decode(),
             ],
         )  # fmt: skip
@@ -177,7 +174,10 @@ def _told(till: Till, asked: _Asked, book: Rulebook | None) -> dict:
     """A ticket as `till_tickets` is told it: with what it earns at each tier that the rules tell apart."""
     ticket = asked.ticket
     told = intake.purchases.as_told(ticket, till, asked.content, None)
-    told |= {"request": asked.key, "body": asked.body, "cashier": ticket.cashier.strip()[:40], "earns": {}}
+    told |= {
+        "store_code": till.store.code, "cashier": ticket.cashier.strip()[:40], "request": asked.key,
+        "body": asked.body, "earns": {},
+    }  # fmt: skip
     if book is not None and ticket.shown:
         in_force = book.at(ticket.bought_at)
         tiers = ["", *book.thresholds] if rules.look_at_the_tier(in_force) else ["*"]

@@ -202,11 +202,11 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
 
 
 def _record(till: Till, tickets: Sequence[Ticket], now: datetime) -> tuple[list[int], list[bool]]:
-    statement = "SELECT purchases, fresh FROM record_tickets($1, $2, $3, $4::jsonb)"
+    statement = "SELECT purchases, fresh FROM record_tickets($1, $2::jsonb)"
 
     def told(people: dict[Shown, int] | None) -> list:
         rows = [as_told(ticket, till, content_hash(ticket), people) for ticket in tickets]
-        return [till.pk, till.store_id, now, msgspec.json.encode(rows).decode()]
+        return [now, msgspec.json.encode(rows).decode()]
 
     try:
         return call(statement, told(None))
@@ -221,7 +221,7 @@ def as_told(ticket: Ticket, till: Till, content: str, people: dict[Shown, int] |
     Whose it is, is found there by what was shown, or said by `people`, who are held by the caller.
     """
     told = {
-        "receipt": ticket.receipt_id, "day": business_day(ticket, till).isoformat(),
+        "till": till.pk, "store": till.store_id, "receipt": ticket.receipt_id, "day": business_day(ticket, till).isoformat(),
         "at": ticket.bought_at.isoformat(), "identified_by": "", "total": ticket.total_cents,
         "payment": ticket.payment, "hash": content,
         "lines": [
