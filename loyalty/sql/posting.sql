@@ -394,12 +394,15 @@ END $$
 -- `earns` is what Python's rules say of the ticket at each tier, thought with the rulebook of `of_edition` (null where the
 -- brand has no programme); which tier the member had is settled here, under their lock.
 --
+-- `patience`: so long it waits for a lock, where that is less than the connection's `lock_timeout`.
+--
 -- Output, a place for each ticket: its purchase, whether it is new, and the answer that was kept, null for a receipt that
 -- was known before. Where a closer look is needed the whole call is refused: `closer_look_rulebook` where the edition is
 -- another one, `closer_look_people` as by `record_tickets` or where a member has no accounts yet, `closer_look_tier` where
 -- somebody enrols, changes tier or has one at risk, `closer_look_return` where goods came back before they were sold,
 -- `closer_look_limit`.
 CREATE OR REPLACE FUNCTION till_tickets(now timestamptz, today date, of_edition bigint, tickets jsonb,
+                                        patience interval,
                                         OUT purchases bigint[], OUT fresh boolean[], OUT bodies jsonb[])
 LANGUAGE plpgsql SET search_path FROM CURRENT
 -- Each statement is planned once and reads indexes, whatever the tables hold on the day a connection is opened.
@@ -423,6 +426,9 @@ DECLARE
     debt bigint;
     standing jsonb := '{}';
 BEGIN
+    IF patience IS NOT NULL THEN
+        PERFORM set_config('lock_timeout', (extract(epoch FROM patience) * 1000)::int::text, true);
+    END IF;
     SELECT r.purchases, r.people, r.fresh, p.edition, p.velocity_cents,
            EXISTS (SELECT FROM jsonb_to_recordset(tickets) AS t(store_code text, receipt text)
                      JOIN loyalty_parkedreturn b ON b.sale_store = t.store_code AND b.receipt_id = t.receipt

@@ -221,9 +221,9 @@ def as_told(ticket: Ticket, till: Till, content: str, people: dict[Shown, int] |
     Whose it is, is found there by what was shown, or said by `people`, who are held by the caller.
     """
     told = {
-        "till": till.pk, "store": till.store_id, "receipt": ticket.receipt_id, "day": business_day(ticket, till).isoformat(),
-        "at": ticket.bought_at.isoformat(), "identified_by": "", "total": ticket.total_cents,
-        "payment": ticket.payment, "hash": content,
+        "till": till.pk, "store": till.store_id, "receipt": ticket.receipt_id,
+        "day": business_day(ticket, till).isoformat(), "at": ticket.bought_at.isoformat(), "identified_by": "",
+        "total": ticket.total_cents, "payment": ticket.payment, "hash": content,
         "lines": [
             [
                 line.sku[:40], line.label[:120], line.category[:60], str(line.quantity), line.amount_cents,
