@@ -388,7 +388,7 @@ BEGIN
 END $$
 -- next
 -- Records tickets and credits what they earn, in one call; they may be of several tills. Input: the tickets of
--- `record_tickets`, in the order in which they were bought and within a year, each with
+-- `record_tickets`, in the order in which they were bought, each with
 --   {store_code, cashier, request, body,
 --    earns: {tier code, or "*" for every tier: {points, capped, waits, from, until, idle, steps}}}
 -- `earns` is what Python's rules say of the ticket at each tier, thought with the rulebook of `of_edition` (null where the

@@ -1,6 +1,6 @@
 """Tickets: what one would earn, and recorded with what they earn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from operator import itemgetter
@@ -86,9 +86,9 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Pro
         except Problem as problem:
             answers[position] = problem
     sound.sort(key=lambda position: tickets[position].bought_at)
-    for part in _within_a_year(sound, tickets):
-        asked = [_Asked.of(till, tickets[position]) for position in part]
-        answers |= zip(part, once_more_after_a_race(_record, till, asked), strict=True)
+    if sound:
+        asked = [_Asked.of(till, tickets[position]) for position in sound]
+        answers |= zip(sound, once_more_after_a_race(_record, till, asked), strict=True)
     return [answers[position] for position in range(len(tickets))]
 
 
@@ -113,18 +113,6 @@ class _Asked:
             "receipt_id": self.ticket.receipt_id, "total_cents": self.ticket.total_cents, "member": None,
             "points": 0, "explanation": [],
         }  # fmt: skip
-
-
-def _within_a_year(ordered: Sequence[int], tickets: Sequence[Ticket]) -> Iterator[list[int]]:
-    """The tickets in parts in which all points still count for the tier of the last."""
-    part: list[int] = []
-    for position in ordered:
-        if part and tickets[position].bought_at - tickets[part[0]].bought_at >= members.QUALIFYING_WINDOW:
-            yield part
-            part = []
-        part.append(position)
-    if part:
-        yield part
 
 
 def _record(till: Till, asked: Sequence[_Asked]) -> list[Answer | Problem]:
