@@ -72,7 +72,9 @@ def refresh(profile_ids: Iterable[int]) -> None:
         ):
             records[record.profile_id].append(record)
         shown: dict[int, set[str]] = defaultdict(set)
-        for profile_id, value in Identifier.objects.filter(profile__in=ids).values_list("profile", "value"):
+        # Nobody types the number of a pass, and it goes when the pass is lost.
+        told = Identifier.objects.filter(profile__in=ids).exclude(kind=Identifier.Kind.PASS)
+        for profile_id, value in told.values_list("profile", "value"):
             shown[profile_id].add(value)
         confirmed = verified(ids)
         pinned: dict[int, list[Pin]] = defaultdict(list)
@@ -88,8 +90,8 @@ def refresh(profile_ids: Iterable[int]) -> None:
             profile.search_text = search_text(profile, sorted(shown[pk]))
             unified.append(profile)
     with connection.cursor() as cursor:
-        told = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
-        cursor.execute(_WRITE, [json.dumps(told, default=str)])
+        rows = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
+        cursor.execute(_WRITE, [json.dumps(rows, default=str)])
 
 
 def verified(profile_ids: Iterable[int], before: datetime | None = None) -> dict[int, set[tuple[str, str]]]:
