@@ -57,6 +57,15 @@ class IssuerForm(forms.ModelForm):
         return cleaned
 
 
+class PemField(forms.CharField):
+    """A text in PEM. A browser ends its lines otherwise than it is kept: that is no change."""
+
+    widget = UnfoldAdminTextareaWidget(attrs=LINES)
+
+    def to_python(self, value):
+        return "\n".join(super().to_python(value).split("\r\n"))
+
+
 class AppleForm(IssuerForm):
     secret = "key"  # noqa: S105 - the name of a field
 
@@ -72,11 +81,8 @@ class AppleForm(IssuerForm):
     class Meta:
         model = AppleIssuer
         fields = ["pass_type", "team", "certificate", "key", "password", "intermediate", "colour", "is_on"]
-        widgets = {
-            "certificate": UnfoldAdminTextareaWidget(attrs=LINES),
-            "intermediate": UnfoldAdminTextareaWidget(attrs=LINES),
-            "colour": UnfoldAdminTextInputWidget,
-        }
+        field_classes = {"certificate": PemField, "intermediate": PemField}
+        widgets = {"colour": UnfoldAdminTextInputWidget}
 
     def check_parts(self, cleaned: dict) -> None:
         key = cleaned.get("key") or (self.instance.key if self.instance.sealed_key else "")

@@ -67,6 +67,6 @@ def _as(issuer: AppleIssuer) -> ssl.SSLContext:
     with TemporaryDirectory() as folder:
         chain = Path(folder) / "pass.pem"
         chain.touch(0o600)
-        chain.write_bytes(issuer.certificate.encode() + issuer.intermediate.encode() + locked)
+        chain.write_bytes(b"\n".join([issuer.certificate.encode(), issuer.intermediate.encode(), locked]))
         context.load_cert_chain(chain, password=password)
     return context

@@ -180,10 +180,11 @@ def _day(at: datetime) -> str:
 
 
 def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return certificate.public_bytes(serialization.Encoding.PEM).decode().strip()
 
 
 def _plain(private: PrivateKeyTypes) -> str:
-    return private.private_bytes(
+    told = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
+    )
+    return told.decode().strip()
