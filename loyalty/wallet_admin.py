@@ -45,6 +45,8 @@ class IssuerForm(forms.ModelForm):
 
     def clean(self):
         cleaned = super().clean()
+        if self.instance.pk is None and self._meta.model.objects.exists():
+            raise forms.ValidationError(_("This wallet is set up already: change what stands."))
         kept = self.instance.pk is not None and set(self.changed_data) <= SAYS_NOTHING_OF_KEYS
         if self.errors or (kept and not cleaned.get("is_on")):
             return cleaned
@@ -121,25 +123,14 @@ class GoogleForm(IssuerForm):
 
 
 class IssuerAdmin(StaysOnPage, Audited, ScopedModelAdmin):
-    """One row at most: the list leads to it, or to the form of a new one."""
+    """One row at most."""
 
     change_form_outer_after_template = "loyalty/wallet/state.html"
     actions = None
 
-    def has_add_permission(self, request):
-        return super().has_add_permission(request) and not self.model.objects.exists()
-
     def has_delete_permission(self, request, obj=None):
         # Passes in telephones are signed with it: who is done with a wallet switches it off.
         return False
-
-    def changelist_view(self, request, extra_context=None):
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        only = self.model.objects.first()
-        if only is not None:
-            return self._to_page_of(only)
-        return redirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_add"))
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         issuer = self.get_object(request, object_id)

@@ -27,10 +27,11 @@ def pkpass(one: WalletPass, issuer: AppleIssuer, service: str) -> bytes:
     Raises `SecretUnreadable`."""
     face = Face.of(one)
     files = {"pass.json": _json(_content(one, issuer, face, service))}
-    ground = icons.ink_on(issuer.colour)
+    colour, contrast = issuer.colour, icons.ink_on(issuer.colour)
     for name, side in icons.ICONS.items():
-        # The icon stands alone on a lock screen; the logo stands on the pass, whose ground is the colour.
-        files[name] = icons.drawn(face.brand, issuer.colour if name.startswith("logo") else ground, side)
+        # The icon stands alone on a lock screen; the logo stands on the pass, whose ground is the colour already.
+        ground, ink = (contrast, colour) if name.startswith("logo") else (colour, contrast)
+        files[name] = icons.drawn(face.brand, side, ground=ground, ink=ink)
     for language in LANGUAGES:
         with translation.override(language):
             files[f"{language}.lproj/pass.strings"] = _strings(_words(face)).encode()

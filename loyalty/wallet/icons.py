@@ -1,4 +1,4 @@
-"""The pictures of a pass, drawn here: the brand's first letter on its colour."""
+"""The pictures of a pass, drawn here: the brand's first letter, and its colour."""
 
 from functools import lru_cache
 from io import BytesIO
@@ -19,16 +19,14 @@ FINER = 4
 
 
 @lru_cache(maxsize=256)
-def drawn(name: str, colour: str, side: int) -> bytes:
-    """A PNG of so many pixels a side: the first letter of the name, on the colour (`#rrggbb`)."""
+def drawn(name: str, side: int, *, ground: str, ink: str) -> bytes:
+    """A PNG of so many pixels a side: the first letter of the name in one colour (`#rrggbb`) on the other."""
     large = side * FINER
     image = Image.new("RGBA", (large, large), (0, 0, 0, 0))
     pen = ImageDraw.Draw(image)
-    pen.rounded_rectangle((0, 0, large - 1, large - 1), radius=large // 5, fill=ink_on(colour))
+    pen.rounded_rectangle((0, 0, large - 1, large - 1), radius=large // 5, fill=ground)
     letter = next((sign for sign in name.upper() if sign.isalnum()), "•")
-    pen.text(
-        (large / 2, large / 2), letter, fill=colour, font=ImageFont.load_default(large * 0.62), anchor="mm"
-    )
+    pen.text((large / 2, large / 2), letter, fill=ink, font=ImageFont.load_default(large * 0.62), anchor="mm")
     kept = BytesIO()
     image.resize((side, side), Image.Resampling.LANCZOS).save(kept, "PNG")
     return kept.getvalue()

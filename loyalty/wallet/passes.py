@@ -146,8 +146,9 @@ def changed_since(device: str, tag: int) -> tuple[list[str], int]:
 
 
 def _end(passes: QuerySet[WalletPass], state: State) -> int:
+    # The tag before the rows, as whoever notes changes: two never wait for each other.
+    tag, now = _next_tag(), timezone.now()
     held = list(passes.select_for_update(of=("self",), no_key=True))
-    tag, now = _next_tag() if held else 0, timezone.now()
     for one in held:
         one.state, one.ended_at, one.tag, one.next_at, one.attempt_count = (
             state,

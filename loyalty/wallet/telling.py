@@ -82,7 +82,7 @@ class _Lines:
 def _opened(until: ExitStack, line: Callable):
     try:
         return until.enter_context(line())
-    except (httpx.HTTPError, SecretUnreadable) as away:
+    except (httpx.HTTPError, SecretUnreadable, OSError) as away:
         logger.warning("wallets of %s are told later: %s", connection.schema_name, away)
         return None
 
