@@ -11,6 +11,7 @@ from io import BytesIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -58,6 +59,9 @@ def signed(content: bytes, issuer: AppleIssuer) -> bytes:
         x509.load_pem_x509_certificate(told.encode()) for told in (issuer.certificate, issuer.intermediate)
     )
     key = serialization.load_pem_private_key(issuer.key.encode(), None)
+    assert isinstance(
+        key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    )  # as it was checked when it was entered
     builder = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(own, key, hashes.SHA256())
     options = [pkcs7.PKCS7Options.DetachedSignature, pkcs7.PKCS7Options.Binary]
     return builder.add_certificate(above).sign(serialization.Encoding.DER, options)

@@ -21,6 +21,7 @@ State = WalletPass.State
 CALM = timedelta(seconds=40)
 
 
+NOTE = "SELECT wallet_note_changes(%s, make_interval(secs => %s), %s)"
 # Beyond, somebody only fills the table.
 MOST_DEVICES = 20
 
@@ -90,14 +91,14 @@ def void(profile: Profile, *, by: object = "system") -> int:
 def note(one: WalletPass) -> WalletPass:
     """Note what this pass shows now, and read it again: for whoever is about to hand it out."""
     with whole_network(), connection.cursor() as cursor:
-        cursor.execute("SELECT wallet_note_changes(%s, %s, %s)", [timezone.now(), CALM, [one.pk]])
+        cursor.execute(NOTE, [timezone.now(), CALM.total_seconds(), [one.pk]])
         return WalletPass.objects.select_related("record__profile").get(pk=one.pk)
 
 
 def note_all() -> int:
     """Find the passes in wallets that show something else by now, and have them told of it; returns how many."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT wallet_note_changes(%s, %s, NULL)", [timezone.now(), CALM])
+        cursor.execute(NOTE, [timezone.now(), CALM.total_seconds(), None])
         return cursor.fetchone()[0]
 
 
