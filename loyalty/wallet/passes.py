@@ -19,8 +19,6 @@ from tenants.scoping import whole_network
 State = WalletPass.State
 # Wallets are not told of a pass again before: many postings are one push.
 CALM = timedelta(seconds=40)
-
-
 NOTE = "SELECT wallet_note_changes(%s, make_interval(secs => %s), %s)"
 # Beyond, somebody only fills the table.
 MOST_DEVICES = 20
