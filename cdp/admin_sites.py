@@ -82,6 +82,8 @@ BRAND_MENU = [
             Entry("move_to_inbox", "loyalty.OpeningRun"),
             Entry("balance", "loyalty.SettlementStatement"),
             Entry("savings", "loyalty.BreakageEstimate"),
+            Entry("wallet", "loyalty.AppleIssuer"),
+            Entry("wallet", "loyalty.GoogleIssuer"),
         ],
     ),
     (

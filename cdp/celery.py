@@ -1,6 +1,7 @@
 """The Celery app and the timetable. Each entry runs once in every brand (tenant-schemas-celery's scheduler)."""
 
 import os
+from datetime import timedelta
 
 from celery.schedules import crontab
 from tenant_schemas_celery.app import CeleryApp
@@ -39,6 +40,12 @@ app.conf.beat_schedule = {
     "replays-carried-on": {"task": "loyalty.tasks.carry_on_replays", "schedule": crontab(minute="*/5")},
     "webhooks-delivered": {"task": "tenants.tasks.deliver_webhooks", "schedule": crontab(minute="*")},
     "webhooks-forgotten": {"task": "tenants.tasks.forget_webhooks", "schedule": crontab(hour=3, minute=30)},
+    # A pass shows a new balance within a minute. What waited for a worker longer than that is asked for again by then.
+    "wallet-passes-updated": {
+        "task": "loyalty.tasks.update_wallet_passes",
+        "schedule": timedelta(seconds=20),
+        "options": {"expires": 60},
+    },
     "ledger-proved": {"task": "loyalty.tasks.prove_ledger", "schedule": crontab(hour=4, minute=0)},
     "overused-values-blocked": {
         "task": "profiles.tasks.block_overused",

@@ -93,6 +93,7 @@ BRAND_SQL = [
     BASE_DIR / "loyalty/sql/benefits.sql",
     BASE_DIR / "loyalty/sql/finance.sql",
     BASE_DIR / "loyalty/sql/outbox.sql",
+    BASE_DIR / "loyalty/sql/wallet.sql",
     BASE_DIR / "campaigns/sql/segments.sql",
 ]
 
@@ -215,6 +216,15 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 # Whether connectors may call hosts inside our own network, such as a brand's file server beside this machine.
 CONNECTORS_REACH_PRIVATE = env.bool("CONNECTORS_REACH_PRIVATE", default=TESTING)
+
+# --- Wallets: where passes are saved and changes are told ----------------------------------------------------------
+
+APNS_URL = env.str("APNS_URL", default="https://api.push.apple.com")
+GOOGLE_WALLET_URL = env.str(
+    "GOOGLE_WALLET_URL", default="https://walletobjects.googleapis.com/walletobjects/v1"
+)
+GOOGLE_TOKEN_URL = env.str("GOOGLE_TOKEN_URL", default="https://oauth2.googleapis.com/token")
+GOOGLE_SAVE_URL = env.str("GOOGLE_SAVE_URL", default="https://pay.google.com/gp/v/save")
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -18,6 +18,7 @@ urlpatterns = [
     re_path("^api/", api_errors.nothing_here),
     path("store/", include("cdp.store_area.urls")),
     path("me/", include("loyalty.me_pages")),
+    path("wallet/", include("loyalty.wallet_service")),
     path("invitation/", include("tenants.invitations")),
     path("", admin.site.urls),
 ]

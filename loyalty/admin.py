@@ -219,4 +219,5 @@ from loyalty import (  # noqa: E402, F401
     admin_rules,
     admin_simulation,
     benefits_admin,
+    wallet_admin,
 )

@@ -129,11 +129,16 @@ def decide(profile: Profile, channel: str, verdict: str) -> None:
             raise ValueError(f"channel: unknown channel «{channel}»")
         if verdict == "grant" and not shown.may_agree:
             raise NotAlone
-        # Whom the brand's people read about speaks their language, the words are those that were shown.
-        with translation.override(getattr(connection.tenant, "language", None) or "en"):
-            actor = _("the customer, on their own page")
+        actor = on_own_page()
+        # The words are those that were shown.
         deed(profile, channel, actor=actor, wording=shown.agree if verdict == "grant" else shown.refuse)
         audit(actor, f"consent {verdict}", profile, channel=channel)
+
+
+def on_own_page() -> str:
+    """Who does what is done on the page, as the brand's people read it: in their language, not in the member's."""
+    with translation.override(getattr(connection.tenant, "language", None) or "en"):
+        return _("the customer, on their own page")
 
 
 def channels_of(profile: Profile) -> list[ChannelNow]:

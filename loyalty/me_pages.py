@@ -5,6 +5,7 @@ member what the member may know, and of nobody else anything.
 """
 
 from collections.abc import Callable
+from functools import wraps
 
 import segno
 from csp.decorators import csp_replace
@@ -20,8 +21,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from loyalty import me, member_links
+from loyalty import me, member_links, wallet
 from loyalty.me_api import address_of
+from loyalty.wallet import apple, google, issuers, passes
 from profiles.admin.customers import PANELS, Panel
 from profiles.models import Profile
 from tenants.network.models import audit
@@ -40,19 +42,23 @@ def under_strict_policy(view: Callable[..., HttpResponseBase]) -> Callable[..., 
     return csp_replace(STRICT)(view)
 
 
-@under_strict_policy
-@never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-def page(request: HttpRequest, token: str) -> HttpResponse:
-    """Shows the member what is theirs, and takes a consent that they change."""
-    asked = request.GET.get("lang", "")
-    with translation.override(asked if asked in LANGUAGES else translation.get_language()):
-        response = _page(request, token, asked if asked in LANGUAGES else "")
-    response["X-Robots-Tag"] = "noindex, nofollow"
-    return response
+def opened_by_link(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """A view of whose link it is: `view(request, profile)`. Any other link, and too many requests, hear why not."""
+
+    @under_strict_policy
+    @never_cache
+    @wraps(view)
+    def opened(request: HttpRequest, token: str) -> HttpResponseBase:
+        asked = request.GET.get("lang", "")
+        with translation.override(asked if asked in LANGUAGES else translation.get_language()):
+            response = _for_holder(view, request, token)
+        response["X-Robots-Tag"] = "noindex, nofollow"
+        return response
+
+    return opened
 
 
-def _page(request: HttpRequest, token: str, language: str) -> HttpResponse:
+def _for_holder(view: Callable[..., HttpResponseBase], request: HttpRequest, token: str) -> HttpResponseBase:
     try:
         member_links.count(address_of(request))
         profile = member_links.holder_of(token)
@@ -67,28 +73,85 @@ def _page(request: HttpRequest, token: str, language: str) -> HttpResponse:
             "text": _("Ask for a new one in your store: it takes a moment at the till."),
         }
         return render(request, "me/message.html", told, status=410)
+    return view(request, profile)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@opened_by_link
+def page(request: HttpRequest, profile: Profile) -> HttpResponse:
+    """Shows the member what is theirs, and takes a consent that they change."""
     if request.method == "POST":
-        return _decided(request, profile, language)
+        return _decided(request, profile)
     view = me.view_of(profile)
     context = {
         "title": _("My card"),
         "view": view,
         "card_image": segno.make(view.card, micro=False).svg_data_uri(scale=6, border=2) if view.card else "",
         "done": request.GET.get("done", ""),
+        "lost": request.GET.get("lost", ""),
+        "wallets": {"apple": issuers.apple(), "google": issuers.google(), "held": wallet.current(profile)},
         "languages": [(code, name) for code, name in (("fr", "Français"), ("en", "English"))],
     }
     return render(request, "me/page.html", context)
 
 
-def _decided(request: HttpRequest, profile: Profile, language: str) -> HttpResponse:
+def _decided(request: HttpRequest, profile: Profile) -> HttpResponse:
     try:
         me.decide(profile, request.POST.get("channel", ""), request.POST.get("verdict", ""))
     except ValueError:
         return HttpResponseBadRequest(_("This cannot be chosen."), content_type="text/plain; charset=utf-8")
     except me.NotAlone:
         raise PermissionDenied from None
-    told = f"?lang={language}&done=1" if language else "?done=1"
-    return redirect(request.path + told + "#consents")
+    return redirect(request.path + _noted(request, "done") + "#consents")
+
+
+def _noted(request: HttpRequest, what: str) -> str:
+    """What the page is to say next, in the language that was asked for."""
+    asked = request.GET.get("lang", "")
+    return f"?lang={asked}&{what}=1" if asked in LANGUAGES else f"?{what}=1"
+
+
+# --- The wallet ------------------------------------------------------------------------------------------------------
+
+
+@require_http_methods(["GET"])
+@opened_by_link
+def apple_pass(request: HttpRequest, profile: Profile) -> HttpResponse:
+    """The member's pass for Apple Wallet."""
+    issuer = issuers.apple()
+    if issuer is None:
+        raise Http404
+    held = passes.note(wallet.current_or_new(profile, by=me.on_own_page()))
+    service = apple.service_at(request.build_absolute_uri("/"))
+    response = HttpResponse(apple.pkpass(held, issuer, service), content_type=apple.MEDIA_TYPE)
+    response["Content-Disposition"] = 'attachment; filename="card.pkpass"'
+    return response
+
+
+@require_http_methods(["GET"])
+@opened_by_link
+def google_pass(request: HttpRequest, profile: Profile) -> HttpResponse:
+    """Leads the member to Google, where the pass is saved."""
+    issuer = issuers.google()
+    if issuer is None:
+        raise Http404
+    held = passes.note(wallet.current_or_new(profile, by=me.on_own_page()))
+    link = google.save_link(held, issuer, request.build_absolute_uri("/").rstrip("/"))
+    passes.link_handed_out(held)
+    return redirect(link)
+
+
+@require_http_methods(["POST"])
+@opened_by_link
+def lost_pass(request: HttpRequest, profile: Profile) -> HttpResponse:
+    """The member lost the phone: the pass is retired."""
+    wallet.retire(profile, by=me.on_own_page())
+    return redirect(reverse("me:page", args=[_token(request)]) + _noted(request, "lost") + "#wallet")
+
+
+def _token(request: HttpRequest) -> str:
+    assert request.resolver_match
+    return str(request.resolver_match.kwargs["token"])
 
 
 # --- The staff's button -----------------------------------------------------------------------------------------------
@@ -133,4 +196,7 @@ urlpatterns = [
     path("link/<int:pk>/make/", admin.site.admin_view(make_link), name="make_link"),
     path("link/<int:pk>/end/", admin.site.admin_view(end_links), name="end_links"),
     path("<str:token>/", page, name="page"),
+    path("<str:token>/wallet.pkpass", apple_pass, name="apple_pass"),
+    path("<str:token>/google-wallet", google_pass, name="google_pass"),
+    path("<str:token>/lost", lost_pass, name="lost_pass"),
 ]

@@ -23,6 +23,7 @@ from loyalty import (
     vouchers,
 )
 from loyalty.models import Membership
+from loyalty.wallet import passes, telling
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
 from tenants.scoping import whole_network
@@ -148,6 +149,17 @@ def carry_on_replays() -> int:
 def read_segments() -> int:
     """Bring up to date who is in the segments that rules ask about; returns how many segments were read."""
     return segments.read()
+
+
+@shared_task
+def update_wallet_passes() -> int:
+    """Find the wallet passes that changed and tell the wallets; with much of it, in several tasks, so that others have
+    their turn. Returns how many passes were told of."""
+    passes.note_all()
+    told = telling.tell()
+    if told and telling.is_due():
+        update_wallet_passes.delay()
+    return told
 
 
 @shared_task

@@ -58,9 +58,10 @@ UPDATE {profiles} p SET {settings} FROM jsonb_to_recordset(%s) AS told (id bigin
     settings=", ".join(f"{name} = told.{name}" for name in _WRITTEN),
     columns=", ".join(f"{name} {kind}" for name, kind in _WRITTEN.items()),
 )
-# Most people confirmed nothing and have no pin, and each question costs a merge a round trip.
+# Nobody types the number of a pass, and it goes when the pass is lost. Most people confirmed nothing and have no pin, and
+# each question costs a merge a round trip.
 _SHOWN = """
-SELECT profile_id, value FROM {identifiers} WHERE profile_id = ANY(%(people)s)
+SELECT profile_id, value FROM {identifiers} WHERE profile_id = ANY(%(people)s) AND kind <> 'pass'
 UNION ALL
 SELECT NULL, 'events' WHERE EXISTS (SELECT FROM {events} WHERE profile_id = ANY(%(people)s) AND identified_by <> '')
 UNION ALL
@@ -96,8 +97,8 @@ def refresh(profile_ids: Iterable[int]) -> None:
             profile.search_text = search_text(profile, sorted(shown[pk]))
             unified.append(profile)
     with connection.cursor() as cursor:
-        told = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
-        cursor.execute(_WRITE, [json.dumps(told, default=str)])
+        rows = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
+        cursor.execute(_WRITE, [json.dumps(rows, default=str)])
 
 
 def _shown(ids: list[int]) -> tuple[dict[int, set[str]], set[str]]:

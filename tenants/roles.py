@@ -42,11 +42,14 @@ _READS_POINTS = _deeds(
     accountingpolicy="view", adjustment="view", openingrun="view",
     savedsimulation="view", replay="view",
 )  # fmt: skip
-_READS_BENEFITS = _deeds("loyalty", reward="view", rewardstock="view", voucher="view", coupon="view")
+_READS_BENEFITS = _deeds(
+    "loyalty", reward="view", rewardstock="view", voucher="view", coupon="view", walletpass="view"
+)
 _EDITS_BENEFITS = _deeds(
     "loyalty",
     reward="add change", rewardstock="add change", voucher="cancel give", coupon="add change",
     stackingclass="add change", tiergift="add change", memberlinks="add",
+    walletpass="retire",
 )  # fmt: skip
 _TRIES_RULES = _deeds("loyalty", savedsimulation="add change delete", replay="add")
 _READS_CAMPAIGNS = _deeds(
@@ -76,6 +79,7 @@ PERMISSIONS: dict[str, set[str]] = {
                  parkedreturn="close", cashier="add change", storeplace="add change delete")
         | _deeds("loyalty", settlementstatement="close", fundingkey="add", breakageestimate="add",
                  accountingpolicy="add", adjustment="add decide", openingrun="add sign")
+        | _deeds("loyalty", appleissuer="view add change", googleissuer="view add change")
     ),
     Role.MARKETER: (
         _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
@@ -96,6 +100,7 @@ PERMISSIONS: dict[str, set[str]] = {
         | _deeds("loyalty", claim="view add", claimtally="view", parkedreturn="view", case="view", caseticket="view",
                  cashier="view")
         | _deeds("loyalty", settlementline="view", adjustment="view add", savedsimulation="view")
+        | _deeds("loyalty", walletpass="retire")
         | _deeds("campaigns", segment="view add change delete")
     ),
 }  # fmt: skip

@@ -21,6 +21,7 @@ from loyalty.models import (
     Account,
     Action,
     Adjustment,
+    AppleIssuer,
     BreakageEstimate,
     Case,
     Cashier,
@@ -28,6 +29,7 @@ from loyalty.models import (
     ClaimTally,
     Coupon,
     FundingKey,
+    GoogleIssuer,
     Lot,
     OpeningRun,
     ParkedReturn,
@@ -188,6 +190,10 @@ def rows(lille, lille_till, programme, diane) -> dict:  # noqa: F811
             lines=[{"sku": "A", "category": "", "quantity": "1", "amount_cents": 5000}],
         ),
         Replay: _replay(diane),
+        AppleIssuer: AppleIssuer.objects.create(
+            pass_type="pass.acme", team="T", certificate="c", intermediate="i", valid_until=now
+        ),
+        GoogleIssuer: GoogleIssuer.objects.create(class_id="1.acme", account="a", key_id="k"),
         Segment: unused,
         Campaign: campaign,
         Export: Export.objects.create(
@@ -403,6 +409,7 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "network.change_webhookendpoint"),
         ("make a member's link", reverse("me:make_link", args=[rows[Profile].pk]), {}, "loyalty.add_memberlinks"),
         ("end a member's links", reverse("me:end_links", args=[rows[Profile].pk]), {}, "loyalty.add_memberlinks"),
+        ("retire a pass", reverse("wallet:retire", args=[rows[Profile].pk]), {}, "loyalty.retire_walletpass"),
         ("new version", reverse("admin:loyalty_rule_new_version", args=[rows[Rule].pk]), {}, "loyalty.change_rule"),
     ]  # fmt: skip
 

@@ -10,7 +10,7 @@ IDS = models.BigIntegerField()
 
 
 class Migration(migrations.Migration):
-    dependencies = [("loyalty", "0002_promises"), ("network", "0003_till_channel"), ("profiles", "0004_channels")]
+    dependencies = [("loyalty", "0003_wallet"), ("network", "0003_till_channel"), ("profiles", "0004_channels")]
     operations = [
         migrations.CreateModel(
             name="SegmentRead",

@@ -1,5 +1,5 @@
 """The tables of loyalty, a room each: the programme, the ledger, what stores owe each other, tills, earning without a
-ticket, cases, finance, benefits, what is tried out, and members' links."""
+ticket, cases, finance, benefits, what is tried out, members' links, and wallet passes."""
 
 from loyalty.models.benefits import (
     Coupon,
@@ -23,12 +23,14 @@ from loyalty.models.segments import SegmentMember, SegmentRead
 from loyalty.models.settlement import FundingKey, SettlementLine, SettlementStatement
 from loyalty.models.simulation import Replay, RuleDraft, SavedSimulation
 from loyalty.models.tills import Cashier, ParkedReturn, StorePlace, TicketCashier, TillRequest
+from loyalty.models.wallet import AppleIssuer, GoogleIssuer, PassDevice, WalletPass
 
 __all__ = [
     "Account",
     "AccountingPolicy",
     "Action",
     "Adjustment",
+    "AppleIssuer",
     "BreakageEstimate",
     "Case",
     "CaseTicket",
@@ -39,6 +41,7 @@ __all__ = [
     "CouponTally",
     "CouponUse",
     "FundingKey",
+    "GoogleIssuer",
     "Lot",
     "LotExtension",
     "LotUse",
@@ -47,6 +50,7 @@ __all__ = [
     "OpeningLine",
     "OpeningRun",
     "ParkedReturn",
+    "PassDevice",
     "Posting",
     "Programme",
     "Replay",
@@ -71,4 +75,5 @@ __all__ = [
     "TillRequest",
     "Transaction",
     "Voucher",
+    "WalletPass",
 ]

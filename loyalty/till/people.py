@@ -9,7 +9,7 @@ from loyalty import members, statements
 from loyalty.till.answers import points_of
 from profiles import blocklist, intake
 from profiles.intake import Problem, Shown, Statement
-from profiles.models import Profile
+from profiles.models import Identifier, Profile
 from tenants.brand_sql import call
 from tenants.calendar import brand_today
 from tenants.network.models import Till
@@ -36,7 +36,8 @@ def identify(till: Till, shown: Shown) -> dict:
 
 @transaction.atomic
 def enrol(till: Till, shown: Shown, fields: dict[str, str], consents=()) -> dict:
-    """Find the member, or take a new one in with what was said at the till. Raises `Problem`.
+    """Find the member, or take a new one in with what was said at the till. Raises `Problem`,
+    and `UnknownMember` for a wallet pass that nobody has.
 
     A card that bought before anybody said whose it is gets its name now; a member who has a name keeps it.
     """
@@ -50,6 +51,8 @@ def enrol(till: Till, shown: Shown, fields: dict[str, str], consents=()) -> dict
     try:
         known = member_who_shows(till, shown)
     except UnknownMember:
+        if shown.kind == Identifier.Kind.PASS:
+            raise  # nobody is made of a pass: it was somebody's and is retired, or is none
         known = None
     with whole_network():
         ours = known and known.records.filter(source=source, external_id=external_id).exists()

@@ -223,6 +223,8 @@ def _keep_buyers_known(people: Iterable[int]) -> None:
     first_shown = shown.order_by("profile_id", "identified_by", "bought_at")
     for purchase in first_shown.distinct("profile_id", "identified_by"):
         kind, _colon, key = purchase.identified_by.partition(":")
+        if kind == Identifier.Kind.PASS:
+            continue  # a number that was retired is not told again
         if not Identifier.objects.filter(profile=purchase.profile_id, kind=kind, key=key).exists():
             intake.tell_of_buyer(purchase, kind, key)
 

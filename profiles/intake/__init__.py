@@ -2,6 +2,7 @@
 
 from profiles.intake.cleaning import Block, ConsentStatement, Refused, Statement, Told
 from profiles.intake.events import EventOutcome, EventStatement, Refusal, Sender, record_events
+from profiles.intake.passes import give_pass_number
 from profiles.intake.people import (
     Outcome,
     SourceNotActive,
@@ -47,6 +48,7 @@ __all__ = [
     "Told",
     "cleaner",
     "find_people",
+    "give_pass_number",
     "record_events",
     "record_purchases",
     "record_refund",

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from django.utils.translation import gettext as _
 
-from profiles import normalise
+from profiles import normalise, pass_numbers
 from profiles.models import Source
 from tenants.calendar import brand_zone
 from tenants.network.models import Store
@@ -269,6 +269,8 @@ def _street(raw: str) -> str:
 
 
 def _card(raw: str) -> str:
+    if pass_numbers.read(raw):
+        return ""  # ours to give: it goes when the pass is lost
     card = normalise.card(raw) or ""
     return card if len(card) <= LONGEST_CARD else ""
 

@@ -53,6 +53,8 @@ LONGEST_NAME = 200
 # Open notes of unknown properties, for each type of event.
 MOST_NOTES = 200
 LONGEST_SAMPLE = 200
+# By which nobody becomes known: a customer number is its source's to tell, a wallet pass is somebody's or was.
+MAKE_NOBODY = frozenset({Identifier.Kind.CUSTOMER, Identifier.Kind.PASS})
 RELEASED_AT_ONCE = 500
 CHANNELS = frozenset(EventChannel.values)
 
@@ -322,7 +324,7 @@ def _take_in(sender: Sender, drafts: dict[int, _Draft]) -> dict[int, _Wait]:
     devices = _devices(sender.source, {d.statement.device: d.received_at for d in drafts.values()})
     people = _people(sender, list(drafts.values()))
     waiting = {
-        position: _Wait(Reason.UNKNOWN_CUSTOMER, "identity.customer")
+        position: _not_known(draft)
         for position, draft in drafts.items()
         if draft.key and _identifier(draft) not in people
     }
@@ -385,20 +387,27 @@ def _devices(source: Source, told: dict[str, datetime]) -> dict[str, int]:
     return found
 
 
+def _not_known(draft: _Draft) -> _Wait:
+    if _identifier(draft)[0] == Identifier.Kind.PASS:
+        return _Wait(Reason.INVALID_IDENTIFIER, "identity.card")
+    return _Wait(Reason.UNKNOWN_CUSTOMER, "identity.customer")
+
+
 def _identifier(draft: _Draft) -> tuple[str, str]:
     return (draft.statement.shown.kind, draft.key) if draft.statement.shown else ("", "")
 
 
 def _people(sender: Sender, drafts: list[_Draft]) -> dict[tuple[str, str], int]:
     """(kind, key) -> the person of each identification. Whoever is new is known from the first one on, but for a
-    customer number, which nobody is known by until its source has told us of the customer."""
+    customer number, which nobody is known by until its source has told us of the customer, and a wallet pass, which
+    is somebody's or was."""
     first: dict[tuple[str, str], _Draft] = {}
     for draft in sorted((d for d in drafts if d.key), key=lambda d: (d.statement.at, d.statement.event_id)):
         first.setdefault(_identifier(draft), draft)
     if not first:
         return {}
     people = people_by_key(first)
-    strangers = [who for who in first if who not in people and who[0] != Identifier.Kind.CUSTOMER]
+    strangers = [who for who in first if who not in people and who[0] not in MAKE_NOBODY]
     if strangers:
         # Of two senders that show the same stranger at once, the second waits here and then finds the first's.
         Source.objects.select_for_update(no_key=True).get(pk=sender.source.pk)

@@ -12,7 +12,7 @@ from django.db.models import F, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles import blocklist, facts, normalise
+from profiles import blocklist, facts, normalise, pass_numbers
 from profiles.intake.cleaning import LONGEST_CARD, Statement
 from profiles.intake.people import take_in_records, till_source
 from profiles.models import Identifier, Profile, ProfileFacts, Purchase, PurchaseLine, Refund, RefundLine
@@ -42,10 +42,17 @@ class Conflict(Problem):
 
 @dataclass(frozen=True)
 class Shown:
-    """What a customer showed at the till: kind `card`, `phone` or `email`, and the value as typed or scanned."""
+    """What a customer showed at the till: kind `card`, `phone` or `email`, and the value as typed or scanned.
+
+    A scanner does not say what it scans: a card in the form of a wallet pass is kind `pass`.
+    """
 
     kind: str
     value: str
+
+    def __post_init__(self):
+        if self.kind == Identifier.Kind.CARD and pass_numbers.read(self.value):
+            object.__setattr__(self, "kind", Identifier.Kind.PASS.value)
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,8 @@ def key_in(shown: Shown, region: str) -> str:
     if shown.kind == Identifier.Kind.EMAIL:
         email = normalise.email(shown.value)
         return email.key if email else ""
+    if shown.kind == Identifier.Kind.PASS:
+        return pass_numbers.read(shown.value)
     return ""
 
 
@@ -299,7 +308,8 @@ def seen_before(purchase: Purchase, content: str) -> Recorded:
 
 
 def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
-    """The profile of everybody who showed something; whoever is not known is known from the first ticket on."""
+    """The profile of everybody who showed something; whoever is not known is known from the first ticket on, but for a
+    pass that nobody has, or has no more: its ticket stays anonymous."""
     first_seen: dict[Shown, datetime] = {}
     blocked = blocklist.current()
     for ticket in tickets:
@@ -313,7 +323,7 @@ def _people_of(till: Till, tickets: Sequence[Ticket]) -> dict[Shown, int]:
         # Of two tills that are shown the same new card at once, the second waits here and then finds the first's.
         source = till_source()
         people = find_people(shown, till)
-    strangers = [s for s in shown if s not in people]
+    strangers = [s for s in shown if s not in people and s.kind != Identifier.Kind.PASS]
     if strangers:
         outcomes = take_in_records(
             source,

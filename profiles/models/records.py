@@ -305,13 +305,15 @@ class SourceRecord(StoreScoped):
 
 
 class Identifier(StoreScoped):
-    """A value by which a person can be found: e-mail, phone, card, customer number. Always told by a record."""
+    """A value by which a person can be found: e-mail, phone, card, customer number, wallet pass. Always told by a
+    record."""
 
     class Kind(models.TextChoices):
         EMAIL = "email", _("e-mail")
         PHONE = "phone", _("phone")
         CARD = "card", _("loyalty card")
         CUSTOMER = "customer", _("customer number")
+        PASS = "pass", _("wallet pass")
 
     record = models.ForeignKey(
         SourceRecord, models.CASCADE, related_name="identifiers", verbose_name=_("source record")

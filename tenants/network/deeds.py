@@ -41,6 +41,7 @@ DEEDS = {
     "invited anew": pgettext_lazy("audit trail", "invited anew"),
     "kept apart": pgettext_lazy("audit trail", "kept apart"),
     "lifted block": pgettext_lazy("audit trail", "lifted the block"),
+    "made pass": pgettext_lazy("audit trail", "made a wallet pass for"),
     "made link": pgettext_lazy("audit trail", "made a member’s link for"),
     "merged": pgettext_lazy("audit trail", "merged"),
     "moved ticket": pgettext_lazy("audit trail", "gave the ticket to another customer"),
@@ -53,6 +54,7 @@ DEEDS = {
     ),
     "refused": pgettext_lazy("audit trail", "refused"),
     "released": pgettext_lazy("audit trail", "released"),
+    "retired pass": pgettext_lazy("audit trail", "retired the lost wallet pass of"),
     "renewed key": pgettext_lazy("audit trail", "renewed the key"),
     "resumed": pgettext_lazy("audit trail", "resumed"),
     "revoked links": pgettext_lazy("audit trail", "ended the member’s links of"),
@@ -72,6 +74,7 @@ DEEDS = {
     "undid": pgettext_lazy("audit trail", "undid"),
     "uploaded": pgettext_lazy("audit trail", "uploaded"),
     "viewed": pgettext_lazy("audit trail", "viewed"),
+    "voided pass": pgettext_lazy("audit trail", "voided the wallet pass of"),
     "withdrew": pgettext_lazy("audit trail", "withdrew"),
 }
 
