@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -73,23 +74,28 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="package")
 def world(cluster, django_db_blocker) -> Iterator[World]:
+    with django_db_blocker.unblock(), settled(cluster, "faults") as made:
+        yield made
+
+
+@contextmanager
+def settled(cluster: Cluster, slug: str) -> Iterator[World]:
     """Django speaks to the cluster as well, to prepare and to compare; what it had been told before is put back."""
     told = connection.settings_dict
     before = dict(told)
-    with django_db_blocker.unblock():
+    connection.close()
+    address = environ.Env.db_url_config(cluster.database_url)
+    told.update({name: address[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")})
+    try:
+        onboarding.open_platform()
+        brand, machines = opened(slug)
+        # As on a server that has run for a while: not everything since its making has to be replayed.
+        with connection.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
+        yield World(cluster, brand, machines, Book())
+    finally:
         connection.close()
-        address = environ.Env.db_url_config(cluster.database_url)
-        told.update({name: address[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")})
-        try:
-            onboarding.open_platform()
-            brand, machines = opened("faults")
-            # As on a server that has run for a while: not everything since its making has to be replayed.
-            with connection.cursor() as cursor:
-                cursor.execute("CHECKPOINT")
-            yield World(cluster, brand, machines, Book())
-        finally:
-            connection.close()
-            told.update(before)
+        told.update(before)
 
 
 def opened(slug: str) -> tuple[Brand, list[Machine]]:
