@@ -820,7 +820,7 @@ def _stop_named_processes(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m cdp.embedded start|stop|status|url|run|forget`. Returns the exit code; `status` says 3 for "not running"."""
+    """`python -m cdp.embedded VERB`. Returns the exit code; `status` says 3 for "not running"."""
     parser = argparse.ArgumentParser(prog="python -m cdp.embedded", description=__doc__.partition("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path(__file__).resolve().parent.parent / "var")
     verbs = parser.add_subparsers(dest="verb", required=True)

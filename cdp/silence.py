@@ -49,7 +49,7 @@ class Silence:
             self._until = 0.0
 
     def turns_away(self) -> bool:
-        """Whether the caller shall come back later. False in good times, and for who shall look whether they are back."""
+        """Whether the caller shall come back later. Who hears no may be the one who looks for all the others."""
         if not self._until:
             return False
         with self._lock:

@@ -114,9 +114,9 @@ class OtherVersion(CommandError):
     def __init__(self, by_what: str):
         told = connection.settings_dict
         super().__init__(
-            f"The database {told['NAME']} at {told['HOST']}:{told['PORT']} was made by another version of this platform "
-            f"({by_what}): serve it with that version, or give this one an empty database; where it is the one in var/, "
-            "`make reset` makes it empty, and every brand and customer in it is lost."
+            f"The database {told['NAME']} at {told['HOST']}:{told['PORT']} was made by another version of this "
+            f"platform ({by_what}): serve it with that version, or give this one an empty database; where it is the "
+            "one in var/, `make reset` makes it empty, and every brand and customer in it is lost."
         )
 
 

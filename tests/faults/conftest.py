@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import environ
 import pytest
@@ -60,11 +61,17 @@ def chance(request) -> random.Random:
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
+    with clustered() as made:
+        yield made
+
+
+@contextmanager
+def clustered(folder: Path | None = None) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(embedded.UNSAFE_VARIABLE, raising=False)
         # Who is told to end cleans up as after Ctrl-C: servers of ours would outlive us.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        made = Cluster()
+        made = Cluster(folder)
         try:
             yield made
         finally:

@@ -26,10 +26,11 @@ THREADS = 4
 
 
 class Cluster:
-    """A PostgreSQL and a Valkey below `folder`, a new one in `within`; whoever makes it removes it."""
+    """A PostgreSQL and a Valkey below `folder`, which is made if need be; whoever makes them removes them."""
 
-    def __init__(self, within: Path = Path("/var/tmp")):
-        self.folder = Path(tempfile.mkdtemp(prefix="cdp-faults-", dir=within))
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="cdp-faults-", dir="/var/tmp"))
+        self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)
         self.database_url = embedded.ensure_postgres(self.folder)
         self.broker_url = embedded.ensure_valkey(self.folder)
