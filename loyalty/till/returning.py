@@ -2,6 +2,7 @@
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from loyalty import cases, ledger, members, payments, returns, rules, statements
 from loyalty.models import Account, Posting, Programme, Transaction
