@@ -92,6 +92,7 @@ BRAND_SQL = [
     BASE_DIR / "loyalty/sql/benefits.sql",
     BASE_DIR / "loyalty/sql/finance.sql",
     BASE_DIR / "loyalty/sql/outbox.sql",
+    BASE_DIR / "campaigns/sql/handouts.sql",
 ]
 
 MIDDLEWARE = [

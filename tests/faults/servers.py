@@ -23,6 +23,7 @@ from cdp.management.commands.serve import web_command
 
 ROOT = Path(embedded.__file__).parent.parent
 THREADS = 4
+WORKER = ("celery", "-A", "cdp.celery", "worker", "--pool=solo", "--loglevel=INFO", "--without-gossip", "--without-mingle")
 
 
 class Cluster:
@@ -121,6 +122,13 @@ class Cluster:
 
     def log_of(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+def send(cluster: Cluster, slug: str, *tasks: str) -> None:
+    """Send the tasks for this brand, as the timetable does at its next turn."""
+    told = ("tests.faults.later", slug, *tasks)
+    with cluster.programme("later", *told, DJANGO_SETTINGS_MODULE="cdp.settings") as sender:
+        assert sender.wait(60) == 0, cluster.log_of("later")[-2000:]
 
 
 class Web:
