@@ -4,9 +4,9 @@
     ask(…)                      note it, within the limits of one's role; a job gives it, person by person
     call_back(…)                undo it, as far as it can be: vouchers that were not used, points that are left
 
-A job takes the recipients in the order of their ids, some hundreds in one transaction: vouchers, points and the notes of
-who has them are written together, so work that was killed goes on where it stood. Behind it the database refuses to give
-a recipient, or a person, the same twice, and to give anything to the control group.
+A job takes the recipients in the order of their ids, some hundreds in one transaction: vouchers, points and the notes
+of who has them are written together, so work that was killed goes on where it stood. Behind it the database refuses to
+give a recipient, or a person, the same twice, and to give anything to the control group.
 
 A campaign of one store is paid by that store, its vouchers are for that store, and its manager may give, too. Head
 office pays for the others; their points are booked where the customer goes, and cost that store nothing.
@@ -54,7 +54,7 @@ class HandoutRefused(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What giving this would mean: `cents` are its cost at most, if everybody uses everything. No payer: head office."""
+    """What giving this would mean: `cents` are its cost if everybody uses everything. No payer: head office."""
 
     reward: Reward | None
     points: int | None
@@ -75,14 +75,18 @@ def plan(campaign: Campaign, *, reward: Reward | None = None, points: int | None
     if campaign.state != Campaign.State.FROZEN:
         raise HandoutRefused("not_frozen", _("Freeze the audience first."))
     if (reward is None) == (points is None):
-        raise HandoutRefused("one_thing", _("Choose a reward, or say how many points: one of the two."), "reward")
+        raise HandoutRefused(
+            "one_thing", _("Choose a reward, or say how many points: one of the two."), "reward"
+        )
     if reward is not None:
         try:
             rewards.must_be_offered(reward, campaign.store)
         except rewards.Refused as refused:
             raise HandoutRefused(refused.code, refused.detail, "reward") from None
     elif points is not None and not 1 <= points <= MOST_POINTS:
-        raise HandoutRefused("points", _("Between 1 and %s points for each customer.") % MOST_POINTS, "points")
+        raise HandoutRefused(
+            "points", _("Between 1 and %s points for each customer.") % MOST_POINTS, "points"
+        )
     with whole_network():
         people = _addressed(campaign).count()
     if not people:
@@ -96,7 +100,9 @@ def _worth(reward: Reward | None, points: int | None) -> Fraction:
         return Fraction(reward.worth_cents)
     programme = Programme.objects.first()
     if programme is None:
-        raise HandoutRefused("no_programme", _("There is no programme yet: points are worth nothing."), "points")
+        raise HandoutRefused(
+            "no_programme", _("There is no programme yet: points are worth nothing."), "points"
+        )
     return Fraction((points or 0) * programme.reward_cents, programme.reward_points)
 
 
@@ -137,13 +143,16 @@ def check(campaign: Campaign, planned: Plan, by: Staff) -> None:
     most = adjustments.MOST_AT_ONCE
     if planned.points and planned.points > most and by.role not in HEAD_OFFICE:
         raise HandoutRefused(
-            "head_office_only", _("More than %s points a customer are for head office to give.") % most, "points"
+            "head_office_only",
+            _("More than %s points a customer are for head office to give.") % most,
+            "points",
         )
     together, limit = spent(campaign) + planned.cents, limit_of(by)
     if together > limit:
         told = {"cost": money(together), "limit": money(limit)}
         raise HandoutRefused(
-            "over_limit", _("The campaign would cost %(cost)s; you may give up to %(limit)s a campaign.") % told
+            "over_limit",
+            _("The campaign would cost %(cost)s; you may give up to %(limit)s a campaign.") % told,
         )
     standing = Handout.objects.filter(campaign=campaign, undo_job=None, reward=planned.reward)
     if standing.exists():
@@ -342,10 +351,14 @@ def _sorted_out(
 ) -> tuple[dict[int, str], dict[int, Profile]]:
     """By recipient: why they get nothing, or who they have become. The people are held."""
     ids = {profile.pk for profile in living.values()}
-    held_back = set(people_of(handout.campaign, Recipient.Arm.CONTROL).filter(pk__in=ids).values_list("pk", flat=True))
+    held_back = set(
+        people_of(handout.campaign, Recipient.Arm.CONTROL).filter(pk__in=ids).values_list("pk", flat=True)
+    )
     own = adjustments.own_cards(ids, handout.asked_by)
     had = set(_holders(handout, ids))
-    known = set(ProfileStore.objects.filter(profile__in=ids, store=handout.store_id).values_list("profile", flat=True))
+    known = set(
+        ProfileStore.objects.filter(profile__in=ids, store=handout.store_id).values_list("profile", flat=True)
+    )
     left_out: dict[int, str] = {}
     owners: dict[int, Profile] = {}
     for recipient in waiting:
@@ -446,7 +459,9 @@ class Outcome:
 def outcome(handout: Handout) -> Outcome:
     """How it stands now, in scope: a store sees its own customers, and its own uses."""
     rows = Given.objects.filter(handout=handout)
-    reasons = Counter(dict(rows.exclude(left_out="").order_by().values_list("left_out").annotate(n=Count("pk"))))
+    reasons = Counter(
+        dict(rows.exclude(left_out="").order_by().values_list("left_out").annotate(n=Count("pk")))
+    )
     used = Voucher.objects.filter(
         pk__in=rows.order_by().values("voucher"), state=Voucher.State.USED
     ).order_by()

@@ -259,7 +259,9 @@ class Given(StoreScoped):
             models.UniqueConstraint(fields=["handout", "recipient"], name="recipient_given_once"),
             models.UniqueConstraint(fields=["handout", "profile"], name="person_given_once"),
             models.CheckConstraint(
-                condition=models.Q(profile__isnull=False, voucher__isnull=False, transaction=None, left_out="")
+                condition=models.Q(
+                    profile__isnull=False, voucher__isnull=False, transaction=None, left_out=""
+                )
                 | models.Q(profile__isnull=False, voucher=None, transaction__isnull=False, left_out="")
                 | (models.Q(profile=None, voucher=None, transaction=None) & ~models.Q(left_out="")),
                 name="given_or_left_out",

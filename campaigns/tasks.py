@@ -16,7 +16,7 @@ def write_export(export_id: int) -> None:
 
 @shared_task
 def hand_out(handout_id: int) -> None:
-    """Give a campaign's audience what was asked for, or call it back; delivered twice, the second finds nothing to do."""
+    """Give a campaign's audience what was asked for, or call it back; delivered twice, it does nothing twice."""
     handouts.carry_out(handout_id)
 
 

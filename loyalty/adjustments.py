@@ -63,9 +63,7 @@ def own_cards(profile_ids: Iterable[int], by: Staff) -> set[int]:
     """Those of the customers who are the person that signed in."""
     ids = list(profile_ids)
     with whole_network():
-        known = Identifier.objects.filter(
-            profile__in=ids, kind=Identifier.Kind.EMAIL, value__iexact=by.email
-        )
+        known = Identifier.objects.filter(profile__in=ids, kind=Identifier.Kind.EMAIL, value__iexact=by.email)
         written = Profile.objects.filter(pk__in=ids, email__iexact=by.email)
         return {*known.values_list("profile", flat=True), *written.values_list("pk", flat=True)}
 

@@ -320,7 +320,11 @@ class OpeningRunAdmin(Pages):
         """A second person says that the balances are right; a worker posts them."""
         self._may(request, "sign")
         return self._deed(
-            request, pk, opening.sign, _t("Signed off: the balances are being posted."), tasks.carry_out_opening
+            request,
+            pk,
+            opening.sign,
+            _t("Signed off: the balances are being posted."),
+            tasks.carry_out_opening,
         )
 
     def withdraw_view(self, request, pk):

@@ -85,8 +85,8 @@ def _lay_out_examples(by: Staff) -> None:
         rule = Rule.objects.create(
             code=action.replace("_", "-"), name=names[action], kind=Rule.Kind.ACTION, priority=priority
         )
-        terms = {"action": action, "expiry_months": EXPIRY_MONTHS} | terms
-        RuleDraft.objects.create(rule=rule, terms=terms, reason=_("an example"), made_by=by)
+        said = {"action": action, "expiry_months": EXPIRY_MONTHS} | terms
+        RuleDraft.objects.create(rule=rule, terms=said, reason=_("an example"), made_by=by)
     reward = Reward.objects.create(
         code="first-reward", name=_("Money off, an example"), kind=Reward.Kind.MONEY_OFF, points=REWARD_POINTS,
         worth_cents=REWARD_CENTS, valid_from=brand_today(), is_offered=False,

@@ -50,7 +50,12 @@ _EDITS_BENEFITS = _deeds(
 )  # fmt: skip
 _TRIES_RULES = _deeds("loyalty", savedsimulation="add change delete", replay="add")
 _READS_CAMPAIGNS = _deeds(
-    "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view",
+    "campaigns",
+    segment="view",
+    segmentversion="view",
+    campaign="view",
+    recipient="view",
+    export="view",
     handout="view",
 )
 _EDITS_EVENTS = _deeds(

@@ -98,7 +98,9 @@ class HandoutPages:
     def call_back_view(self, request, pk):
         handout = _posted_about(request, pk)
         try:
-            handouts.call_back(handout, purpose=request.POST.get("purpose", "").replace("\x00", ""), by=request.user)
+            handouts.call_back(
+                handout, purpose=request.POST.get("purpose", "").replace("\x00", ""), by=request.user
+            )
         except HandoutRefused as refused:
             self.message_user(request, str(refused), "ERROR")
         else:
@@ -134,7 +136,12 @@ def panel(request, campaign: Campaign) -> dict:
     for handout in asked.select_related("reward", "job", "undo_job", "asked_by"):
         job = handout.undo_job or handout.job
         rows.append(
-            {"handout": handout, "job": job, "is_over": job.state in Job.OVER, "outcome": handouts.outcome(handout)}
+            {
+                "handout": handout,
+                "job": job,
+                "is_over": job.state in Job.OVER,
+                "outcome": handouts.outcome(handout),
+            }
         )
     moving = next((row for row in rows if not row["is_over"]), None)
     return {

@@ -22,7 +22,17 @@ from cdp.demo.people import Person
 from loyalty import actions, counter, ledger, opening, rulebook
 from loyalty import tasks as loyalty_tasks
 from loyalty.actions import Deed
-from loyalty.models import Coupon, Reward, RewardStock, Rule, RuleDraft, StackingClass, Tier, TierGift, Voucher
+from loyalty.models import (
+    Coupon,
+    Reward,
+    RewardStock,
+    Rule,
+    RuleDraft,
+    StackingClass,
+    Tier,
+    TierGift,
+    Voucher,
+)
 from loyalty.rewards import Refused
 from loyalty.till import UnknownMember
 from profiles.intake import Problem, Shown
@@ -67,11 +77,12 @@ STRANGERS = ("2999999999918", "2999999999925")
 
 
 def open_catalogue(one: Played, today: date) -> None:
-    """What the brand offers from its first day: rewards and their stock, coupons, actions that earn, a gift for gold."""
+    """What the brand offers from its first day: rewards and their stock, coupons, actions, a gift for gold."""
     with inside(one.brand):
         stores = list(Store.objects.order_by("code"))
         rewards = {
-            told["code"]: Reward.objects.create(valid_from=today - timedelta(days=400), **told) for told in REWARDS
+            told["code"]: Reward.objects.create(valid_from=today - timedelta(days=400), **told)
+            for told in REWARDS
         }
         rewards[WORKSHOP].stores.set(stores[:WORKSHOP_STORES])
         RewardStock.objects.bulk_create(
@@ -97,7 +108,12 @@ def _print_coupons(today: date) -> None:
         stacking=dairy,
     )  # fmt: skip
     Coupon.objects.create(
-        code="OUVERTURE", name="5 € d'ouverture", kind="amount", amount=500, most_in_all=10, starts_at=starts_at
+        code="OUVERTURE",
+        name="5 € d'ouverture",
+        kind="amount",
+        amount=500,
+        most_in_all=10,
+        starts_at=starts_at,
     )
 
 
@@ -106,7 +122,8 @@ def _value_actions(today: date) -> None:
     for priority, (code, (name, terms)) in enumerate(ACTIONS.items(), start=60):
         # The starting programme lays them out as drafts.
         rule, _is_new = Rule.objects.update_or_create(
-            code=code.replace("_", "-"), defaults={"name": name, "kind": Rule.Kind.ACTION, "priority": priority}
+            code=code.replace("_", "-"),
+            defaults={"name": name, "kind": Rule.Kind.ACTION, "priority": priority},
         )
         RuleDraft.objects.filter(rule=rule).delete()
         rulebook.publish(
@@ -157,7 +174,10 @@ def _write_balances(one: Played, today: date) -> tuple[Path, int]:
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, delimiter=";")
         lines.writerow(("Carte", "Points", "Expiration", "Magasin"))
-        lines.writerows((card, points, day.strftime("%d/%m/%Y") if day else "", store) for card, points, day, store in rows)
+        lines.writerows(
+            (card, points, day.strftime("%d/%m/%Y") if day else "", store)
+            for card, points, day, store in rows
+        )
     return path, sum(points for _card, points, _day, _store in rows)
 
 

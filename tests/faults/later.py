@@ -1,4 +1,4 @@
-"""What the timetable sends at its next turn: `python -m tests.faults.later BRAND TASK...`, beside the worker's broker."""
+"""What the timetable sends at its next turn, for one brand: `python -m tests.faults.later BRAND TASK...`"""
 
 import sys
 

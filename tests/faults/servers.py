@@ -23,7 +23,16 @@ from cdp.management.commands.serve import web_command
 
 ROOT = Path(embedded.__file__).parent.parent
 THREADS = 4
-WORKER = ("celery", "-A", "cdp.celery", "worker", "--pool=solo", "--loglevel=INFO", "--without-gossip", "--without-mingle")
+WORKER = (
+    "celery",
+    "-A",
+    "cdp.celery",
+    "worker",
+    "--pool=solo",
+    "--loglevel=INFO",
+    "--without-gossip",
+    "--without-mingle",
+)
 
 
 class Cluster:

@@ -53,7 +53,12 @@ def test_what_was_to_be_done_later_is_done_when_the_broker_is_back(world, web, s
             world.cluster.start_broker()
             # What the timetable sends at its next turn.
             start = time.monotonic()
-            send(world.cluster, "later", "profiles.tasks.match_new_records", "loyalty.tasks.apply_parked_returns")
+            send(
+                world.cluster,
+                "later",
+                "profiles.tasks.match_new_records",
+                "loyalty.tasks.apply_parked_returns",
+            )
             waiting = "SELECT count(*) FROM profiles_sourcerecord WHERE matched_at IS NULL"
             assert until(lambda: rows(waiting) == [(0,)], 60), world.cluster.log_of("worker")[-3000:]
             say(f"12 records compared {time.monotonic() - start:.1f} s after the broker came back")

@@ -34,7 +34,9 @@ def brand(world, monkeypatch):
     made, _machines = opened("jobs")
     with whole_network():
         staff = [
-            Staff.objects.create_user(f"{name}@jobs.example", full_name=name, role=Role.BRAND_ADMIN, language="en")
+            Staff.objects.create_user(
+                f"{name}@jobs.example", full_name=name, role=Role.BRAND_ADMIN, language="en"
+            )
             for name in ("Ann", "Bob")
         ]
         people = Profile.objects.bulk_create((Profile() for _n in range(PEOPLE)), batch_size=5000)
@@ -50,7 +52,10 @@ def _ask_for_opening(people, home, staff) -> None:
         file_name="old.csv", state="checked", told_points=7 * PEOPLE, points=7 * PEOPLE, line_count=PEOPLE,
         uploaded_by=staff[0], job=Job.objects.create(kind=opening.JOB_KIND, title="old.csv"),
     )  # fmt: skip
-    lines = (OpeningLine(run=run, line=n, named=str(n), profile=who, points=7, store=home) for n, who in enumerate(people, 2))
+    lines = (
+        OpeningLine(run=run, line=n, named=str(n), profile=who, points=7, store=home)
+        for n, who in enumerate(people, 2)
+    )
     OpeningLine.objects.bulk_create(lines, batch_size=5000)
     opening.sign(run.pk, by=staff[1])
 
@@ -62,7 +67,8 @@ def _ask_for_points(people, home, by) -> None:
         name="C", segment=segment, segment_version=version, goal="visit", goal_uplift=1, state="frozen"
     )
     Recipient.objects.bulk_create(
-        (Recipient(campaign=campaign, profile=who, arm="treated", home_store=home) for who in people), batch_size=5000
+        (Recipient(campaign=campaign, profile=who, arm="treated", home_store=home) for who in people),
+        batch_size=5000,
     )
     handouts.ask(campaign, points=11, purpose="a test", by=by)
 
@@ -72,7 +78,9 @@ def test_jobs_whose_worker_dies_are_carried_on_by_the_timetable(world, brand, sa
     for what, counted in (("opening", POSTED), ("handout", GIVEN)):
         with world.cluster.programme(what, *WORKER, DJANGO_SETTINGS_MODULE="cdp.settings") as worker:
             send(world.cluster, brand.slug, *LATER)
-            assert until(lambda counted=counted: rows(counted)[0][0] > 0, 120), world.cluster.log_of(what)[-3000:]
+            assert until(lambda counted=counted: rows(counted)[0][0] > 0, 120), world.cluster.log_of(what)[
+                -3000:
+            ]
             worker.kill()
             worker.wait()
         killed_at[what] = rows(counted)[0][0]

@@ -107,7 +107,9 @@ def test_a_check_that_was_killed_is_made_by_the_timetable(people, client_of, dia
     assert tasks.carry_on_openings() == 0
 
 
-def test_posting_that_fails_says_so_and_is_begun_again_by_hand(people, upload, client_of, alice, diane, monkeypatch):
+def test_posting_that_fails_says_so_and_is_begun_again_by_hand(
+    people, upload, client_of, alice, diane, monkeypatch
+):
     run = upload(SOUND, 1620)
     opening.sign(run.pk, by=alice)
 

@@ -206,7 +206,9 @@ def _rows(brands: dict) -> dict[str, list]:
         "coupons used": each("benefits", "coupons_used"),
         "actions and birthdays that earned": [
             actions + birthdays
-            for actions, birthdays in zip(each("benefits", "actions"), each("benefits", "birthdays"), strict=True)
+            for actions, birthdays in zip(
+                each("benefits", "actions"), each("benefits", "birthdays"), strict=True
+            )
         ],
         "gifts for the gold tier": each("benefits", "tier_gifts"),
         "segment": each("segment", "count"),
