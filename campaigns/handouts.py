@@ -38,7 +38,11 @@ JOB = "handout"
 UNDO_JOB = "handout-called-back"
 AT_ONCE = 500
 # What the handouts of one campaign may cost together, by the role of who asks, in cents.
-MOST_CENTS = {Role.STORE_MANAGER: 200_000, Role.MARKETER: 5_000_000, Role.BRAND_ADMIN: 50_000_000}
+MOST_CENTS: dict[str, int] = {
+    Role.STORE_MANAGER: 200_000,
+    Role.MARKETER: 5_000_000,
+    Role.BRAND_ADMIN: 50_000_000,
+}
 # Points for one customer; for a store's manager as many as by hand.
 MOST_POINTS = 10_000
 LeftOut = Given.LeftOut
@@ -124,9 +128,20 @@ def limit_of(by: Staff) -> int:
 
 
 def spent(campaign: Campaign) -> int:
-    """What the campaign's handouts that were not called back cost at most, in cents."""
-    standing = Handout.objects.filter(campaign=campaign, undo_job=None)
-    return standing.aggregate(cents=Sum("cost_cents", default=0))["cents"]
+    """What the campaign's handouts cost at most, in cents; of those called back, what could not be."""
+    return sum(map(_stands, Handout.objects.filter(campaign=campaign)))
+
+
+def _stands(handout: Handout) -> int:
+    """What a handout costs at most: while it is called back, less what has come back by then."""
+    if handout.undo_job_id is None:
+        return handout.cost_cents
+    with whole_network():
+        rows = Given.objects.filter(handout=handout, left_out="")
+        counted = rows.aggregate(n=Count("pk"), back=Sum("taken_back", default=0))
+    unit = handout.points or 1
+    kept = counted["n"] * unit - counted["back"]
+    return breakage.rounded(Fraction(handout.cost_cents * kept, handout.people * unit))
 
 
 def may_give(campaign: Campaign, by: Staff) -> bool:

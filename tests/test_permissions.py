@@ -13,7 +13,7 @@ from django.urls import reverse
 
 import campaigns.api
 import profiles.api
-from campaigns.models import Campaign, Export, Segment
+from campaigns.models import Campaign, Export, Handout, Segment
 from campaigns.segments.saving import save
 from cdp.admin_sites import platform_site
 from loyalty import replay, till, vouchers
@@ -330,6 +330,10 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
     """(name, address, form, permission) of every deed that is neither add, change nor delete."""
     merge = Merge.objects.get()
     ticket = rows[Purchase]
+    handout = Handout.objects.create(
+        campaign=rows[Campaign], points=1, people=1, cost_cents=5, purpose="p", store=rows[Store],
+        job=Job.objects.create(kind="handout", title="t"), asked_by=Staff.objects.get(email="diane@acme.example"),
+    )  # fmt: skip
     return [
         ("give a ticket", reverse("admin:profiles_purchase_give", args=[ticket.pk]),
          {"to": rows[MatchCandidate].right_id, "reason": "wrong card"}, "profiles.move_purchase"),
@@ -364,6 +368,11 @@ def deeds(rows) -> list[tuple[str, str, dict, str]]:
          "campaigns.change_campaign"),
         ("export", reverse("admin:campaigns_campaign_export", args=[rows[Campaign].pk]), {"format": "emailing"},
          "campaigns.export_campaign"),
+        ("give to an audience", reverse("admin:campaigns_handout_give", args=[rows[Campaign].pk]), {},
+         "campaigns.add_handout"),
+        ("call a gift back", reverse("admin:campaigns_handout_call_back", args=[handout.pk]), {},
+         "campaigns.add_handout"),
+        ("carry a gift on", reverse("admin:campaigns_handout_resume", args=[handout.pk]), {}, "campaigns.add_handout"),
         ("renew", reverse("admin:network_till_renew", args=[rows[Till].pk]), {}, "network.change_till"),
         ("revoke", reverse("admin:network_till_revoke", args=[rows[Till].pk]), {}, "network.change_till"),
         ("invite", reverse("admin:network_staff_invite", args=[rows[Staff].pk]), {}, "network.change_staff"),

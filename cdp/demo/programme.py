@@ -70,7 +70,7 @@ ACTIONS = {
     "birthday": ("Anniversaire", {"points": 30, "funding": "head_office"}),
 }
 # Of each brand's members so many take part, as far as there are so many.
-CLAIMS, BASKETS, DEEDS, USED_OF_CAMPAIGN = 40, 30, 60, 15
+CLAIMS, BASKETS, DEEDS, USED_OF_CAMPAIGN = 30, 20, 30, 12
 # Every third card had points in the programme of before; two of its cards nobody knows.
 EVERY = 3
 STRANGERS = ("2999999999918", "2999999999925")

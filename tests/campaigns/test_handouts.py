@@ -379,6 +379,8 @@ def test_unused_vouchers_are_called_off_and_used_ones_stay(frozen, reward, alice
         handout.people, handout.people - 1, 1, [("Lille Centre", 1, 500)],
     )  # fmt: skip
     assert AuditEvent.objects.get(verb="called back").reason == "wrong reward"
+    # What was used has been spent; and so is what the points of 5 for each are worth.
+    assert handouts.spent(campaign) == 500 + 25 * handout.people
     # The same again is another gift.
     assert given(campaign, alice, reward=reward).job.state == Job.State.DONE
 
@@ -393,6 +395,7 @@ def test_points_are_taken_back_as_far_as_they_are_left(frozen, alice, lille):
     handouts.call_back(handout, purpose="slip", by=alice)
     handouts.carry_out(handout.pk, at_once=4)
     assert handouts.outcome(handout).taken_back == 100 * handout.people - 160
+    assert handouts.spent(campaign) == 5 * 160
     people = Profile.objects.filter(merged_into=None, pk__in=arm(campaign, TREATED))
     assert {(b.available, b.debt) for b in map(statements.balance_of, people)} == {(0, 0)}
     assert proof.prove().differences == []
