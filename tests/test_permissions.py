@@ -432,7 +432,8 @@ def test_deeds_are_done_by_whom_the_table_says(rows, client, role):
 def test_deeds_are_never_done_by_a_link(rows, client):
     browser = client(Role.BRAND_ADMIN)
     for name, page, _form, _permission in deeds(rows):
-        if name not in ("new version", "publish"):
+        # Three have a page of their own, which says what would be done.
+        if name not in ("new version", "publish", "give to an audience"):
             assert browser.get(page).status_code in (403, 405), name
 
 
