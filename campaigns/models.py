@@ -1,4 +1,4 @@
-"""Segments and their versions, campaigns, who was chosen for them, and every file that left."""
+"""Segments and their versions, campaigns, who was chosen for them, what they were given, and every file that left."""
 
 import secrets
 
@@ -7,6 +7,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from loyalty.models import Reward, Transaction, Voucher
 from profiles.models import Channel, Profile, ProfileStore
 from tenants.network.models import Job, Staff, Store
 from tenants.scoping import StoreScoped
@@ -169,6 +170,117 @@ class Recipient(StoreScoped):
     @classmethod
     def visible_from(cls, stores):
         return models.Q(home_store__in=stores) & models.Q(profile__in=ProfileStore.known_to(stores))
+
+
+class Handout(StoreScoped):
+    """A voucher of one reward, or so many points, for everybody whom a campaign addresses. Given by a job, person by
+    person; called back by another one. `people` and `cost_cents` are what was shown before it was asked for."""
+
+    campaign = models.ForeignKey(
+        Campaign, models.PROTECT, related_name="handouts", verbose_name=_("campaign")
+    )
+    reward = models.ForeignKey(
+        Reward, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("reward")
+    )
+    points = models.PositiveIntegerField(_("points"), null=True, blank=True)
+    people = models.PositiveIntegerField(_("customers"))
+    cost_cents = models.PositiveBigIntegerField(_("costs at most"))
+    purpose = models.CharField(_("what for"), max_length=300)
+    store = models.ForeignKey(
+        Store, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("store"),
+        help_text=_("Who pays; empty: head office."),
+    )  # fmt: skip
+    job = models.OneToOneField(Job, models.PROTECT, related_name="handout", verbose_name=_("job"))
+    asked_by = models.ForeignKey(Staff, models.PROTECT, related_name="+", verbose_name=_("asked by"))
+    asked_at = models.DateTimeField(_("asked"), default=timezone.now)
+    undo_job = models.OneToOneField(
+        Job, models.PROTECT, null=True, blank=True, related_name="handout_undone", verbose_name=_("called back by")
+    )  # fmt: skip
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("handout of a campaign")
+        verbose_name_plural = _("handouts of campaigns")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(reward__isnull=False, points=None)
+                | models.Q(reward=None, points__isnull=False, points__gte=1),
+                name="handout_gives_one_thing",
+            ),
+            models.UniqueConstraint(
+                fields=["campaign", "reward"], condition=models.Q(undo_job=None), nulls_distinct=False,
+                name="campaign_gives_a_thing_once",
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.campaign}: {self.reward or self.points}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        return models.Q(store__in=stores)
+
+
+class Given(StoreScoped):
+    """What one recipient was given, or why nothing. Written once, with the voucher or the points; the database refuses
+    a second one, the control group, and any change but `taken_back`: of points how many, of a voucher 1 or 0."""
+
+    class LeftOut(models.TextChoices):
+        CONTROL = "control", _("proved to be somebody held back as control")
+        SAME_PERSON = "same_person", _("proved to be somebody who was given it")
+        OWN_CARD = "own_card", _("is who asked for it")
+        STRANGER = "stranger", _("is not known to the store any more")
+        NO_STORE = "no_store", _("goes with no store that could book the points")
+        GONE = "gone", _("is not kept any more")
+
+    handout = models.ForeignKey(Handout, models.PROTECT, related_name="given", verbose_name=_("handout"))
+    recipient = models.ForeignKey(
+        Recipient, models.PROTECT, related_name="given", verbose_name=_("recipient")
+    )
+    profile = models.ForeignKey(
+        Profile, models.PROTECT, null=True, related_name="+", verbose_name=_("customer"),
+        help_text=_("Whom the recipient had become when it was given."),
+    )  # fmt: skip
+    voucher = models.OneToOneField(
+        Voucher, models.PROTECT, null=True, related_name="given", verbose_name=_("voucher")
+    )
+    transaction = models.OneToOneField(
+        Transaction, models.PROTECT, null=True, related_name="given", verbose_name=_("points")
+    )
+    left_out = models.CharField(_("left out"), max_length=12, choices=LeftOut.choices, blank=True)
+    at = models.DateTimeField(_("given"), default=timezone.now)
+    taken_back = models.PositiveIntegerField(_("taken back"), null=True)
+
+    class Meta:
+        ordering = ["handout", "recipient"]
+        verbose_name = _("gift of a campaign")
+        verbose_name_plural = _("gifts of campaigns")
+        constraints = [
+            models.UniqueConstraint(fields=["handout", "recipient"], name="recipient_given_once"),
+            models.UniqueConstraint(fields=["handout", "profile"], name="person_given_once"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    profile__isnull=False, voucher__isnull=False, transaction=None, left_out=""
+                )
+                | models.Q(profile__isnull=False, voucher=None, transaction__isnull=False, left_out="")
+                | (models.Q(profile=None, voucher=None, transaction=None) & ~models.Q(left_out="")),
+                name="given_or_left_out",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["handout", "id"], name="given_to_take_back",
+                condition=models.Q(taken_back=None, left_out=""),
+            )
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.handout_id}:{self.recipient_id}"
+
+    @classmethod
+    def visible_from(cls, stores):
+        mine = Recipient._base_manager.filter(Recipient.visible_from(stores)).order_by()
+        return models.Q(recipient__in=mine.values("pk"))
 
 
 class Export(StoreScoped):

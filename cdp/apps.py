@@ -21,11 +21,14 @@ class CdpConfig(AppConfig):
 def open_programme(brand, plan) -> None:
     """The step that onboarding takes for the loyalty programme, which tenants know nothing of."""
     from loyalty import starter
+    from tenants.network.models import Staff
+    from tenants.roles import Role
 
+    admin = Staff.objects.filter(role=Role.BRAND_ADMIN).order_by("pk").first()
     day = date.fromisoformat(plan.points_from) if plan.points_from else None
     # The names it gives to tiers and rules are the brand's own from then on.
     with translation.override(brand.language):
-        starter.open_programme(brand.time_zone, day)
+        starter.open_programme(brand.time_zone, day, by=admin)
 
 
 def open_dictionary(brand, plan) -> None:

@@ -38,6 +38,8 @@ app.conf.beat_schedule = {
     "tiers-reviewed": {"task": "loyalty.tasks.review_tiers", "schedule": crontab(hour=1, minute=0)},
     "segments-of-rules-read": {"task": "loyalty.tasks.read_segments", "schedule": crontab(minute="*/5")},
     "replays-carried-on": {"task": "loyalty.tasks.carry_on_replays", "schedule": crontab(minute="*/5")},
+    "openings-carried-on": {"task": "loyalty.tasks.carry_on_openings", "schedule": crontab(minute="*/5")},
+    "handouts-carried-on": {"task": "campaigns.tasks.carry_on_handouts", "schedule": crontab(minute="*/5")},
     "webhooks-delivered": {"task": "tenants.tasks.deliver_webhooks", "schedule": crontab(minute="*")},
     "webhooks-forgotten": {"task": "tenants.tasks.forget_webhooks", "schedule": crontab(hour=3, minute=30)},
     # A pass shows a new balance within a minute. What waited for a worker longer than that is asked for again by then.

@@ -95,6 +95,7 @@ BRAND_SQL = [
     BASE_DIR / "loyalty/sql/outbox.sql",
     BASE_DIR / "loyalty/sql/wallet.sql",
     BASE_DIR / "campaigns/sql/segments.sql",
+    BASE_DIR / "campaigns/sql/handouts.sql",
 ]
 
 MIDDLEWARE = [

@@ -26,7 +26,7 @@ from loyalty.admin_finance import Pages
 from loyalty.models import Adjustment, OpeningRun
 from profiles.admin.customers import PANELS, Panel
 from profiles.models import Profile
-from tenants.network.models import Store
+from tenants.network.models import Job, Store
 from tenants.scoping import current_scope
 
 ROWS_A_PAGE = 50
@@ -287,7 +287,7 @@ class OpeningRunAdmin(Pages):
                 copy.flush()
                 told = form.cleaned_data["told_points"]
                 run = opening.upload(Path(copy.name), uploaded.name, told, by=request.user)
-            tasks.check_opening.delay(run.pk)
+            tasks.carry_out_opening.delay(run.pk)
             return redirect("admin:loyalty_openingrun_change", run.pk)
         about = _t(
             "Nothing is posted yet: the file is checked as a whole, then signed off by somebody else than you."
@@ -306,6 +306,7 @@ class OpeningRunAdmin(Pages):
         may_sign = request.user.has_perm("loyalty.sign_openingrun")
         return self._page(
             request, "opening.html", run.file_name, run=run, original=run, job=run.job, is_moving=is_moving,
+            is_over=run.job is not None and run.job.state in Job.OVER,
             problems=[(line, field, reason) for line, field, reason in run.problems],
             difference=run.points - run.told_points,
             may_sign=may_sign and run.state == OpeningRun.State.CHECKED and run.uploaded_by_id != request.user.pk,
@@ -319,7 +320,11 @@ class OpeningRunAdmin(Pages):
         """A second person says that the balances are right; a worker posts them."""
         self._may(request, "sign")
         return self._deed(
-            request, pk, opening.sign, _t("Signed off: the balances are being posted."), tasks.post_opening
+            request,
+            pk,
+            opening.sign,
+            _t("Signed off: the balances are being posted."),
+            tasks.carry_out_opening,
         )
 
     def withdraw_view(self, request, pk):
@@ -330,8 +335,8 @@ class OpeningRunAdmin(Pages):
         """Ask again for work that nobody has in hand any more; what is done is not done again."""
         self._may(request, "add")
         run = get_object_or_404(OpeningRun, pk=pk)
-        is_posting = run.state == OpeningRun.State.POSTING
-        (tasks.post_opening if is_posting else tasks.check_opening).delay(run.pk)
+        opening.resume(run.pk)
+        tasks.carry_out_opening.delay(run.pk)
         return redirect("admin:loyalty_openingrun_change", pk)
 
     def _deed(self, request, pk, deed, done: str, task=None):

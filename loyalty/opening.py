@@ -18,11 +18,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from loyalty import ledger, members
-from loyalty.models import Account, OpeningLine, OpeningRun
+from loyalty.models import OpeningLine, OpeningRun
 from profiles.imports import detect, files, reading, values
 from profiles.models import Identifier
 from profiles.normalise import card, customer_id
 from tenants.calendar import brand_today, brand_zone
+from tenants.locks import alone
 from tenants.network.models import Job, Staff, Store, audit
 from tenants.scoping import whole_network
 
@@ -74,6 +75,42 @@ def upload(path: Path, file_name: str, told_points: int, *, by: Staff) -> Openin
         )
         audit(by, "uploaded", run, points=told_points)
     return run
+
+
+def under_way() -> list[int]:
+    """The runs that somebody should have in hand: being checked, or signed off and not posted to their end."""
+    with whole_network():
+        moving = OpeningRun.objects.filter(state__in=[State.CHECKING, State.POSTING])
+        return list(moving.exclude(job__state__in=Job.OVER).order_by("pk").values_list("pk", flat=True))
+
+
+def resume(run_id: int) -> None:
+    """Have work that failed, or that nobody has in hand any more, begin again; what is done is not done again."""
+    with whole_network():
+        run = OpeningRun.objects.select_related("job").get(pk=run_id)
+        if run.state in (State.CHECKING, State.POSTING) and run.job.state in Job.OVER:
+            run.job.start(total=run.line_count - run.unknown_lines, done=run.posted_lines)
+
+
+def carry_out(run_id: int, at_once: int = LINES_AT_ONCE) -> int:
+    """Check the file, or post what is left of balances that were signed off; returns how many lines were posted.
+
+    A second worker leaves it to the first. What fails is noted in the job, and asked for again by hand (`resume`).
+    """
+    with whole_network(), alone(JOB_KIND, run_id) as is_alone:
+        if not is_alone:
+            return 0
+        run = OpeningRun.objects.select_related("job").get(pk=run_id)
+        try:
+            if run.state == State.CHECKING:
+                check(run_id)
+            done = 0
+            while count := post_chunk(run_id, at_once):
+                done += count
+        except Exception as error:
+            run.job.fail(str(error) or type(error).__name__)
+            raise
+    return done
 
 
 @transaction.atomic
@@ -251,12 +288,12 @@ def post_chunk(run_id: int, limit: int = LINES_AT_ONCE) -> int:
             return 0
         waiting = run.lines.filter(transaction=None, profile__isnull=False)
         lines = list(waiting.select_related("profile").order_by("line")[:limit])
-        facts, people = _facts(run, lines)
-        posted = ledger.post(facts)
-        for line, fact in zip(lines, facts, strict=True):
-            line.transaction_id = posted[fact.key]
+        gifts = [_gift(run, line) for line in lines]
+        posted = ledger.give(gifts, at=run.signed_at, actor=run.signed_by.email[:160])
+        for line, gift in zip(lines, gifts, strict=True):
+            line.transaction_id = posted[gift.key]
         OpeningLine.objects.bulk_update(lines, ["transaction"], batch_size=500)
-        members.refresh(people)
+        members.refresh(gift.profile_id for gift in gifts)
         done = run.lines.exclude(transaction=None).aggregate(
             lines=Count("pk"), points=Sum("points", default=0)
         )
@@ -271,36 +308,12 @@ def post_chunk(run_id: int, limit: int = LINES_AT_ONCE) -> int:
     return len(lines)
 
 
-def _facts(run: OpeningRun, lines: list[OpeningLine]) -> tuple[list[ledger.Fact], set[int]]:
-    """A fact for each line, to whoever the customer lives on in; a debt is paid first, out of the new lot."""
-    owners = {line.pk: line.profile.survivor.pk for line in lines}
-    accounts = ledger.accounts_of(owners.values())
-    debts = {profile_id: -account.debt for profile_id, account in accounts.items()}
-    others = ledger.store_accounts(Account.Kind.ADJUSTMENT, {line.store_id for line in lines})
-    facts = []
-    for line in lines:
-        member = accounts[owners[line.pk]]
-        paid = min(line.points, debts[member.profile_id])
-        debts[member.profile_id] -= paid
-        facts.append(
-            ledger.Fact(
-                key=f"opening:{line.pk}", kind=ledger.Kind.ADJUST, profile_id=member.profile_id,
-                store_id=line.store_id, occurred_at=run.signed_at, actor=run.signed_by.email[:160],
-                explanation=[{"opening": run.pk, "line": line.line}],
-                points={
-                    others[line.store_id]: -line.points, member.available_id: line.points - paid,
-                    member.debt_id: paid,
-                },
-                lots=[
-                    {
-                        "account": member.available_id, "store": line.store_id, "points": line.points, "used": paid,
-                        "available_on": brand_today().isoformat(),
-                        "expires_on": line.expires_on and line.expires_on.isoformat(),
-                    }
-                ],
-            )
-        )  # fmt: skip
-    return facts, set(owners.values())
+def _gift(run: OpeningRun, line: OpeningLine) -> ledger.Gift:
+    """The line's points, for whoever the customer lives on in."""
+    return ledger.Gift(
+        f"opening:{line.pk}", line.profile.survivor.pk, line.points, line.store_id,
+        {"opening": run.pk, "line": line.line}, line.expires_on,
+    )  # fmt: skip
 
 
 def _held(run_id: int) -> OpeningRun:

@@ -116,18 +116,21 @@ def close_settlement() -> int:
 
 
 @shared_task
-def check_opening(run_id: int) -> None:
-    """Check a file of opening balances; delivered twice, it says the same."""
-    opening.check(run_id)
+def carry_out_opening(run_id: int) -> int:
+    """Check a file of opening balances, or post what was signed off of it; returns how many lines were posted.
+
+    Delivered twice, the second delivery finds nothing to do.
+    """
+    return opening.carry_out(run_id)
 
 
 @shared_task
-def post_opening(run_id: int) -> int:
-    """Post what is left of balances that were signed off, chunk by chunk; returns how many lines."""
-    done = 0
-    while count := opening.post_chunk(run_id):
-        done += count
-    return done
+def carry_on_openings() -> int:
+    """Ask again for opening balances whose worker died, or whose broker was away; returns how many were asked for."""
+    ids = opening.under_way()
+    for pk in ids:
+        carry_out_opening.delay(pk)
+    return len(ids)
 
 
 @shared_task

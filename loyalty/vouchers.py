@@ -6,7 +6,7 @@ time is over, or back in the very lots. All that happens to a voucher happens un
 the database lets it end once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
 from django.db import transaction
@@ -78,16 +78,46 @@ def give(
         )  # fmt: skip
 
 
+@transaction.atomic
+def give_all(
+    holders: Iterable[Profile], reward: Reward, *, key: str, campaign: str = "", store: Store | None = None,
+    only_in: Store | None = None, by: str = "",
+) -> dict[int, Voucher]:  # fmt: skip
+    """`give` for many at once: the vouchers by profile id, each under the key `<key>:<profile id>`.
+
+    The caller holds the people, and knows that none has one under this key: the database refuses a second one.
+    Raises `Refused`.
+    """
+    rewards.must_be_offered(reward, store)
+    issued_at = timezone.now()
+    made = [
+        _on_terms(
+            Voucher(
+                key=f"{key}:{holder.pk}", code=codes.draw(), reward=reward, profile=holder, campaign=campaign,
+                issued_at=issued_at, issued_in=store, store=only_in, issued_by=by,
+            )
+        )
+        for holder in holders
+    ]  # fmt: skip
+    with whole_network():
+        return {voucher.profile_id: voucher for voucher in Voucher.objects.bulk_create(made, batch_size=500)}
+
+
 def _issue(voucher: Voucher) -> Voucher:
     """Write the voucher under the reward's terms of today, with a code that nobody has."""
-    reward = voucher.reward
-    voucher.worth_cents, voucher.shares, voucher.unused = reward.worth_cents, reward.shares, reward.unused
-    voucher.last_day = brand_today() + timedelta(days=reward.lives_days)
+    _on_terms(voucher)
     for _draw in range(DRAWS):
         voucher.code = codes.draw()
         if not Voucher.objects.filter(code=voucher.code).exists():
             break
     voucher.save(force_insert=True)
+    return voucher
+
+
+def _on_terms(voucher: Voucher) -> Voucher:
+    reward = voucher.reward
+    voucher.worth_cents, voucher.shares, voucher.unused = reward.worth_cents, reward.shares, reward.unused
+    voucher.last_day = brand_today() + timedelta(days=reward.lives_days)
     return voucher
 
 
@@ -185,6 +215,22 @@ def cancel(voucher_id: int, *, at: datetime, actor: str = "") -> Voucher:
             ledger.return_voucher(voucher.issue_id, at=at, actor=actor)
         _end(voucher, State.CANCELLED, at)
     return voucher
+
+
+@transaction.atomic
+def call_off(voucher_ids: Iterable[int], *, at: datetime) -> set[int]:
+    """Cancel those of these vouchers that can still be used, all of them given for nothing; returns which they were.
+
+    A till that uses one at this very moment is waited for, and is not overtaken.
+    """
+    with whole_network():
+        given = Voucher.objects.filter(pk__in=list(voucher_ids), issue=None, stock=None)
+        # The holders before their vouchers, as everywhere.
+        Profile.hold(given.values_list("profile", flat=True))
+        unused = given.filter(state=State.ISSUED).select_for_update(of=("self",)).order_by("pk")
+        ids = set(unused.values_list("pk", flat=True))
+        Voucher.objects.filter(pk__in=ids).update(state=State.CANCELLED, ended_at=at)
+    return ids
 
 
 def expire_due(today: date, limit: int = 500) -> int:

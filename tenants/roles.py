@@ -53,7 +53,13 @@ _EDITS_BENEFITS = _deeds(
 )  # fmt: skip
 _TRIES_RULES = _deeds("loyalty", savedsimulation="add change delete", replay="add")
 _READS_CAMPAIGNS = _deeds(
-    "campaigns", segment="view", segmentversion="view", campaign="view", recipient="view", export="view"
+    "campaigns",
+    segment="view",
+    segmentversion="view",
+    campaign="view",
+    recipient="view",
+    export="view",
+    handout="view",
 )
 _EDITS_EVENTS = _deeds(
     "profiles",
@@ -68,7 +74,7 @@ PERMISSIONS: dict[str, set[str]] = {
     ) | _deeds("network", staff="view add change", job="view", auditevent="view"),
     Role.BRAND_ADMIN: (
         _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _EDITS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK
-        | _TRIES_RULES | _deeds("loyalty", storeexit="add")
+        | _TRIES_RULES | _deeds("loyalty", storeexit="add") | _deeds("campaigns", handout="add")
         | _deeds("network", store="add change", region="add change", staff="view add change",
                  till="view add change", auditevent="view", webhookendpoint="add change")
         | _EDITS_EVENTS
@@ -89,7 +95,8 @@ PERMISSIONS: dict[str, set[str]] = {
         | _deeds("loyalty", programme="change", rule="add change", tier="add change", claim="add", case="decide",
                  parkedreturn="close")
         | _deeds("loyalty", adjustment="add decide", openingrun="add sign")
-        | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download")
+        | _deeds("campaigns", segment="add change delete", campaign="add change export", export="download",
+                 handout="add")
     ),
     Role.ANALYST: _READS_PEOPLE | _READS_POINTS | _READS_BENEFITS | _READS_CAMPAIGNS | _READS_NETWORK,
     Role.STORE_MANAGER: (
@@ -101,7 +108,7 @@ PERMISSIONS: dict[str, set[str]] = {
                  cashier="view")
         | _deeds("loyalty", settlementline="view", adjustment="view add", savedsimulation="view")
         | _deeds("loyalty", walletpass="retire")
-        | _deeds("campaigns", segment="view add change delete")
+        | _deeds("campaigns", segment="view add change delete", campaign="view", handout="view add")
     ),
 }  # fmt: skip
 

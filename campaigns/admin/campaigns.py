@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from campaigns import attribution, audience, lift
+from campaigns.admin import handouts
 from campaigns.exports import FORMATS, ordering
 from campaigns.launching import CampaignNotReady, freeze, missing
 from campaigns.models import Campaign, Recipient
@@ -45,7 +46,7 @@ class CampaignForm(forms.ModelForm):
 
 
 @admin.register(Campaign)
-class CampaignAdmin(StaysOnPage, ScopedModelAdmin):
+class CampaignAdmin(handouts.HandoutPages, StaysOnPage, ScopedModelAdmin):
     form = CampaignForm
     list_display = ("name", "segment", "channel", "goal", "control_percent", "state", "frozen_at", "store")
     list_filter = ("state", "channel", ("store", admin.RelatedOnlyFieldListFilter))
@@ -150,6 +151,7 @@ def _panels(request, campaign: Campaign) -> dict:
         "exports": campaign.exports.select_related("job", "asked_by"),
         "may_freeze": not frozen and request.user.has_perm("campaigns.change_campaign"),
         "may_export": frozen and request.user.has_perm("campaigns.export_campaign"),
+        "may_see_exports": request.user.has_perm("campaigns.view_export"),
         "may_download": request.user.has_perm("campaigns.download_export"),
     }
     if frozen:
@@ -161,6 +163,7 @@ def _panels(request, campaign: Campaign) -> dict:
         panels["verdict"] = VERDICTS[found.verdict]
         panels["in_points"] = campaign.goal == Campaign.Goal.VISIT
         panels["fewest"] = lift.FEWEST
+        panels |= handouts.panel(request, campaign)
     else:
         panels["audience"] = _audience(campaign)
     return panels

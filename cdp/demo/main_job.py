@@ -299,7 +299,7 @@ def judge(truth: dict[tuple[str, str], str]) -> dict:
 
 
 def points(one: Played, today: date) -> dict:
-    """Goods come back, points expire, members spend; then the ledger is recounted from the tickets."""
+    """Goods come back, points expire, members spend."""
     figures: Counter = Counter()
     with inside(one.brand):
         for refund in one.data.refunds():
@@ -318,6 +318,12 @@ def points(one: Played, today: date) -> dict:
                 figures["redemptions"] += 1
             except (ledger.NotEnoughPoints, till.UnknownMember, Problem) as refusal:
                 figures[f"refused: {type(refusal).__name__}"] += 1
+    return dict(figures)
+
+
+def prove(one: Played) -> dict:
+    """The ledger recounted from the tickets, and what it holds."""
+    with inside(one.brand):
         proved = proof.prove()
         sums = {
             kind: abs(sum(Posting.objects.filter(account__kind=kind).values_list("points", flat=True)))
@@ -327,7 +333,7 @@ def points(one: Played, today: date) -> dict:
             Account.objects.filter(kind__in=Account.MEMBER_KINDS).values_list("balance", flat=True)
         )
     return {
-        **figures, **{str(kind): total for kind, total in sums.items()}, "outstanding": outstanding,
+        **{str(kind): total for kind, total in sums.items()}, "outstanding": outstanding,
         "differences": len(proved.differences), "transactions": proved.counted["transactions"],
         "tickets_recounted": proved.counted["tickets"],
     }  # fmt: skip
@@ -381,17 +387,22 @@ def _those_who_spend(one: Played) -> Iterator[tuple[Till, Shown, int]]:
 # --- 5. Segment and export -------------------------------------------------------------------------------------------
 
 
-def market(one: Played, today: date) -> dict:
+def market(one: Played, today: date, thank: Callable[[Campaign, Staff], dict]) -> dict:
     """Two segments, each with a campaign that has a goal and a control group, and the files that leave.
 
-    The first is the question of the story, asked once more in plain SQL; the second is broad enough to be measured.
+    The first is the question of the story, asked once more in plain SQL; the second is broad enough to be measured, and
+    `thank` gives its audience something.
     """
     with inside(one.brand):
         marketer = Staff.objects.get(role=Role.MARKETER)
         figures = _campaign("Crèmerie, à réveiller (Nord)", DAIRY_LOVERS, "Retour en crèmerie", marketer)
         figures["sql_recount"] = recount_in_sql(today)
         regulars = {"all": [DAIRY_LOVERS["all"][0], DAIRY_LOVERS["all"][2]]}
-        figures["broader"] = _campaign("Fidèles de la crèmerie", regulars, "Merci à nos fidèles", marketer)
+        thanks = "Merci à nos fidèles"
+        figures["broader"] = _campaign("Fidèles de la crèmerie", regulars, thanks, marketer)
+        campaign = Campaign.objects.filter(name=thanks).first()
+        if campaign:
+            figures["thanked"] = thank(campaign, marketer)
     return figures
 
 

@@ -6,6 +6,7 @@ transfer. Nothing else writes points.
 | `posting` | a fact is posted; refusals; the accounts of members and stores |
 | `earning` | tickets and actions are credited, waiting points are released |
 | `spending` | redeem, reserve, commit, cancel, give back; vouchers |
+| `giving` | points that nothing earned, for many at once; called back where they are left |
 | `correcting` | taken back with the goods, undone, given or taken by hand, left to live longer |
 | `expiring` | lots end |
 | `owing` | debts are paid |
@@ -17,6 +18,7 @@ Call them from here: `from loyalty import ledger; ledger.redeem(...)`.
 from loyalty.ledger.correcting import adjust, extend, redo_credit, take_back, undo_credit
 from loyalty.ledger.earning import Earning, as_posted, credit, earn, release_due
 from loyalty.ledger.expiring import expire_due
+from loyalty.ledger.giving import Gift, call_back, give
 from loyalty.ledger.posting import (
     AVAILABLE,
     DEBT,
@@ -66,6 +68,7 @@ __all__ = [
     "AppendOnly",
     "Earning",
     "Fact",
+    "Gift",
     "Kind",
     "LedgerError",
     "MemberAccounts",
@@ -77,6 +80,7 @@ __all__ = [
     "accounts_of",
     "adjust",
     "as_posted",
+    "call_back",
     "cancel",
     "cancel_stale",
     "commit",
@@ -86,6 +90,7 @@ __all__ = [
     "extend",
     "follow_ticket",
     "follow_ticket_back",
+    "give",
     "give_back",
     "issue_voucher",
     "post",

@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 from django.db import transaction
 
+from loyalty.ledger.giving import Gift, give
 from loyalty.ledger.owing import settle_debt
 from loyalty.ledger.posting import (
     Fact,
@@ -162,22 +163,15 @@ def adjust(
     """Credit (or, below zero, take) points by hand at a store's cost. Counts for no tier. Raises `NotEnoughPoints`."""
     if not points:
         raise ValueError("an adjustment moves points")
+    if points > 0:
+        return give([Gift(key, profile_id, points, store_id, why, expires_on)], at=at, actor=actor)[key]
     member = accounts_of([profile_id])[profile_id]
     other = store_accounts(Account.Kind.ADJUSTMENT, [store_id])[store_id]
-    paid = min(max(points, 0), -member.debt)
     fact = Fact(
         key=key, kind=Kind.ADJUST, profile_id=profile_id, store_id=store_id, occurred_at=at, actor=actor,
-        explanation=[why], points={other: -points, member.available_id: points - paid, member.debt_id: paid},
+        explanation=[why], points={other: -points, member.available_id: points},
+        uses=first_to_expire(member.available_id, -points),
     )  # fmt: skip
-    if points > 0:
-        fact.lots = [
-            {
-                "account": member.available_id, "store": store_id, "points": points, "used": paid,
-                "available_on": brand_today().isoformat(), "expires_on": expires_on and expires_on.isoformat(),
-            }
-        ]  # fmt: skip
-    else:
-        fact.uses = first_to_expire(member.available_id, -points)
     return post([fact])[key]
 
 

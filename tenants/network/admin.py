@@ -376,22 +376,26 @@ class JobAdmin(ReadOnly, ScopedModelAdmin):
         return TemplateResponse(request, "admin/network/job/progress.html", context)
 
     def progress_view(self, request, pk):
-        """How far the work got, as JSON: {state, label, done, total, percent, step, pace, over}."""
+        """How far the work got, as JSON."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        job = get_object_or_404(Job, pk=pk)
-        return JsonResponse(
-            {
-                "state": job.state,
-                "label": job.get_state_display(),
-                "done": job.done,
-                "total": job.total,
-                "percent": job.percent,
-                "step": job.step,
-                "pace": _pace(job),
-                "over": job.state in Job.OVER,
-            }
-        )
+        return progress_of(get_object_or_404(Job, pk=pk))
+
+
+def progress_of(job: Job) -> JsonResponse:
+    """How far the work got: {state, label, done, total, percent, step, pace, over}."""
+    return JsonResponse(
+        {
+            "state": job.state,
+            "label": job.get_state_display(),
+            "done": job.done,
+            "total": job.total,
+            "percent": job.percent,
+            "step": job.step,
+            "pace": _pace(job),
+            "over": job.state in Job.OVER,
+        }
+    )
 
 
 def _pace(job: Job) -> str:

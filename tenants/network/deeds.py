@@ -15,6 +15,7 @@ DEEDS = {
     "agreed exit": pgettext_lazy("audit trail", "agreed that a store leaves"),
     "asked for": pgettext_lazy("audit trail", "asked for"),
     "blocked": pgettext_lazy("audit trail", "blocked"),
+    "called back": pgettext_lazy("audit trail", "called back"),
     "called off": pgettext_lazy("audit trail", "called off"),
     "cancelled": pgettext_lazy("audit trail", "cancelled"),
     "carried out exit": pgettext_lazy("audit trail", "carried out the exit of a store"),
@@ -34,6 +35,7 @@ DEEDS = {
     "found differences": pgettext_lazy("audit trail", "found that the ledger does not add up"),
     "gave bonus back": pgettext_lazy("audit trail", "put back a bonus that a merge had taken back"),
     "freeze": pgettext_lazy("audit trail", "froze the audience"),
+    "gave to the audience": pgettext_lazy("audit trail", "gave to the audience of a campaign"),
     "gave": pgettext_lazy("audit trail", "gave"),
     "ignored": pgettext_lazy("audit trail", "ignored"),
     "imported": pgettext_lazy("audit trail", "imported"),
@@ -85,6 +87,9 @@ COUNTED = {
     "queued": pgettext_lazy("result of a job", "new questions for people"),
     "separated": pgettext_lazy("result of a job", "merges taken back"),
     "passed": pgettext_lazy("result of a job", "passed over, since decided or kept apart meanwhile"),
+    "given": pgettext_lazy("result of a job", "given"),
+    "left out": pgettext_lazy("result of a job", "left out"),
+    "called back": pgettext_lazy("result of a job", "called back, vouchers or points"),
     "kept": pgettext_lazy("result of a job", "left as they were, since later merges rest on them"),
 }
 

@@ -289,4 +289,7 @@ def test_the_api_lists_campaigns_results_and_exports(client_of, alice, bruno, ca
     assert client.get(f"/api/v1/campaigns/{campaign.pk}/results").json()["treated"]["people"] == 5
     assert client.get("/api/v1/campaigns?state=frozen").json()["results"][0]["name"] == "Spring letter"
     assert client.get("/api/v1/exports").json()["results"] == []
-    assert client_of(bruno).get("/api/v1/campaigns").status_code == 403
+    # A manager sees the own store's campaigns: this one is the whole network's.
+    assert client_of(bruno).get("/api/v1/campaigns").json()["results"] == []
+    assert client_of(bruno).get(f"/api/v1/campaigns/{campaign.pk}/results").status_code == 404
+    assert client_of(bruno).get("/api/v1/exports").status_code == 403

@@ -86,7 +86,7 @@ def test_both_sites_have_a_sign(client_of, alice):
 
 
 def test_what_a_role_may_not_open_says_so(client_of, bruno):
-    response = client_of(bruno).get(reverse("admin:campaigns_campaign_changelist"))
+    response = client_of(bruno).get(reverse("admin:campaigns_export_changelist"))
     assert response.status_code == 403
     assert "Not for your role" in response.text
     response = client_of(bruno).get(reverse("admin:profiles_profile_change", args=["x"]), follow=True)

@@ -1,4 +1,6 @@
-"""What the timetable sends at its next turn, for the brand `later`: run as a programme, beside the worker's broker."""
+"""What the timetable sends at its next turn, for one brand: `python -m tests.faults.later BRAND TASK...`"""
+
+import sys
 
 import django
 
@@ -7,10 +9,11 @@ if __name__ == "__main__":
 
     from django_tenants.utils import tenant_context
 
-    from loyalty.tasks import apply_parked_returns
-    from profiles.tasks import match_new_records
+    from cdp.celery import app
     from tenants.models import Brand
 
-    with tenant_context(Brand.objects.get(slug="later")):
-        match_new_records.delay()
-        apply_parked_returns.delay()
+    app.loader.import_default_modules()
+    slug, *names = sys.argv[1:]
+    with tenant_context(Brand.objects.get(slug=slug)):
+        for name in names:
+            app.tasks[name].delay()

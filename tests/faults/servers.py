@@ -23,6 +23,16 @@ from cdp.management.commands.serve import web_command
 
 ROOT = Path(embedded.__file__).parent.parent
 THREADS = 4
+WORKER = (
+    "celery",
+    "-A",
+    "cdp.celery",
+    "worker",
+    "--pool=solo",
+    "--loglevel=INFO",
+    "--without-gossip",
+    "--without-mingle",
+)
 
 
 class Cluster:
@@ -173,6 +183,13 @@ def small_disk(megabytes: int) -> Iterator[Disk]:
             subprocess.run([*as_root, "umount", "--lazy", str(folder)], check=True)
     finally:
         folder.rmdir()
+
+
+def send(cluster: Cluster, slug: str, *tasks: str) -> None:
+    """Send the tasks for this brand, as the timetable does at its next turn."""
+    told = ("tests.faults.later", slug, *tasks)
+    with cluster.programme("later", *told, DJANGO_SETTINGS_MODULE="cdp.settings") as sender:
+        assert sender.wait(60) == 0, cluster.log_of("later")[-2000:]
 
 
 class Web:

@@ -6,7 +6,7 @@ from django.db import connection
 
 from tests.faults.conftest import opened
 from tests.faults.oracles import check, rows
-from tests.faults.servers import until
+from tests.faults.servers import WORKER, send, until
 from tests.faults.tills import Line, busy
 
 # Of what the tills do with a broker, so much at least do they do without.
@@ -48,25 +48,17 @@ def test_what_was_to_be_done_later_is_done_when_the_broker_is_back(world, web, s
         line.close()
         connection.set_tenant(brand)
         assert rows("SELECT count(*) FROM profiles_sourcerecord WHERE matched_at IS NULL") == [(12,)]
-        told = [
-            "celery",
-            "-A",
-            "cdp.celery",
-            "worker",
-            "--pool=solo",
-            "--loglevel=INFO",
-            "--without-gossip",
-            "--without-mingle",
-        ]
-        with world.cluster.programme("worker", *told, DJANGO_SETTINGS_MODULE="cdp.settings"):
+        with world.cluster.programme("worker", *WORKER, DJANGO_SETTINGS_MODULE="cdp.settings"):
             assert until(lambda: "Cannot connect" in world.cluster.log_of("worker"), 30)
             world.cluster.start_broker()
             # What the timetable sends at its next turn.
             start = time.monotonic()
-            with world.cluster.programme(
-                "later", "tests.faults.later", DJANGO_SETTINGS_MODULE="cdp.settings"
-            ) as sender:
-                assert sender.wait(30) == 0
+            send(
+                world.cluster,
+                "later",
+                "profiles.tasks.match_new_records",
+                "loyalty.tasks.apply_parked_returns",
+            )
             waiting = "SELECT count(*) FROM profiles_sourcerecord WHERE matched_at IS NULL"
             assert until(lambda: rows(waiting) == [(0,)], 60), world.cluster.log_of("worker")[-3000:]
             say(f"12 records compared {time.monotonic() - start:.1f} s after the broker came back")

@@ -66,7 +66,7 @@ def test_balances_are_checked_signed_by_another_and_posted_as_lots(people, uploa
         (1200, date(2027, 12, 31), "ACM-001"), (300, None, "ACM-002"), (50, date(2027, 6, 30), "ACM-001"),
     ]  # fmt: skip
     assert proof.prove().differences == []
-    assert tasks.post_opening(run.pk) == 0
+    assert tasks.carry_out_opening(run.pk) == 0
     page = client_of(alice).get(reverse("admin:loyalty_openingrun_change", args=[run.pk])).text
     assert "2990000009999" in page
 
@@ -84,10 +84,48 @@ def test_posting_that_was_killed_is_carried_on(people, upload, alice, monkeypatc
         with pytest.raises(KeyboardInterrupt), transaction.atomic():
             opening.post_chunk(run.pk, limit=1)
     assert Transaction.objects.count() == 1
-    assert tasks.post_opening(run.pk) == 2
-    assert tasks.post_opening(run.pk) == 0
+    assert opening.under_way() == [run.pk]
+    assert tasks.carry_on_openings() == 1
+    assert tasks.carry_on_openings() == tasks.carry_out_opening(run.pk) == 0
+    run.refresh_from_db()
+    assert (run.state, run.posted_lines, run.job.state) == ("done", 3, "done")
     assert [statements.balance_of(profile).available for profile in people] == [1500, 50]
     assert proof.prove().differences == []
+
+
+def test_a_check_that_was_killed_is_made_by_the_timetable(people, client_of, diane, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.carry_out_opening, "delay", lambda _run_id: None)
+        form = {"file": SimpleUploadedFile("soldes.csv", SOUND.encode()), "told_points": 1620}
+        client_of(diane).post(reverse("admin:loyalty_openingrun_add"), form)
+    run = OpeningRun.objects.get()
+    assert (run.state, opening.under_way()) == ("checking", [run.pk])
+    assert tasks.carry_on_openings() == 1
+    run.refresh_from_db()
+    assert (run.state, run.points, run.job.state) == ("checked", 1620, "done")
+    # Balances that wait for their sign-off wait for a person.
+    assert tasks.carry_on_openings() == 0
+
+
+def test_posting_that_fails_says_so_and_is_begun_again_by_hand(
+    people, upload, client_of, alice, diane, monkeypatch
+):
+    run = upload(SOUND, 1620)
+    opening.sign(run.pk, by=alice)
+
+    def broken(_people):
+        raise ValueError("tiers are out of order")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening.members, "refresh", broken)
+        with pytest.raises(ValueError, match="out of order"):
+            tasks.carry_out_opening(run.pk)
+    run.refresh_from_db()
+    assert (run.job.state, run.job.error) == ("failed", "tiers are out of order")
+    assert tasks.carry_on_openings() == 0
+    deed(client_of(diane), run, "resume")
+    run.refresh_from_db()
+    assert (run.state, run.job.state, run.posted_points) == ("done", "done", 1550)
 
 
 def test_errors_are_told_by_line_and_field(people, upload, client_of, alice):

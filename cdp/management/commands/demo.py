@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cdp.demo import main_job
+from cdp.demo import main_job, programme
 from cdp.demo.world import build_world
 
 FOLDER = settings.VAR_DIR / "demo"
@@ -67,6 +68,7 @@ class Command(BaseCommand):
         for data in world.brands:
             with self._step(f"{data.name}: open the brand") as advance:
                 one = main_job.onboard(data, today, lambda p, advance=advance: advance(p.done, p.total))
+                programme.open_catalogue(one, today)
                 advance(1, 1)
             with self._step(f"{data.name}: take in the customer files") as advance:
                 records = main_job.import_files(one)
@@ -75,18 +77,28 @@ class Command(BaseCommand):
                 tickets = main_job.send_tickets(one, advance)
             with self._step(f"{data.name}: find who is who") as advance:
                 matching = main_job.unify(one, advance)
-            with self._step(f"{data.name}: refund, expire, spend, prove") as advance:
+            with self._step(f"{data.name}: take over the balances of before") as advance:
+                taken_over = programme.take_over_balances(one, today)
+                advance(1, 1)
+            with self._step(f"{data.name}: refund, expire, spend") as advance:
                 ledger = main_job.points(one, today)
+                advance(1, 1)
+            with self._step(f"{data.name}: rewards, coupons, actions") as advance:
+                benefits = programme.enjoy(one)
+                advance(1, 1)
+            with self._step(f"{data.name}: segment, campaign, export, vouchers") as advance:
+                segment = main_job.market(one, today, partial(programme.give_to_audience, one))
+                advance(1, 1)
+            with self._step(f"{data.name}: prove the ledger") as advance:
+                ledger |= main_job.prove(one)
                 advance(1, 1)
             with self._step(f"{data.name}: settle between the stores") as advance:
                 settled = main_job.settle(one)
                 advance(1, 1)
-            with self._step(f"{data.name}: segment, campaign, export") as advance:
-                segment = main_job.market(one, today)
-                advance(1, 1)
             brands[data.slug] = {
                 "stores": len(data.stores), "records": records, "tickets": tickets, "matching": matching,
-                "ledger": ledger, "settled": settled, "segment": segment,
+                "taken_over": taken_over, "ledger": ledger, "benefits": benefits, "settled": settled,
+                "segment": segment,
             }  # fmt: skip
         first = brands[world.brands[0].slug]
         tickets = {
@@ -187,11 +199,25 @@ def _rows(brands: dict) -> dict[str, list]:
         "… they net to": [cents / 100 for cents in each("settled", "nets_to_cents")],
         "liability in points": each("settled", "liability_points"),
         "… stores that differ from plain SQL": each("settled", "stores_unlike_sql"),
+        "points taken over from the old programme": each("taken_over", "posted_points"),
+        "… of cards that nobody knows": each("taken_over", "unknown_points"),
+        "… told by its own report": each("taken_over", "told_points"),
+        "rewards taken for points": each("benefits", "rewards_taken"),
+        "coupons used": each("benefits", "coupons_used"),
+        "actions and birthdays that earned": [
+            actions + birthdays
+            for actions, birthdays in zip(
+                each("benefits", "actions"), each("benefits", "birthdays"), strict=True
+            )
+        ],
+        "gifts for the gold tier": each("benefits", "tier_gifts"),
         "segment": each("segment", "count"),
         "… counted in plain SQL": each("segment", "sql_recount"),
         "… exported": each("segment", "rows"),
         "broader segment": each("segment", "broader", "count"),
         "… exported, control group held back": each("segment", "broader", "rows"),
+        "… given a voucher": each("segment", "thanked", "given"),
+        "… of whom used it": each("segment", "thanked", "used"),
     }
 
 
