@@ -58,8 +58,8 @@ UPDATE {profiles} p SET {settings} FROM jsonb_to_recordset(%s) AS told (id bigin
     settings=", ".join(f"{name} = told.{name}" for name in _WRITTEN),
     columns=", ".join(f"{name} {kind}" for name, kind in _WRITTEN.items()),
 )
-# Nobody types the number of a pass, and it goes when the pass is lost. Most people confirmed nothing and have no pin, and
-# each question costs a merge a round trip.
+# Nobody types the number of a pass, and it goes when the pass is lost. Most people confirmed nothing and have no pin,
+# and each question costs a merge a round trip.
 _SHOWN = """
 SELECT profile_id, value FROM {identifiers} WHERE profile_id = ANY(%(people)s) AND kind <> 'pass'
 UNION ALL
