@@ -35,6 +35,7 @@ app.conf.beat_schedule = {
         "schedule": crontab(day_of_month=2, hour=3, minute=0),
     },
     "tiers-reviewed": {"task": "loyalty.tasks.review_tiers", "schedule": crontab(hour=1, minute=0)},
+    "segments-of-rules-read": {"task": "loyalty.tasks.read_segments", "schedule": crontab(minute="*/5")},
     "replays-carried-on": {"task": "loyalty.tasks.carry_on_replays", "schedule": crontab(minute="*/5")},
     "webhooks-delivered": {"task": "tenants.tasks.deliver_webhooks", "schedule": crontab(minute="*")},
     "webhooks-forgotten": {"task": "tenants.tasks.forget_webhooks", "schedule": crontab(hour=3, minute=30)},

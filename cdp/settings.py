@@ -84,6 +84,7 @@ BRAND_SQL = [
     BASE_DIR / "profiles/sql/append_only.sql",
     BASE_DIR / "profiles/sql/people.sql",
     BASE_DIR / "profiles/sql/tickets.sql",
+    BASE_DIR / "profiles/sql/channels.sql",
     BASE_DIR / "profiles/sql/outbox.sql",
     BASE_DIR / "loyalty/sql/ledger.sql",
     BASE_DIR / "loyalty/sql/chain.sql",
@@ -92,6 +93,7 @@ BRAND_SQL = [
     BASE_DIR / "loyalty/sql/benefits.sql",
     BASE_DIR / "loyalty/sql/finance.sql",
     BASE_DIR / "loyalty/sql/outbox.sql",
+    BASE_DIR / "campaigns/sql/segments.sql",
 ]
 
 MIDDLEWARE = [

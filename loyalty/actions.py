@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import ledger, members, once, rules, statements
+from loyalty import ledger, members, once, rules, segments, statements
 from loyalty import till as tills
 from loyalty.models import Action, Membership, Rule, RuleVersion
 from loyalty.rulebook import NoProgramme, Rulebook
@@ -105,6 +105,7 @@ def _credit(told: Action, book: Rulebook, actor: str) -> Action:
     local = told.occurred_at.astimezone(told.store.zone)
     standing = members.Standing([told.profile_id], told.occurred_at, book.thresholds)
     told.tier = standing.tier(told.profile_id, told.occurred_at)
+    told.segments = _segments_of(told, book)
     rule = rules.rule_for_action(told.code, as_rules_see_it(told), book.at(told.occurred_at))
     told.why = NO_RULE
     if rule is not None:
@@ -128,8 +129,15 @@ def _credit(told: Action, book: Rulebook, actor: str) -> Action:
 
 
 def as_rules_see_it(told: Action) -> rules.Ticket:
-    """When, where and at which tier, for `rules.rule_for_action`."""
-    return rules.Ticket(told.occurred_at.astimezone(told.store.zone), told.store.code, told.tier, ())
+    """When, where and who, for `rules.rule_for_action`."""
+    at = told.occurred_at.astimezone(told.store.zone)
+    return rules.Ticket(at, told.store.code, told.tier, (), segments=frozenset(told.segments))
+
+
+def _segments_of(told: Action, book: Rulebook) -> list[int]:
+    """Of the segments that the rules of its time ask about, those that the member is in now."""
+    asked = rules.segments_looked_at(book.at(told.occurred_at))
+    return sorted(segments.of([told.profile_id], asked)[told.profile_id])
 
 
 def _counted(told: Action, rule: rules.RuleTerms, day: date) -> tuple[int, int]:
@@ -269,6 +277,7 @@ def _birthday(profile_id: int, days: list[date], book: Rulebook) -> int:
 
 def _by_itself(told: Action, book: Rulebook) -> int:
     """Credit what no caller told of; where no rule gives anything, nothing is kept and tomorrow asks again."""
+    told.segments = _segments_of(told, book)
     if rules.rule_for_action(told.code, as_rules_see_it(told), book.at(told.occurred_at)) is None:
         return 0
     _credit(told, book, "system")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
@@ -22,23 +23,25 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from loyalty import drafts as drafting
-from loyalty import owed, rule_words, rules, simulation
+from loyalty import owed, rule_words, rules, segments, simulation
 from loyalty.admin_finance import Pages
 from loyalty.models import Rule, RuleDraft, SavedSimulation, Tier
 from loyalty.rule_words import Names
 from loyalty.rulebook import NoProgramme, Rulebook
 from loyalty.simulation import BadBasket, Basket, Item, Outcome
 from profiles import search
-from profiles.models import Connection, Profile, Purchase
-from tenants.network.models import Store, audit
+from profiles.models import Profile, Purchase
+from tenants.network.models import Store, Till, audit
 from tenants.scoping import current_scope
 
 PEOPLE_SHOWN = 10
 FEWEST_ROWS, MORE_ROWS = 3, 3
 OWN_TIER, WITHOUT_TIER = "", "-"
+AS_THE_STORE = ""
 ALL_DRAFTS = "all"
 # What the address of a question is made of, in this order; of the lines each comes several times.
-WORDS = ("customer", "tier", "store", "day", "time", "reward", "against", "ticket")
+WORDS = ("customer", "tier", "store", "channel", "day", "time", "payment", "reward", "against", "ticket")
+SEGMENTS = "segment"
 LINE_WORDS = ("sku", "category", "quantity", "price")
 
 
@@ -126,15 +129,30 @@ class BasketForm(forms.Form):
     reward = Amount(
         label=_("Of it paid with points or a voucher"), required=False, min_value=0, max_digits=9, decimal_places=2,
         widget=UnfoldAdminTextInputWidget(attrs=NUMBER),
-        help_text=_("However the rest is paid, it earns the same."),
     )  # fmt: skip
+    payment = forms.CharField(
+        label=_("The rest is paid with"), required=False, max_length=rules.LONGEST_PAYMENT,
+        widget=UnfoldAdminTextInputWidget, help_text=_("The word that the till sends, such as card."),
+    )  # fmt: skip
+    channel = forms.ChoiceField(
+        label=_("Sold"), required=False, widget=UnfoldAdminSelectWidget,
+        choices=[(AS_THE_STORE, _("as this store sells")), *Till.Channel.choices],
+    )  # fmt: skip
+    segment = forms.TypedMultipleChoiceField(
+        label=_("Segments of the new member"), required=False, coerce=int, widget=forms.CheckboxSelectMultiple
+    )
     against = forms.ChoiceField(label=_("Judged by"), required=False, widget=UnfoldAdminSelectWidget)
 
     def __init__(
-        self, data: dict[str, str] | None, offered: Mapping[str, str], *, is_known: bool, initial: dict
+        self, data: dict[str, Any] | None, offered: Mapping[str, str], *, is_known: bool, initial: dict
     ):
         super().__init__(data, initial=initial)
-        shops = set(Connection.objects.exclude(till=None).values_list("till__store", flat=True))
+        shops = set(Till.objects.filter(channel=Till.Channel.WEB).values_list("store", flat=True))
+        # A member is in the segments they are in; of a new one it is said.
+        asked = {} if is_known else segments.names()
+        self.fields["segment"].choices = [(pk, asked[pk]) for pk in sorted(segments.in_use() & asked.keys())]
+        if not self.fields["segment"].choices:
+            del self.fields["segment"]
         self.fields["store"].queryset = Store.objects.all()
         self.fields["store"].label_from_instance = lambda store: (
             _t("%(store)s (web shop)") % {"store": store} if store.pk in shops else str(store)
@@ -282,7 +300,9 @@ class Question:
             "store": first, "day": now.date().isoformat(), "time": now.strftime("%H:%M:%S"),
             "against": asked.get("against", ""),
         }  # fmt: skip
-        data = {name: asked.get(name, "") for name in WORDS} if self.is_asked else None
+        data: dict[str, Any] | None = None
+        if self.is_asked:
+            data = {name: asked.get(name, "") for name in WORDS} | {SEGMENTS: asked.getlist(SEGMENTS)}
         self.form = BasketForm(data, offered, is_known=self.profile is not None, initial=initial)
         self.rows = _rows(asked)
         self.purchase = _purchase(asked.get("ticket", ""))
@@ -299,6 +319,8 @@ class Question:
         return Basket(
             said["store"], self.form.instant(), [row.item for row in self.filled], profile=self.profile,
             tier=said["tier"], reward_cents=int((said["reward"] or 0) * 100), purchase=self.purchase,
+            payment=said["payment"], channel=said["channel"] or simulation.channel_of(said["store"]),
+            segments=frozenset(said.get(SEGMENTS, ())),
         )  # fmt: skip
 
     def tried(self) -> list[RuleDraft]:
@@ -347,8 +369,9 @@ def address_of(basket: Basket, against: str = "") -> str:
     told: list[tuple[str, object]] = [
         ("customer", basket.profile.pk if basket.profile else ""),
         ("tier", WITHOUT_TIER if basket.profile and basket.tier == "" else basket.tier or ""),
-        ("store", basket.store.pk), ("day", local.date().isoformat()),
-        ("time", local.strftime("%H:%M:%S")),
+        ("store", basket.store.pk), ("channel", basket.channel), ("day", local.date().isoformat()),
+        ("time", local.strftime("%H:%M:%S")), ("payment", basket.payment),
+        *((SEGMENTS, pk) for pk in sorted(basket.segments)),
         ("reward", Decimal(basket.reward_cents) / 100 if basket.reward_cents else ""),
         ("against", against), ("ticket", basket.purchase.pk if basket.purchase else ""),
     ]  # fmt: skip
@@ -498,7 +521,8 @@ class SavedSimulationAdmin(Pages):
         if request.method == "POST" and form.is_valid():
             kept = Basket(
                 outcome.basket.store, outcome.basket.at, outcome.basket.items, tier=outcome.ticket.tier,
-                reward_cents=outcome.basket.reward_cents,
+                reward_cents=outcome.basket.reward_cents, payment=outcome.basket.payment,
+                channel=outcome.basket.channel, segments=outcome.ticket.segments,
             )  # fmt: skip
             said = form.cleaned_data
             drafting.keep_simulation(said["name"], kept, said["expected_points"], by=request.user)
@@ -539,6 +563,7 @@ class SavedSimulationAdmin(Pages):
         return self._page(
             request, "simulator/saved.html", saved.name, saved=saved, original=saved, form=form, basket=basket,
             shown=ShownOutcome.of(outcome, Names()) if outcome else None, address=address_of(basket),
+            segments=Names().segments_called(saved.segments),
             passed=outcome is not None and outcome.earned.points == saved.expected_points,
             may_delete=self.has_delete_permission(request, saved),
         )  # fmt: skip

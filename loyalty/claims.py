@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import cases, ledger, members, once, rules, statements
+from loyalty import cases, ledger, members, once, rules, segments, statements
 from loyalty import till as tills
 from loyalty.models import Case, Cashier, Claim, ClaimTally, Programme, TicketCashier, Transaction
 from loyalty.rulebook import Rulebook
@@ -161,8 +161,9 @@ def _credit(purchase: Purchase, profile_id: int, book: Rulebook, actor: str) -> 
     if rules.look_at_the_day(in_force):
         before = standing.earned_on(profile_id, purchase.business_day)
     lines = list(purchase.lines.order_by("number"))
-    earned = rules.points_for(tills.as_recorded(purchase, lines, tier, before), in_force)
-    earning = ledger.Earning(purchase, purchase.business_day, earned, tier, before)
+    belongs = segments.of([profile_id], rules.segments_looked_at(in_force))[profile_id]
+    earned = rules.points_for(tills.as_recorded(purchase, lines, tier, before, belongs), in_force)
+    earning = ledger.Earning(purchase, purchase.business_day, earned, tier, before, segments=belongs)
     watch = cases.Watch([earning], book.programme)
     watch.open_cases(ledger.earn(watch.earnings))
     points, clamp = earned.points, book.programme.debt_policy == book.programme.Debt.CLAMPED

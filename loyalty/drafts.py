@@ -16,7 +16,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from loyalty import rulebook, rules, simulation
+from loyalty import rulebook, rules, segments, simulation
 from loyalty.models import Programme, Rule, RuleDraft, RuleVersion, SavedSimulation, Tier
 from loyalty.rulebook import NoProgramme
 from loyalty.simulation import Check
@@ -65,7 +65,7 @@ def save(
     effective_to: datetime | None = None, reason: str = "",
 ) -> RuleDraft:  # fmt: skip
     """Keep what the rule would say next, in the place of a draft before it. Raises `rules.InvalidRule`."""
-    rules.validate(rule.kind, conditions, terms)
+    rulebook.check(rule.kind, conditions, terms)
     if effective_to and effective_to <= (effective_from or timezone.now()):
         raise rules.InvalidRule("effective_to", _("must lie after the start"))
     draft, is_new = RuleDraft.objects.update_or_create(
@@ -76,6 +76,8 @@ def save(
         },
     )  # fmt: skip
     audit(by, "drafted" if is_new else "changed", draft, reason=reason)
+    # Tried out on members, it asks who is in.
+    segments.read(conditions.get("segments", ()))
     return draft
 
 
@@ -193,15 +195,16 @@ def keep_simulation(
 ) -> SavedSimulation:
     """Keep a basket with the points that it must earn from now on, on the weekday and at the hour of its instant.
 
-    The basket is kept as a new member's at its tier: what a person earned meanwhile shall not change it. Raises
-    `simulation.BadBasket`.
+    The basket is kept as a new member's at its tier and in its segments: what becomes of a person meanwhile shall not
+    change it. Raises `simulation.BadBasket`.
     """
     simulation.check(basket)
     local = basket.at.astimezone(basket.store.zone)
     saved = SavedSimulation.objects.create(
         name=name, store=basket.store, tier=Tier.objects.filter(code=basket.tier or "").first(),
         weekday=local.weekday(), time=local.time().replace(microsecond=0), lines=simulation.as_json(basket.items),
-        reward_cents=basket.reward_cents, expected_points=expected_points, made_by=by,
+        reward_cents=basket.reward_cents, payment=basket.payment, channel=basket.channel,
+        segments=sorted(basket.segments), expected_points=expected_points, made_by=by,
     )  # fmt: skip
     audit(by, "added", saved, points=expected_points)
     return saved

@@ -224,22 +224,24 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
     while True:
         tickets = list(
             Purchase.objects.filter(pk__gt=last, profile__isnull=False)
-            .order_by("pk").values_list("pk", "store", "bought_at")[:CHUNK]
+            .order_by("pk").values_list("pk", "store", "bought_at", "payment", "till__channel")[:CHUNK]
         )  # fmt: skip
         if not tickets:
             return
         last = tickets[-1][0]
-        ids = [pk for pk, _store, _at in tickets]
+        ids = [told[0] for told in tickets]
         lines: dict[int, list[tuple[int, rules.Line]]] = defaultdict(list)
         rows = PurchaseLine.objects.filter(purchase__in=ids).order_by("purchase", "number")
         for purchase, pk, sku, category, cents in rows.values_list(
             "purchase", "pk", "sku", "category", "amount_cents"
         ):
             lines[purchase].append((pk, rules.Line(sku, category, cents)))
-        earned: dict[int, tuple[str, int]] = {}
+        earned: dict[int, tuple[str, int, frozenset[int]]] = {}
         earnings = Transaction.objects.filter(purchase__in=ids, kind=Transaction.Kind.EARN).order_by()
-        for purchase, tier, before in earnings.values_list("purchase", "tier", "earned_before"):
-            earned[purchase] = tier, before
+        for purchase, tier, before, segments in earnings.values_list(
+            "purchase", "tier", "earned_before", "segments"
+        ):
+            earned[purchase] = tier, before, frozenset(segments)
         issued = dict(
             Posting.objects.filter(
                 transaction__purchase__in=ids,
@@ -259,12 +261,14 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
                 "purchase", flat=True
             )
         )
-        for pk, store_id, bought_at in tickets:
+        for pk, store_id, bought_at, payment, channel in tickets:
             counted["tickets"] += 1
             store, rulebook = stores[store_id], book.at(bought_at)
-            tier, before = earned.get(pk, ("", 0))
+            tier, before, segments = earned.get(pk, ("", 0, frozenset()))
             bought = [line for _line_id, line in lines[pk]]
-            ticket = rules.Ticket(bought_at.astimezone(store.zone), store.code, tier, bought, before)
+            ticket = rules.Ticket(
+                bought_at.astimezone(store.zone), store.code, tier, bought, before, segments, payment, channel
+            )
             expected = rules.points_for(ticket, rulebook).points
             back = [returned[line_id] for line_id, _line in lines[pk]]
             if any(back):

@@ -6,7 +6,7 @@ from django.db import connection
 from django.dispatch import receiver
 
 from loyalty import actions, gifts, ledger, members, vouchers
-from loyalty.models import Account, CouponUse, Membership, Transaction, Voucher
+from loyalty.models import Account, CouponUse, Membership, SegmentMember, Transaction, Voucher
 from profiles.models import Merge
 from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold, ticket_moved
 
@@ -76,3 +76,4 @@ def end_empty_memberships(sender, profile_ids, **kwargs) -> None:
     """Who never earned a point, and is known of no source, is no member."""
     earned = Account.objects.filter(profile__in=profile_ids).values("profile")
     Membership.objects.filter(profile__in=profile_ids).exclude(profile__in=earned).delete()
+    SegmentMember.objects.filter(profile__in=profile_ids).delete()

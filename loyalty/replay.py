@@ -3,14 +3,15 @@
 A job goes through the members in the order of their ids and takes a few thousand tickets at once; the sums and the last
 member that is in them are written together, so work that was killed goes on where it stood, and counts nobody twice.
 Every ticket is judged by `rules.points_for`, as a till judges it: at the tier that its member had (with the draft: the
-tier that the draft's points would have made), under the day's cap. What was brought back later is left in.
+tier that the draft's points would have made), under the day's cap, in the segments of now: what a draft asks about,
+nobody noted when the ticket came. What was brought back later is left in.
 """
 
 import csv
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, TextIO
 from zoneinfo import ZoneInfo
@@ -20,7 +21,7 @@ from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import members, rules, simulation
+from loyalty import members, rules, segments, simulation
 from loyalty.models import Replay, RuleDraft, Transaction
 from loyalty.rulebook import Rulebook
 from loyalty.simulation import Prices
@@ -208,11 +209,13 @@ class Sold:
     store_id: int
     bought_at: datetime
     day: date
+    payment: str
+    channel: str
 
 
 def _next_tickets(replay: Replay, at_once: int) -> list[Sold]:
     """The tickets of the next members: about so many, and of each member all."""
-    columns = ("pk", "profile", "store", "bought_at", "business_day")
+    columns = ("pk", "profile", "store", "bought_at", "business_day", "payment", "till__channel")
     ordered = _tickets(replay).filter(profile__gt=replay.cursor).order_by("profile", "bought_at", "pk")
     found = [Sold(*row) for row in ordered.values_list(*columns)[: at_once + 1]]
     if len(found) <= at_once:
@@ -238,6 +241,7 @@ class Judge:
         both = [*self.before, *self.after]
         self.looks_at_tiers = any("tiers" in rule.conditions for rule in both)
         self.looks_at_the_day = rules.look_at_the_day(both)
+        self.segments = rules.segments_looked_at(both)
 
     def points(self, ticket: rules.Ticket, tier: str, earned_before: int) -> tuple[int, int]:
         """What the ticket earns before and after; with the draft at this tier and after so many points of the day."""
@@ -247,7 +251,7 @@ class Judge:
             if not any(rules.concerns(ticket, rule) for rule in self.changed):
                 return before, before
             return before, rules.points_for(ticket, self.after).points
-        other = rules.Ticket(ticket.local_time, ticket.store, tier, ticket.lines, earned_before)
+        other = replace(ticket, tier=tier, earned_before=earned_before)
         return before, rules.points_for(other, self.after).points
 
 
@@ -257,7 +261,7 @@ def _judge(tickets: Sequence[Sold], judge: Judge, tally: Tally) -> None:
         pk: (code, ZoneInfo(zone)) for pk, code, zone in Store.objects.values_list("pk", "code", "time_zone")
     }
     people = list(dict.fromkeys(sold.profile_id for sold in tickets))
-    tier_at = _tiers(people, tickets, judge)
+    tier_at, belongs = _tiers(people, tickets, judge), segments.of(people, judge.segments)
     of_day: dict[tuple[bool, int, date], int] = defaultdict(int)
     gained: dict[int, int] = dict.fromkeys(people, 0)
     for sold in tickets:
@@ -265,8 +269,9 @@ def _judge(tickets: Sequence[Sold], judge: Judge, tally: Tally) -> None:
         member = sold.profile_id
         tier, tier_after = tier_at(member, sold.bought_at, gained[member])
         ticket = rules.Ticket(
-            sold.bought_at.astimezone(zone), code, tier, lines[sold.pk], of_day[False, member, sold.day]
-        )
+            sold.bought_at.astimezone(zone), code, tier, lines[sold.pk], of_day[False, member, sold.day],
+            belongs[member], sold.payment, sold.channel,
+        )  # fmt: skip
         before, after = judge.points(ticket, tier_after, of_day[True, member, sold.day])
         if judge.looks_at_the_day:
             of_day[False, member, sold.day] += before

@@ -1,27 +1,30 @@
 """Rules in the words of their readers: a card, what a draft changes, and why a rule gave a basket nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
+from django.utils import timezone
 from django.utils.dates import WEEKDAYS
-from django.utils.formats import number_format, time_format
+from django.utils.formats import date_format, number_format, time_format
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 
-from loyalty import rules
+from loyalty import rules, segments
 from loyalty.models import Rule, Tier
 from loyalty.version_form import (
     TERMS,
     VersionForm,
     action_in_words,
+    days_in_words,
     life_in_words,
     points_in_words,
     terms_in_words,
 )
-from tenants.network.models import Store
+from tenants.network.models import Store, Till
 from tenants.templatetags.money import money
 
 Words = Mapping[str, Any]
@@ -30,6 +33,10 @@ EVERYTHING = pgettext_lazy("a rule's condition", "all")
 NOTHING = pgettext_lazy("a rule's condition", "none")
 UNSAID = {
     "hours": _("all day"),
+    "dates": _("every day"),
+    "payments": _("any"),
+    "channels": _("all channels"),
+    "segments": _("everybody"),
     "min_total_cents": _("any amount"),
     "except_categories": NOTHING,
     "except_skus": NOTHING,
@@ -42,7 +49,8 @@ UNSAID = {
     "expiry_day": NOTHING,
 }
 CONDITIONS = (
-    "stores", "tiers", "weekdays", "hours", "min_total_cents", "categories", "skus", "except_categories", "except_skus",
+    "stores", "channels", "segments", "tiers", "dates", "weekdays", "hours", "payments", "min_total_cents",
+    "categories", "skus", "except_categories", "except_skus",
 )  # fmt: skip
 WHY = {
     "base": _("points for the amount"),
@@ -75,6 +83,7 @@ class Card:
     when: list[str]
     then: str
     limits: list[str]
+    warnings: list[str]
 
 
 class Names:
@@ -83,6 +92,20 @@ class Names:
     def __init__(self) -> None:
         self.stores = {store.code: store.name for store in Store.objects.all()}
         self.tiers = dict(Tier.objects.values_list("code", "name"))
+
+    @cached_property
+    def segments(self) -> dict[int, str]:
+        return segments.names()
+
+    def segments_called(self, ids: Iterable[int]) -> str:
+        """Segments that the scope does not know are counted, not named."""
+        ids = list(ids)
+        known = [f"«{self.segments[pk]}»" for pk in ids if pk in self.segments]
+        others = len(ids) - len(known)
+        if others:
+            told = ngettext("%(count)s other segment", "%(count)s other segments", others)
+            known.append(told % {"count": others})
+        return ", ".join(known)
 
     def tier(self, code: str) -> str:
         return self.tiers.get(code, code) if code else _t("no tier")
@@ -106,7 +129,20 @@ def card(kind: str, conditions: Words, terms: Words, names: Names) -> Card:
         for word in CONDITIONS
         if word in conditions
     ]
-    return Card(when or [_t("always")], _then(kind, terms), _limits(kind, terms))
+    return Card(
+        when or [_t("always")], _then(kind, terms), _limits(kind, terms), _warnings(conditions, names)
+    )
+
+
+def _warnings(conditions: Words, names: Names) -> list[str]:
+    """Segments that could not be read the last time: their members of before count."""
+    return [
+        _t("%(segment)s could not be read (%(reason)s): who was in it on %(day)s counts") % {
+            "segment": names.segments_called([read.pk]), "reason": read.error,
+            "day": date_format(timezone.localtime(read.read_at), "SHORT_DATETIME_FORMAT") if read.read_at else "–",
+        }
+        for read in segments.failing(conditions.get("segments", ()))
+    ]  # fmt: skip
 
 
 def _then(kind: str, terms: Words) -> str:
@@ -186,6 +222,12 @@ def _condition(word: str, value: Any, names: Names) -> str:
         return names.stores_called(list(value))
     if word == "tiers":
         return ", ".join(map(names.tier, value))
+    if word == "segments":
+        return names.segments_called(value)
+    if word == "channels":
+        return ", ".join(str(Till.Channel(channel).label) for channel in value)
+    if word == "dates":
+        return ", ".join(map(days_in_words, value))
     if word == "weekdays":
         return ", ".join(str(WEEKDAYS[day]) for day in value)
     if word == "hours":
@@ -223,6 +265,34 @@ def _number(value: Any) -> str:
 # --- Why a rule gave nothing ----------------------------------------------------------------------------------------
 
 
+# By the condition that failed: what was wanted, and what was found.
+SILENT = {
+    "stores": _("only in %(wanted)s; this basket is of %(found)s"),
+    "channels": _("only sold %(wanted)s; this basket is sold %(found)s"),
+    "segments": _("only for the segment %(wanted)s, which this member is not in"),
+    "tiers": _("only at the tier %(wanted)s; here it is %(found)s"),
+    "dates": _("only in the period %(wanted)s; at the store it is %(found)s"),
+    "weekdays": _("only on %(wanted)s; here it is %(found)s"),
+    "hours": _("only %(wanted)s; at the store it is %(found)s"),
+    "payments": _("only paid with %(wanted)s; here it is %(found)s"),
+    "min_total_cents": _("only from %(wanted)s on; the basket comes to %(found)s"),
+    "categories": _("only for the category %(wanted)s: no line that is paid for is of it"),
+    "skus": _("only for the article %(wanted)s: no line that is paid for is of it"),
+    "except_categories": _("every line is left out: %(wanted)s"),
+    "except_skus": _("every line is left out: %(wanted)s"),
+}
+FOUND: dict[str, Callable[[rules.Ticket, Names], object]] = {
+    "stores": lambda ticket, names: names.stores_called([ticket.store]),
+    "channels": lambda ticket, _names: Till.Channel(ticket.channel).label,
+    "tiers": lambda ticket, names: names.tier(ticket.tier),
+    "dates": lambda ticket, _names: date_format(ticket.local_time.date(), "SHORT_DATE_FORMAT"),
+    "weekdays": lambda ticket, _names: WEEKDAYS[ticket.local_time.weekday()],
+    "hours": lambda ticket, _names: time_format(ticket.local_time.time(), "H:i:s"),
+    "payments": lambda ticket, _names: ticket.payment or _t("not said"),
+    "min_total_cents": lambda ticket, _names: money(ticket.total_cents),
+}
+
+
 def why_silent(
     step: rules.Step, rule: rules.RuleTerms, ticket: rules.Ticket, names: Names, *, has_base: bool
 ) -> str:
@@ -230,28 +300,10 @@ def why_silent(
     word = str(step["why"])
     if word not in rule.conditions:
         return _beaten(rule, has_base=has_base)
-    wanted = _condition(word, rule.conditions[word], names)
-    told = {"wanted": wanted}
-    if word == "stores":
-        told["found"] = names.stores_called([ticket.store])
-        return _t("only in %(wanted)s; this basket is of %(found)s") % told
-    if word == "tiers":
-        told["found"] = names.tier(ticket.tier)
-        return _t("only at the tier %(wanted)s; here it is %(found)s") % told
-    if word == "weekdays":
-        told["found"] = str(WEEKDAYS[ticket.local_time.weekday()])
-        return _t("only on %(wanted)s; here it is %(found)s") % told
-    if word == "hours":
-        told["found"] = time_format(ticket.local_time.time(), "H:i:s")
-        return _t("only %(wanted)s; at the store it is %(found)s") % told
-    if word == "min_total_cents":
-        told["found"] = money(ticket.total_cents)
-        return _t("only from %(wanted)s on; the basket comes to %(found)s") % told
-    if word == "categories":
-        return _t("only for the category %(wanted)s: no line that is paid for is of it") % told
-    if word == "skus":
-        return _t("only for the article %(wanted)s: no line that is paid for is of it") % told
-    return _t("every line is left out: %(wanted)s") % told
+    told = {"wanted": _condition(word, rule.conditions[word], names)}
+    if word in FOUND:
+        told["found"] = str(FOUND[word](ticket, names))
+    return str(SILENT[word]) % told
 
 
 def _beaten(rule: rules.RuleTerms, *, has_base: bool) -> str:

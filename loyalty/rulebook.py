@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.utils import timezone
 
-from loyalty import rules
+from loyalty import rules, segments
 from loyalty.models import Programme, Rule, RuleVersion, Tier
 from tenants.network.models import Staff, audit
 
@@ -75,7 +75,7 @@ def publish(
     effective_from: datetime | None = None,
 ) -> RuleVersion:  # fmt: skip
     """Give the rule a new version and end the one before it. Raises `rules.InvalidRule`."""
-    rules.validate(rule.kind, conditions, terms)
+    check(rule.kind, conditions, terms)
     rule = Rule.objects.select_for_update().get(pk=rule.pk)
     start = effective_from or timezone.now()
     last = rule.versions.order_by("-number").first()
@@ -89,4 +89,13 @@ def publish(
         conditions=conditions, terms=terms, reason=reason, made_by=by,
     )  # fmt: skip
     audit(by or "system", "published", version, reason=reason)
+    segments.read(conditions.get("segments", ()))
     return version
+
+
+def check(kind: str, conditions: dict, terms: dict) -> None:
+    """`rules.validate`, and whether the segments can be evaluated. Raises `rules.InvalidRule`."""
+    rules.validate(kind, conditions, terms)
+    for pk in conditions.get("segments", ()):
+        if wrong := segments.trouble(pk):
+            raise rules.InvalidRule("conditions.segments", wrong)

@@ -4,11 +4,14 @@ A rule version holds two JSON objects. **Conditions** (all must hold; none means
 
     {"categories": ["DAIRY"], "skus": [...], "stores": ["ACM-001"], "tiers": ["gold"],
      "except_categories": ["GIFTCARD"], "except_skus": [...],
-     "hours": ["18:00", "20:00"], "weekdays": [0, 6], "min_total_cents": 10000}
+     "hours": ["18:00", "20:00"], "weekdays": [0, 6], "dates": [["2026-12-01", "2026-12-24"]],
+     "min_total_cents": 10000, "payments": ["card"], "channels": ["till" | "web"], "segments": [12]}
 
-`categories` and `skus` choose lines that were paid for, `except_…` leaves lines out, the others judge the whole ticket;
-hours are the store's own, start included, end excluded, over midnight where the end comes first. **Terms**, by kind of
-rule:
+`categories` and `skus` choose lines that were paid for, `except_…` leaves lines out, the others judge the whole ticket.
+Hours are the store's own, start included, end excluded, over midnight where the end comes first; dates are days of the
+store's calendar, from the first to the last of a pair, both included. Payments are the words that tills and web shops
+send, upper and lower case alike. Segments are ids of saved segments, and the member is in one of them. **Terms**, by
+kind of rule:
 
     base        {"points": 1, "per_cents": 100, "rounding": "ticket" | "line", "amounts": "net" | "gross",
                  "cap_per_ticket": 500, "cap_per_day": 600, "pending_days": 0,
@@ -19,7 +22,7 @@ rule:
                  "times_per_campaign": 1, "funding": "key" | "store" | "head_office", "for_tier": false,
                  "on_merge": "reverse" | "keep", and the terms of waiting and expiry of a base rule}
 
-An action is no purchase: only `stores`, `tiers`, `hours` and `weekdays` judge it, and one rule, the first by priority,
+An action is no purchase: only where, when and who judges it (`ACTION_CONDITIONS`), and one rule, the first by priority,
 says what it earns. `times` counts in the `period` of the store's days; `funding` says who pays when its points are
 spent; `on_merge`, what becomes of a second welcome or birthday when two people prove to be one.
 
@@ -33,8 +36,8 @@ Rules are taken by priority, then code, so the same ticket earns the same whoeve
 
 import calendar
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -53,10 +56,13 @@ ROLLING, FIXED, INACTIVITY = "rolling", "fixed", "inactivity"
 EVER, YEAR, MONTH, DAY = "ever", "year", "month", "day"
 BY_KEY, BY_STORE, BY_HEAD_OFFICE = "key", "store", "head_office"
 REVERSE, KEEP = "reverse", "keep"
+AT_TILL, ON_THE_WEB = CHANNELS = ("till", "web")
 # Privacy proxies of mail programs open every message: an open counts once a campaign, whatever a rule says.
 EMAIL_OPEN = "email_open"
 
-TICKET_CONDITIONS = {"stores", "tiers", "hours", "weekdays", "min_total_cents"}
+TICKET_CONDITIONS = {
+    "stores", "channels", "segments", "tiers", "dates", "weekdays", "hours", "payments", "min_total_cents",
+}  # fmt: skip
 LINE_CONDITIONS = {"categories", "skus", "except_categories", "except_skus"}
 TERMS = {
     BASE: {
@@ -70,7 +76,9 @@ TERMS = {
         "pending_days", "expiry", "expiry_months", "expiry_day",
     },
 }  # fmt: skip
-ACTION_CONDITIONS = {"stores", "tiers", "hours", "weekdays"}
+ACTION_CONDITIONS = {"stores", "segments", "tiers", "dates", "weekdays", "hours"}
+MOST_DATES, MOST_SEGMENTS = 50, 20
+LONGEST_PAYMENT = 20
 ACTION_CODE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 CHOICES = {
     "stacking": (BEST, SUM, PRODUCT),
@@ -117,13 +125,17 @@ class Line:
 @dataclass(frozen=True)
 class Ticket:
     """What the rules look at. `local_time` is the store's; `tier` the member's before this ticket ("" for none);
-    `earned_before` what the member's other tickets of the same day had earned when this one was judged."""
+    `earned_before` what the member's other tickets of the same day had earned when this one was judged; `segments`
+    those that the member was in when the ticket came; `payment` the word of the till ("" where it said none)."""
 
     local_time: datetime
     store: str
     tier: str
     lines: Sequence[Line]
     earned_before: int = 0
+    segments: frozenset[int] = frozenset()
+    payment: str = ""
+    channel: str = AT_TILL
 
     @property
     def total_cents(self) -> int:
@@ -145,7 +157,8 @@ class RuleTerms:
 @dataclass(frozen=True)
 class Earned:
     """Points of a ticket and why: one step a rule, `{"rule", "version", "points", "why"}`; the steps' points sum
-    to `points`. The terms of waiting and expiry come from the base rule (no months and no day: never expires)."""
+    to `points`. The terms of waiting and expiry come from the base rule (no months and no day: never expires).
+    `barred`: without its member's segments the ticket would have earned, with them it earns nothing."""
 
     points: int
     steps: list[Step]
@@ -153,10 +166,12 @@ class Earned:
     expiry_months: int | None = None
     expiry: str = ROLLING
     expiry_day: str = ""
+    barred: bool = False
 
     @property
-    def is_capped(self) -> bool:
-        return any(step["why"] in CAPS for step in self.steps)
+    def is_noted(self) -> bool:
+        """Whether the ledger notes a ticket that earned nothing: what it was judged by is known from nowhere else."""
+        return self.barred or any(step["why"] in CAPS for step in self.steps)
 
     @property
     def idle_months(self) -> int | None:
@@ -227,11 +242,62 @@ def _validate_conditions(conditions: Words) -> None:
             _whole_number("conditions.min_total_cents", value)
         elif not isinstance(value, (list, tuple)):
             raise InvalidRule(f"conditions.{word}", "a list is expected")
+        elif word in VALIDATED:
+            VALIDATED[word](value)
         elif word == "weekdays":
             if not all(type(day) is int and 0 <= day <= 6 for day in value):
                 raise InvalidRule("conditions.weekdays", "numbers from 0 (Monday) to 6 (Sunday) are expected")
         elif not all(isinstance(item, str) for item in value):
             raise InvalidRule(f"conditions.{word}", "a list of texts is expected")
+
+
+def _validate_dates(value: Sequence[Any]) -> None:
+    if not 1 <= len(value) <= MOST_DATES:
+        raise InvalidRule("conditions.dates", f"between 1 and {MOST_DATES} pairs of days are possible")
+    for pair in value:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(_is_a_day, pair)):
+            raise InvalidRule(
+                "conditions.dates", 'pairs of days such as ["2026-12-01", "2026-12-24"] are expected'
+            )
+        if pair[0] > pair[1]:
+            raise InvalidRule("conditions.dates", f"{pair[1]} lies before {pair[0]}")
+
+
+def _is_a_day(told: object) -> bool:
+    """Written as days compare: `date.fromisoformat` understands weeks and days without dashes too."""
+    try:
+        return isinstance(told, str) and date.fromisoformat(told).isoformat() == told
+    except ValueError:
+        return False
+
+
+def _validate_payments(value: Sequence[Any]) -> None:
+    if not value or not all(isinstance(word, str) and word.strip() for word in value):
+        raise InvalidRule("conditions.payments", "a list of words is expected")
+    too_long = next((word for word in value if len(word.strip()) > LONGEST_PAYMENT), None)
+    if too_long is not None:
+        message = f"no till sends a word of more than {LONGEST_PAYMENT} characters: {too_long}"
+        raise InvalidRule("conditions.payments", message)
+
+
+def _validate_channels(value: Sequence[Any]) -> None:
+    if not value or not all(isinstance(word, str) and word in CHANNELS for word in value):
+        raise InvalidRule("conditions.channels", f"some of {', '.join(CHANNELS)} are expected")
+
+
+def _validate_segments(value: Sequence[Any]) -> None:
+    if not 1 <= len(value) <= MOST_SEGMENTS or not all(type(pk) is int and pk > 0 for pk in value):
+        raise InvalidRule(
+            "conditions.segments", f"between 1 and {MOST_SEGMENTS} ids of segments are expected"
+        )
+
+
+VALIDATED = {
+    "dates": _validate_dates,
+    "payments": _validate_payments,
+    "channels": _validate_channels,
+    "segments": _validate_segments,
+}
 
 
 def _validate_terms(terms: Words) -> None:
@@ -300,9 +366,12 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     if of_day is not None and running > (room := max(0, of_day - ticket.earned_before)):
         steps.append(_step(base, room - running, CAPS[1]))
         running = room
+    barred = not running and bool(ticket.segments)
+    if barred:
+        barred = points_for(replace(ticket, segments=frozenset()), rules).points > 0
     return Earned(
         running, steps, terms.get("pending_days") or 0, terms.get("expiry_months"),
-        terms.get("expiry") or ROLLING, terms.get("expiry_day") or "",
+        terms.get("expiry") or ROLLING, terms.get("expiry_day") or "", barred,
     )  # fmt: skip
 
 
@@ -389,14 +458,11 @@ def points_to_take_back(
 
     `refunded` holds, for each line, the cents brought back so far, this refund included.
     """
-    rest = Ticket(
-        ticket.local_time, ticket.store, ticket.tier,
-        [
-            Line(line.sku, line.category, line.amount_cents - cents)
-            for line, cents in zip(ticket.lines, refunded, strict=True)
-        ],
-        ticket.earned_before,
-    )  # fmt: skip
+    kept = [
+        Line(line.sku, line.category, line.amount_cents - cents)
+        for line, cents in zip(ticket.lines, refunded, strict=True)
+    ]
+    rest = replace(ticket, lines=kept)
     left = points_for(rest, rules).points if rest.total_cents > 0 else 0
     return points_for(ticket, rules).points - left - already_taken
 
@@ -417,6 +483,11 @@ def look_at_the_day(rules: Sequence[RuleTerms]) -> bool:
 def look_at_the_tier(rules: Sequence[RuleTerms]) -> bool:
     """Whether a ticket's points depend on its member's tier."""
     return any(rule.conditions.get("tiers") for rule in rules)
+
+
+def segments_looked_at(rules: Iterable[RuleTerms]) -> frozenset[int]:
+    """The segments that the rules ask about."""
+    return frozenset(pk for rule in rules for pk in rule.conditions.get("segments", ()))
 
 
 def tier_for(qualifying_points: int, thresholds: Mapping[str, int]) -> str:
@@ -503,8 +574,16 @@ def _failing_of_ticket(ticket: Ticket, conditions: Words) -> str:
     """The first condition that the ticket does not meet; "" where it meets all."""
     if "stores" in conditions and ticket.store not in conditions["stores"]:
         return "stores"
+    if "channels" in conditions and ticket.channel not in conditions["channels"]:
+        return "channels"
+    if "segments" in conditions and ticket.segments.isdisjoint(conditions["segments"]):
+        return "segments"
     if "tiers" in conditions and ticket.tier not in conditions["tiers"]:
         return "tiers"
+    if "dates" in conditions:
+        day = ticket.local_time.date().isoformat()
+        if not any(first <= day <= last for first, last in conditions["dates"]):
+            return "dates"
     if "weekdays" in conditions and ticket.local_time.weekday() not in conditions["weekdays"]:
         return "weekdays"
     if "hours" in conditions:
@@ -512,7 +591,13 @@ def _failing_of_ticket(ticket: Ticket, conditions: Words) -> str:
         now = ticket.local_time.time()
         if not (start <= now < end if start < end else now >= start or now < end):
             return "hours"
+    if "payments" in conditions and _alike(ticket.payment) not in map(_alike, conditions["payments"]):
+        return "payments"
     return "" if ticket.total_cents >= int(conditions.get("min_total_cents", 0)) else "min_total_cents"
+
+
+def _alike(word: str) -> str:
+    return word.strip().casefold()
 
 
 def _line_meets(line: Line, conditions: Words) -> bool:

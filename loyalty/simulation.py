@@ -1,7 +1,8 @@
 """What a basket would earn: judged by the very rules that judge real tickets, and no trace is left of it.
 
-The rules are those that hold at the basket's instant, or these with drafts in their place. Of a member the tier and
-what the day has earned so far are read as a till reads them. `till.explain` says the same of a ticket that was sold.
+The rules are those that hold at the basket's instant, or these with drafts in their place. Of a member the tier, the
+segments and what the day has earned so far are read as a till reads them. `till.explain` says the same of a ticket that
+was sold.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,12 +15,12 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from loyalty import breakage, liability, members, payments, rules, settlement
+from loyalty import breakage, liability, members, payments, rules, segments, settlement
 from loyalty.models import BreakageEstimate, FundingKey, Programme, RuleDraft, SavedSimulation, Transaction
 from loyalty.rulebook import Rulebook
 from profiles.models import Profile, Purchase
 from tenants.calendar import brand_zone
-from tenants.network.models import Store
+from tenants.network.models import Store, Till
 from tenants.scoping import whole_network
 
 MOST_LINES = 200
@@ -62,9 +63,10 @@ class Item:
 class Basket:
     """What would be sold, where, when and to whom.
 
-    Without `profile` it is a new member's. `tier`: judged at this tier ("" for none) instead of the member's own.
-    `reward_cents`: what of it a voucher or points pay. `purchase`: the ticket it was taken from, whose own points are
-    left out of what the member had before.
+    Without `profile` it is a new member's, in these `segments`; of a member they are read. `tier`: judged at this tier
+    ("" for none) instead of the member's own. `reward_cents`: what of it a voucher or points pay; `payment`: the till's
+    word for how the rest is paid. `purchase`: the ticket it was taken from, whose own points are left out of what the
+    member had before.
     """
 
     store: Store
@@ -74,6 +76,9 @@ class Basket:
     tier: str | None = None
     reward_cents: int = 0
     purchase: Purchase | None = None
+    payment: str = ""
+    channel: str = rules.AT_TILL
+    segments: frozenset[int] = frozenset()
 
     @property
     def total_cents(self) -> int:
@@ -221,8 +226,9 @@ def judged(basket: Basket, in_force: Sequence[rules.RuleTerms], book: Rulebook) 
     check(basket)
     tier, before, qualifying = _standing(basket, in_force, book)
     ticket = rules.Ticket(
-        basket.at.astimezone(basket.store.zone), basket.store.code, tier, _lines(basket), before
-    )
+        basket.at.astimezone(basket.store.zone), basket.store.code, tier, _lines(basket), before,
+        _segments(basket, in_force, book), basket.payment, basket.channel,
+    )  # fmt: skip
     told = rules.explain(ticket, in_force)
     return Outcome(
         basket, ticket, in_force, told.earned, told.lines[: len(basket.items)], told.silent, told.exact, qualifying,
@@ -273,6 +279,19 @@ def _standing(basket: Basket, in_force: Sequence[rules.RuleTerms], book: Ruleboo
     return tier if chosen is None else chosen, before, points
 
 
+def _segments(basket: Basket, in_force: Sequence[rules.RuleTerms], book: Rulebook) -> frozenset[int]:
+    """Of the segments that the rules ask about, those that the member is in: now, or as was noted with the ticket."""
+    asked = rules.segments_looked_at(in_force)
+    if basket.profile is None:
+        return basket.segments & asked
+    belongs = segments.of([basket.profile.pk], asked)[basket.profile.pk]
+    own = _earning_of(basket)
+    if own is not None:
+        asked_then = rules.segments_looked_at(book.at(basket.purchase.bought_at))
+        belongs = belongs - asked_then | (asked & frozenset(own.segments))
+    return belongs
+
+
 def _earning_of(basket: Basket) -> Transaction | None:
     """What the ticket that the basket was taken from has earned this member, if it is still at its instant."""
     sold = basket.purchase
@@ -300,8 +319,15 @@ def basket_of(purchase: Purchase) -> Basket:
             items.append(Item(line.sku, line.category, line.quantity, line.amount_cents, line.label))
     profile = Profile.reached_by(pk=purchase.profile_id) if purchase.profile_id else None
     return Basket(
-        purchase.store, purchase.bought_at, items, profile=profile, reward_cents=reward, purchase=purchase
-    )
+        purchase.store, purchase.bought_at, items, profile=profile, reward_cents=reward, purchase=purchase,
+        payment=purchase.payment, channel=purchase.till.channel,
+    )  # fmt: skip
+
+
+def channel_of(store: Store) -> str:
+    """How the store sells: on the web where all its tills do."""
+    channels = Till.objects.filter(store=store, revoked_at=None).values_list("channel", flat=True).distinct()
+    return rules.ON_THE_WEB if set(channels) == {rules.ON_THE_WEB} else rules.AT_TILL
 
 
 def last_ticket_of(profile: Profile) -> Purchase | None:
@@ -371,6 +397,9 @@ def basket_saved(saved: SavedSimulation, on: date) -> Basket:
         items,
         tier=saved.tier.code if saved.tier else NO_TIER,
         reward_cents=saved.reward_cents,
+        payment=saved.payment,
+        channel=saved.channel,
+        segments=frozenset(saved.segments),
     )
 
 

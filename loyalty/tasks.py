@@ -17,6 +17,7 @@ from loyalty import (
     opening,
     proof,
     replay,
+    segments,
     settlement,
     till,
     vouchers,
@@ -141,6 +142,12 @@ def carry_on_replays() -> int:
     for pk in ids:
         replay_tickets.delay(pk)
     return len(ids)
+
+
+@shared_task
+def read_segments() -> int:
+    """Bring up to date who is in the segments that rules ask about; returns how many segments were read."""
+    return segments.read()
 
 
 @shared_task

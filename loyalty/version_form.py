@@ -1,11 +1,15 @@
 """What a rule says, in words; and the form that asks for it, one field a word of `loyalty/rules.py`."""
 
-from datetime import time
+from collections.abc import Sequence
+from datetime import date, time
 from decimal import Decimal
+from itertools import zip_longest
 
 from django import forms
 from django.utils import timezone
 from django.utils.dates import WEEKDAYS
+from django.utils.formats import date_format
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -16,10 +20,13 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from loyalty import rules
+from loyalty import rulebook, rules, segments
 from loyalty.models import Rule, RuleDraft, RuleVersion, Tier
-from tenants.network.models import Store
+from profiles.models import Purchase
+from tenants.network.models import Store, Till
 from tenants.templatetags.money import money
+
+TICKETS_LOOKED_AT = 1000
 
 
 class Words(forms.CharField):
@@ -36,6 +43,80 @@ class Words(forms.CharField):
     def validate(self, value):
         if self.required and not value:
             raise forms.ValidationError(self.error_messages["required"], code="required")
+
+
+class Payments(Words):
+    """A list of the words that tills send, which may hold spaces: with commas between them."""
+
+    def to_python(self, value):
+        return [word.strip() for word in (value or "").replace(";", ",").split(",") if word.strip()]
+
+    def prepare_value(self, value):
+        return ", ".join(value) if isinstance(value, (list, tuple)) else value
+
+
+class DaysInput(forms.Widget):
+    """Rows of two days each: those that are said, and some empty ones."""
+
+    use_fieldset = True
+    empty_rows = 2
+
+    def value_from_datadict(self, data, files, name):
+        ends = [
+            data.getlist(part) if hasattr(data, "getlist") else data.get(part, [])
+            for part in (f"{name}_from", f"{name}_to")
+        ]
+        return [list(pair) for pair in zip_longest(*ends, fillvalue="")]
+
+    def value_omitted_from_data(self, data, files, name):
+        return f"{name}_from" not in data
+
+    def id_for_label(self, id_):
+        return ""
+
+    def render(self, name, value, attrs=None, renderer=None):
+        said = [pair for pair in value or [] if any(pair)]
+        rows = []
+        for number, (first, last) in enumerate([*said, *[("", "")] * self.empty_rows], start=1):
+            told = {"number": number}
+            rows.append(
+                (
+                    name, first, _t("First day, period %(number)s") % told,
+                    name, last, _t("Last day, period %(number)s") % told,
+                )
+            )  # fmt: skip
+        row = (
+            '<div class="rules-days"><input type="date" name="{}_from" value="{}" aria-label="{}">'
+            '<span aria-hidden="true">–</span><input type="date" name="{}_to" value="{}" aria-label="{}"></div>'
+        )
+        return format_html_join("", row, rows)
+
+
+class Periods(forms.Field):
+    """Periods of days as `[["2026-12-01", "2026-12-24"], …]`; one day alone is a period of itself."""
+
+    widget = DaysInput
+
+    def to_python(self, value):
+        periods = []
+        for pair in value or []:
+            first, last = (str(day).strip() for day in pair)
+            if not first and not last:
+                continue
+            try:
+                days = [date.fromisoformat(day) for day in (first or last, last or first)]
+            except ValueError:
+                raise forms.ValidationError(_("A day is expected, such as 2026-12-24.")) from None
+            if days[1] < days[0]:
+                raise forms.ValidationError(_("A period ends before it begins."))
+            periods.append([day.isoformat() for day in days])
+        return periods
+
+
+def payments_told() -> list[str]:
+    """The words by which the last tickets say that they were paid."""
+    last = Purchase.objects.order_by("-pk").values_list("payment", flat=True)[:TICKETS_LOOKED_AT]
+    return sorted({word.strip() for word in last} - {""}, key=str.casefold)
 
 
 def _whole(word, label, *, required=False, minimum=0, help_text=""):
@@ -145,7 +226,20 @@ class VersionForm(forms.Form):
     conditions_except_categories = Words(label=_("Except categories"), required=False)
     conditions_except_skus = Words(label=_("Except articles"), required=False)
     conditions_stores = Words(label=_("Stores"), required=False, help_text=_("Codes of stores; empty: all."))
+    conditions_channels = forms.TypedMultipleChoiceField(
+        label=_("Sold"), required=False, choices=Till.Channel.choices, widget=forms.CheckboxSelectMultiple,
+        help_text=_("None ticked: in stores and in web shops."),
+    )  # fmt: skip
+    conditions_payments = Payments(label=_("Paid with"), required=False)
     conditions_tiers = Words(label=_("Tiers"), required=False)
+    conditions_segments = forms.TypedMultipleChoiceField(
+        label=_("Segments"), required=False, coerce=int, widget=forms.CheckboxSelectMultiple,
+        help_text=_("Members of one of them when the ticket comes; none ticked: everybody."),
+    )  # fmt: skip
+    conditions_dates = Periods(
+        label=_("Periods"), required=False,
+        help_text=_("Days of the store's calendar, the first and the last included. Empty: every day."),
+    )  # fmt: skip
     conditions_weekdays = forms.TypedMultipleChoiceField(
         label=_("Days of the week"), required=False, coerce=int, choices=list(WEEKDAYS.items()),
         widget=forms.CheckboxSelectMultiple,
@@ -163,6 +257,12 @@ class VersionForm(forms.Form):
     def __init__(self, rule: Rule, data=None):
         self.rule = rule
         super().__init__(data, initial=self._said_now(rule))
+        self.fields["conditions_segments"].choices = self._segments()
+        told = {"words": ", ".join(payments_told()) or "–", "most": rules.LONGEST_PAYMENT}
+        self.fields["conditions_payments"].help_text = (
+            _t("The words of tills and web shops, with commas between them. The last tickets say: %(words)s.")
+            % told
+        )
         for word, field in TERMS.items():
             if word in rules.TERMS[rule.kind]:
                 self.fields[f"terms_{word}"] = field()
@@ -170,6 +270,12 @@ class VersionForm(forms.Form):
             for name in [name for name in self.fields if name.startswith("conditions_")]:
                 if name.removeprefix("conditions_") not in rules.ACTION_CONDITIONS:
                     del self.fields[name]
+
+    def _segments(self) -> list[tuple[int, str]]:
+        """Those that there are; and those that the rule names though they are gone, so that nothing is lost unseen."""
+        known = segments.names()
+        gone = set(self.initial.get("conditions_segments", ())) - known.keys()
+        return [*known.items(), *((pk, _t("segment %(number)s") % {"number": pk}) for pk in sorted(gone))]
 
     @staticmethod
     def _said_now(rule: Rule) -> dict:
@@ -225,7 +331,7 @@ class VersionForm(forms.Form):
             self.add_error("effective_to", _("The end lies after the start."))
         if not self.errors:
             try:
-                rules.validate(self.rule.kind, conditions, terms)
+                rulebook.check(self.rule.kind, conditions, terms)
             except rules.InvalidRule as refused:
                 self.refuse(refused)
         return cleaned | {"terms": terms, "conditions": conditions}
@@ -318,12 +424,25 @@ def points_in_words(count: int) -> str:
     return ngettext("%(count)s point", "%(count)s points", count) % {"count": count}
 
 
+def days_in_words(period: Sequence[str]) -> str:
+    """One of `dates`, as the reader writes days."""
+    first, last = (date_format(date.fromisoformat(day), "SHORT_DATE_FORMAT") for day in period)
+    return first if first == last else f"{first} – {last}"
+
+
 def conditions_in_words(conditions: dict) -> list[str]:
     said = []
     for word, value in conditions.items():
         label = VersionForm.base_fields[f"conditions_{word}"].label
         if word == "min_total_cents":
             shown = money(value)
+        elif word == "segments":
+            known = segments.names()
+            shown = ", ".join(known.get(pk, _t("segment %(number)s") % {"number": pk}) for pk in value)
+        elif word == "channels":
+            shown = ", ".join(str(Till.Channel(channel).label) for channel in value)
+        elif word == "dates":
+            shown = ", ".join(map(days_in_words, value))
         elif word == "weekdays":
             shown = ", ".join(str(WEEKDAYS[day]) for day in value)
         else:

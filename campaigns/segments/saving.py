@@ -7,6 +7,7 @@ from django.utils.translation import ngettext
 from campaigns.models import Campaign, Segment, SegmentVersion
 from campaigns.segments.compiler import check_codes, read, to_queryset
 from campaigns.segments.language import to_json
+from loyalty import segments as asked_by_rules
 from tenants.network.models import audit
 from tenants.scoping import Scope, current_scope, scoped_to, whole_network
 
@@ -47,14 +48,17 @@ def save(segment: Segment, definition: object, by, reason: str = "") -> SegmentV
         made_by=by,
     )
     audit(by, "save", segment, reason=reason, store_id=segment.store_id, version=version.number)
+    if segment.pk in asked_by_rules.in_use():
+        asked_by_rules.read([segment.pk])
     return version
 
 
 def used_by(segment: Segment) -> list[str]:
-    """What rests on the segment: the campaigns in scope by name, and how many there are beside them."""
-    names = sorted(Campaign.objects.filter(segment=segment).values_list("name", flat=True))
+    """What rests on the segment: rules of the programme, the campaigns in scope by name, and how many beside them."""
+    rules = [_("the rule %(rule)s") % {"rule": name} for name in asked_by_rules.rules_that_ask(segment.pk)]
+    names = rules + sorted(Campaign.objects.filter(segment=segment).values_list("name", flat=True))
     with whole_network():
-        others = Campaign.objects.filter(segment=segment).count() - len(names)
+        others = Campaign.objects.filter(segment=segment).count() - len(names) + len(rules)
     if others:
         # A store may know that its segment is in use, not what head office or another store calls its campaign.
         said = ngettext("%(count)s campaign elsewhere", "%(count)s campaigns elsewhere", others)

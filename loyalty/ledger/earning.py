@@ -29,23 +29,25 @@ class Earning:
     tier: str = ""
     earned_before: int = 0
     held: bool = False
+    segments: frozenset[int] = frozenset()
 
 
 @transaction.atomic
 def earn(earnings: Sequence[Earning]) -> dict[str, int]:
     """Credit tickets, each as a lot with its own expiry. A member's debt is paid first, out of the new lot.
 
-    A ticket that a cap left with nothing is noted too: its rules are known from what had been earned before it.
+    A ticket that a cap or its member's segments left with nothing is noted too: what it was judged by is known from
+    there.
     Returns transaction ids by key. Raises `AlreadyPosted`.
     """
-    earnings = [earning for earning in earnings if earning.earned.points > 0 or earning.earned.is_capped]
+    earnings = [earning for earning in earnings if earning.earned.points > 0 or earning.earned.is_noted]
     if not earnings:
         return {}
     told = []
     for earning in earnings:
         purchase = earning.purchase
         told.append(
-            as_posted(earning.earned, earning.local_day, held=earning.held)
+            as_posted(earning.earned, earning.local_day, held=earning.held, segments=earning.segments)
             | {
                 "purchase": purchase.pk, "profile": purchase.profile_id, "store": purchase.store_id,
                 "at": purchase.bought_at.isoformat(), "day": earning.local_day.isoformat(), "tier": earning.tier,
@@ -59,17 +61,20 @@ def earn(earnings: Sequence[Earning]) -> dict[str, int]:
     return {f"earn:{earning.purchase.pk}": pk for earning, pk in zip(earnings, ids, strict=True)}
 
 
-def as_posted(earned: rules.Earned, local_day: date, held: bool = False) -> dict:
+def as_posted(
+    earned: rules.Earned, local_day: date, held: bool = False, segments: Iterable[int] = ()
+) -> dict:
     """What a ticket of that day earned, as the functions of the database are told it."""
     expires = earned.last_day(local_day)
     return {
         "points": earned.points,
-        "capped": earned.is_capped,
+        "capped": earned.is_noted,
         "waits": held or earned.pending_days > 0,
         "from": rules.spendable_on(local_day, earned.pending_days).isoformat(),
         "until": expires.isoformat() if expires else None,
         "idle": earned.idle_months,
         "steps": earned.steps,
+        "segments": sorted(segments),
     }
 
 

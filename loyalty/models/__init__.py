@@ -19,6 +19,7 @@ from loyalty.models.finance import AccountingPolicy, Adjustment, BreakageEstimat
 from loyalty.models.ledger import Account, Lot, LotExtension, LotUse, Posting, Transaction
 from loyalty.models.links import MemberLinks
 from loyalty.models.programme import Membership, Programme, Rule, RuleVersion, Tier, TierChange
+from loyalty.models.segments import SegmentMember, SegmentRead
 from loyalty.models.settlement import FundingKey, SettlementLine, SettlementStatement
 from loyalty.models.simulation import Replay, RuleDraft, SavedSimulation
 from loyalty.models.tills import Cashier, ParkedReturn, StorePlace, TicketCashier, TillRequest
@@ -55,6 +56,8 @@ __all__ = [
     "RuleDraft",
     "RuleVersion",
     "SavedSimulation",
+    "SegmentMember",
+    "SegmentRead",
     "SettlementLine",
     "SettlementStatement",
     "StackingClass",

@@ -1,5 +1,6 @@
 """Points without a ticket, and tickets that are claimed afterwards."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -38,6 +39,10 @@ class Action(StoreScoped):
     received_at = models.DateTimeField(_("received"), default=timezone.now)
     content_hash = models.CharField(max_length=64, editable=False)
     tier = models.CharField(_("tier when it happened"), max_length=20, blank=True)
+    segments = ArrayField(
+        models.BigIntegerField(), default=list, db_default=[], editable=False,
+        help_text="As of a transaction.",
+    )  # fmt: skip
     counted_before = models.PositiveIntegerField(default=0, editable=False)
     counted_in_campaign = models.PositiveIntegerField(default=0, editable=False)
     points = models.PositiveIntegerField(_("points"), default=0)

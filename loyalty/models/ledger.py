@@ -19,6 +19,7 @@ by a trigger (`sql/chain.sql`). The constraints' names are domain words, which `
 exceptions.
 """
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -157,6 +158,10 @@ class Transaction(StoreScoped):
     earned_before = models.BigIntegerField(
         default=0, db_default=0, editable=False, help_text="Points of the same day's tickets before this one."
     )
+    segments = ArrayField(
+        models.BigIntegerField(), default=list, db_default=[], editable=False,
+        help_text="Of those that its rules asked about, the ones its member was in when the ticket came.",
+    )  # fmt: skip
     explanation = models.JSONField(_("why"), default=list)
     actor = models.CharField(_("by"), max_length=160, blank=True)
 

@@ -5,12 +5,13 @@ A **draft** is what a rule would say next: a row that no ticket is judged by, un
 judges the tickets of some days by the rules of now and by a draft, member after member, and keeps the sums.
 """
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext_lazy as _
 
-from tenants.network.models import Job, Staff, Store
+from tenants.network.models import Job, Staff, Store, Till
 from tenants.scoping import NetworkWide, StoreScoped
 
 
@@ -55,6 +56,11 @@ class SavedSimulation(StoreScoped):
     time = models.TimeField(_("time at the store"))
     lines = models.JSONField(_("basket"), default=list)
     reward_cents = models.PositiveIntegerField(_("paid with a reward"), default=0)
+    payment = models.CharField(_("payment"), max_length=20, blank=True)
+    channel = models.CharField(
+        _("channel"), max_length=4, choices=Till.Channel.choices, default=Till.Channel.TILL
+    )
+    segments = ArrayField(models.BigIntegerField(), verbose_name=_("segments"), default=list, blank=True)
     expected_points = models.PositiveBigIntegerField(_("expected points"))
     made_by = models.ForeignKey(Staff, models.PROTECT, related_name="+", verbose_name=_("made by"))
     made_at = models.DateTimeField(_("made"), default=timezone.now)

@@ -166,7 +166,7 @@ END $$
 -- next
 -- Credits a ticket, as a lot with its own expiry; a debt is paid first, out of the new lot. The member is held by the
 -- caller, who says which accounts they have, what is owed, and whether lots have to be stirred. `earned`:
---   {points, waits, from, until, idle, steps}
+--   {points, waits, from, until, idle, steps, segments}
 CREATE OR REPLACE FUNCTION ledger_credit(ticket bigint, member bigint, store bigint, at timestamptz, day date,
                                          tier text, before bigint, earned jsonb, issued bigint, available bigint,
                                          pending bigint, debt bigint, owed bigint, stirs boolean,
@@ -179,9 +179,9 @@ DECLARE
     lot bigint;
 BEGIN
     INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, occurred_at, posted_at,
-                                     qualifying_points, tier, explanation, actor, earned_before)
+                                     qualifying_points, tier, explanation, actor, earned_before, segments)
     VALUES ('earn:' || ticket, 'earn', member, store, ticket, at, clock_timestamp(), points, tier, earned->'steps', '',
-            before)
+            before, translate(earned->>'segments', '[]', '{}')::bigint[])
     RETURNING id INTO fact;
     IF stirs THEN
         PERFORM ledger_stir(available, fact, day);
@@ -191,7 +191,8 @@ BEGIN
         account := pending;
         paid := 0;
     END IF;
-    -- A ticket that a cap left with nothing is noted too: its rules are known from what was earned before it.
+    -- A ticket that a cap or its member's segments left with nothing is noted too: what it was judged by is known from
+    -- there.
     IF points = 0 THEN
         RETURN;
     ELSIF paid = 0 THEN
@@ -390,7 +391,8 @@ END $$
 -- Records tickets and credits what they earn, in one call; they may be of several tills. Input: the tickets of
 -- `record_tickets`, in the order in which they were bought, each with
 --   {store_code, cashier, request, body,
---    earns: {tier code, or "*" for every tier: {points, capped, waits, from, until, idle, steps}}}
+--    earns: {tier code, or "*" for every tier: {points, capped, waits, from, until, idle, steps,
+--    segments}}}
 -- `earns` is what Python's rules say of the ticket at each tier, thought with the rulebook of `of_edition` (null where the
 -- brand has no programme); which tier the member had is settled here, under their lock.
 --

@@ -1,5 +1,7 @@
 """How the rules see a ticket: one that comes in, and one that stands in the database."""
 
+from collections.abc import Iterable
+
 from loyalty import rules
 from loyalty.models import Transaction
 from loyalty.rulebook import Rulebook
@@ -9,17 +11,24 @@ from tenants.network.models import Till
 from tenants.scoping import whole_network
 
 
-def as_rules_see_it(till: Till, ticket: Ticket, tier: str, earned_before: int) -> rules.Ticket:
+def as_rules_see_it(
+    till: Till, ticket: Ticket, tier: str, earned_before: int, segments: frozenset[int] = frozenset()
+) -> rules.Ticket:
     return rules.Ticket(
         ticket.bought_at.astimezone(till.store.zone),
         till.store.code,
         tier,
         [rules.Line(line.sku[:40], line.category[:60], line.amount_cents) for line in ticket.lines],
         earned_before,
+        segments,
+        ticket.payment,
+        till.channel,
     )
 
 
-def as_recorded(purchase: Purchase, lines, tier: str, earned_before: int = 0) -> rules.Ticket:
+def as_recorded(
+    purchase: Purchase, lines, tier: str, earned_before: int = 0, segments: Iterable[int] = ()
+) -> rules.Ticket:
     """The ticket as it stands in the database, for refunds and for the proof of the ledger."""
     return rules.Ticket(
         purchase.bought_at.astimezone(purchase.store.zone),
@@ -27,6 +36,9 @@ def as_recorded(purchase: Purchase, lines, tier: str, earned_before: int = 0) ->
         tier,
         [rules.Line(line.sku, line.category, line.amount_cents) for line in lines],
         earned_before,
+        frozenset(segments),
+        purchase.payment,
+        purchase.till.channel,
     )
 
 
@@ -38,6 +50,6 @@ def explain(purchase: Purchase) -> rules.Explanation | None:
         earning = Transaction.objects.filter(key=f"earn:{purchase.pk}").first()
         told = as_recorded(
             purchase, purchase.lines.order_by("number"), earning.tier if earning else "",
-            earning.earned_before if earning else 0,
+            earning.earned_before if earning else 0, earning.segments if earning else (),
         )  # fmt: skip
     return rules.explain(told, Rulebook.load().at(purchase.bought_at))

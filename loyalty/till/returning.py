@@ -124,7 +124,7 @@ def points_to_take_back(returned: Refund) -> int:
         .values_list("qualifying_points", flat=True)
     )
     points = rules.points_to_take_back(
-        as_recorded(purchase, lines, earning.tier, earning.earned_before),
+        as_recorded(purchase, lines, earning.tier, earning.earned_before, earning.segments),
         [back[line.pk] for line in lines],
         Rulebook.load().at(purchase.bought_at),
         taken,

@@ -1,7 +1,7 @@
 """Tickets: what one would earn, and recorded with what they earn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
-from loyalty import cases, ledger, members, rules, statements
+from loyalty import cases, ledger, members, rules, segments, statements
 from loyalty.models import TillRequest, Transaction
 from loyalty.rulebook import NoProgramme, Rulebook
 from loyalty.till.answers import Answer, again, once_more_after_a_race, points_of, told_before
@@ -42,13 +42,15 @@ def quote(till: Till, ticket: Ticket) -> dict:
     book = Rulebook.load()
     profile = member_who_shows(till, ticket.shown) if ticket.shown else None
     in_force, tier, before = book.at(ticket.bought_at), "", 0
+    belongs: frozenset[int] = frozenset()
     if profile:
+        belongs = segments.of([profile.pk], rules.segments_looked_at(in_force))[profile.pk]
         standing = members.Standing([profile.pk], ticket.bought_at, book.thresholds)
         tier = standing.tier(profile.pk, ticket.bought_at)
         if rules.look_at_the_day(in_force):
             day = ticket.bought_at.astimezone(till.store.zone).date()
             before = standing.earned_on(profile.pk, day)
-    earned = rules.points_for(as_rules_see_it(till, ticket, tier, before), in_force)
+    earned = rules.points_for(as_rules_see_it(till, ticket, tier, before, belongs), in_force)
     step, worth = book.programme.reward_points, book.programme.reward_cents
     answer = {"points": earned.points, "explanation": earned.steps, "total_cents": ticket.total_cents}
     if profile:
@@ -94,12 +96,14 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Pro
 
 @dataclass(frozen=True)
 class _Asked:
-    """A ticket, the key under which its answer is kept, and its fingerprint."""
+    """A ticket, the key under which its answer is kept, and its fingerprint; `segments`: of those that the rules ask
+    about, the ones that its member is in."""
 
     ticket: Ticket
     day: date
     key: str
     content: str
+    segments: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, till: Till, ticket: Ticket) -> "_Asked":
@@ -123,10 +127,23 @@ def _record(till: Till, asked: Sequence[_Asked]) -> list[Answer | Problem]:
         book = None
     if book is None or not any(rules.look_at_the_day(book.at(each.ticket.bought_at)) for each in asked):
         try:
-            return _record_at_once(till, asked, book)
+            return _record_at_once(till, _with_segments(till, asked, book) if book else asked, book)
         except CloserLook:
             pass
     return _look_closer(till, asked)
+
+
+def _with_segments(till: Till, asked: Sequence[_Asked], book: Rulebook) -> Sequence[_Asked]:
+    """The tickets with the segments of who shows themselves: one query, and none where no rule asks."""
+    looked_at = rules.segments_looked_at(rule for each in asked for rule in book.at(each.ticket.bought_at))
+    if not looked_at:
+        return asked
+    keys = [
+        (shown.kind, intake.purchases.key_of(shown, till)) if (shown := each.ticket.shown) else ("", "")
+        for each in asked
+    ]
+    found = segments.of_who_shows(keys, looked_at)
+    return [replace(each, segments=found[key]) for each, key in zip(asked, keys, strict=True)]
 
 
 def _record_at_once(till: Till, asked: Sequence[_Asked], book: Rulebook | None) -> list[Answer | Problem]:
@@ -218,8 +235,8 @@ def _told(till: Till, asked: _Asked, book: Rulebook | None) -> dict:
         in_force = book.at(ticket.bought_at)
         tiers = ["", *book.thresholds] if rules.look_at_the_tier(in_force) else ["*"]
         for tier in tiers:
-            earned = rules.points_for(as_rules_see_it(till, ticket, tier, 0), in_force)
-            told["earns"][tier] = ledger.as_posted(earned, asked.day)
+            earned = rules.points_for(as_rules_see_it(till, ticket, tier, 0, asked.segments), in_force)
+            told["earns"][tier] = ledger.as_posted(earned, asked.day, segments=asked.segments)
     return told
 
 
@@ -234,6 +251,8 @@ def _credit(till: Till, asked: Sequence[_Asked], news: dict[int, Purchase]) -> d
     except NoProgramme:
         return bodies
     standing = members.Standing(people, min(p.bought_at for p in news.values()), book.thresholds)
+    looked_at = rules.segments_looked_at(rule for p in news.values() for rule in book.at(p.bought_at))
+    belongs = segments.of(people, looked_at)
     earnings = []
     for n, purchase in news.items():
         if purchase.profile_id is None:
@@ -242,9 +261,12 @@ def _credit(till: Till, asked: Sequence[_Asked], news: dict[int, Purchase]) -> d
         in_force, before = book.at(purchase.bought_at), 0
         if rules.look_at_the_day(in_force):
             before = standing.earned_on(purchase.profile_id, purchase.business_day)
-        earned = rules.points_for(as_rules_see_it(till, asked[n].ticket, tier, before), in_force)
+        member_of = belongs[purchase.profile_id]
+        earned = rules.points_for(as_rules_see_it(till, asked[n].ticket, tier, before, member_of), in_force)
         standing.add(purchase.profile_id, purchase.bought_at, earned.points, purchase.business_day)
-        earnings.append(ledger.Earning(purchase, purchase.business_day, earned, tier, before))
+        earnings.append(
+            ledger.Earning(purchase, purchase.business_day, earned, tier, before, segments=member_of)
+        )
         bodies[n] |= {"points": earned.points, "explanation": earned.steps}
     watch = cases.Watch(earnings, book.programme)
     watch.open_cases(ledger.earn(watch.earnings))

@@ -29,7 +29,7 @@ from profiles import source_health
 from profiles.connectors import polling, rehearsal
 from profiles.connectors.catalogue import KINDS
 from profiles.connectors.kinds import Kind, Setting, check_settings
-from profiles.models import Connection, Delivery
+from profiles.models import Connection, Delivery, Purchase
 from profiles.tasks import poll_connection
 from tenants.network.admin import Audited, ScopedModelAdmin, StaysOnPage
 from tenants.network.models import audit
@@ -79,6 +79,11 @@ class ConnectionForm(forms.ModelForm):
         for name, reason in wrong.items():
             if PREFIX + name in self.fields and PREFIX + name not in self.errors:
                 self.add_error(PREFIX + name, reason)
+        till = cleaned.get("till")
+        if till and till.channel != till.Channel.WEB and Purchase.objects.filter(till=till).exists():
+            self.add_error(
+                "till", _("this till has sold tickets in the store: give the web shop one of its own")
+            )
         self.kept = kept
         self.moved = bool(self.instance.pk) and any(
             kept.get(name) != self.instance.settings.get(name) for name in WHERETO if name in kept

@@ -260,11 +260,11 @@ class TillAdmin(TillCalls, StaysOnPage, ScopedModelAdmin):
     actions = None
 
     def get_fields(self, request, obj=None):
-        return ("store", "code", *self.readonly_fields) if obj else ("store", "code")
+        return ("store", "code", "channel", *self.readonly_fields) if obj else ("store", "code", "channel")
 
     def get_readonly_fields(self, request, obj=None):
         # Tickets hang on the till: it cannot move to another store.
-        return ("store", *self.readonly_fields) if obj else ()
+        return ("store", "channel", *self.readonly_fields) if obj else ()
 
     def has_delete_permission(self, request, obj=None):
         return False

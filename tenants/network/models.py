@@ -146,10 +146,21 @@ KEY_PREFIX_LENGTH = 8
 
 
 class Till(StoreScoped):
-    """A till of a store and its API key, of which only a hash is kept: the key is shown once."""
+    """A till of a store and its API key, of which only a hash is kept: the key is shown once.
+
+    A web shop is a till too, of another channel. With its first ticket that stands (`channel_of_tickets_stands`).
+    """
+
+    class Channel(models.TextChoices):
+        TILL = "till", _("in the store")
+        WEB = "web", _("on the web")
 
     store = models.ForeignKey(Store, models.PROTECT, related_name="tills", verbose_name=_("store"))
     code = models.SlugField(_("code"), max_length=20)
+    channel = models.CharField(
+        _("channel"), max_length=4, choices=Channel.choices, default=Channel.TILL,
+        help_text=_("How its tickets are sold. With the first ticket it stands."),
+    )  # fmt: skip
     key_prefix = models.CharField(_("key begins with"), max_length=KEY_PREFIX_LENGTH, unique=True)
     key_hash = models.CharField(max_length=64, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
