@@ -332,7 +332,7 @@ def test_a_replay_judges_by_payment_channel_days_and_the_segments_of_now(
     assert gained(segments=[segment.pk]) == 0
 
 
-# --- Segments that change, end, or cannot be read ----------------------------------------------------------------------
+# --- Segments that change, end, or cannot be read -------------------------------------------------------------------
 
 
 def test_membership_follows_the_segment(marie, lille_till, segment, alice):
@@ -370,7 +370,7 @@ def test_a_segment_that_cannot_be_read_keeps_its_members_and_says_so(
 
 
 def test_a_segment_that_a_rule_asks_about_is_not_deleted(marie, segment, alice):
-    """Deleting it is refused and names the rules, whatever asks: a version, a past one, a draft. So does the database."""
+    """Deleting it is refused and names the rules, whatever asks: a version, a past one, a draft; the database too."""
     made = rule({"segments": [segment.pk]})
     rulebook.publish(made, {}, {"factor": "2"})
     with pytest.raises(saving.SegmentInUse, match="the rule Extra"):
