@@ -34,7 +34,6 @@ NOTHING = pgettext_lazy("a rule's condition", "none")
 UNSAID = {
     "hours": _("all day"),
     "dates": _("every day"),
-    "payments": _("any"),
     "channels": _("all channels"),
     "segments": _("everybody"),
     "min_total_cents": _("any amount"),

@@ -51,6 +51,15 @@ class Payments(Words):
     def to_python(self, value):
         return [word.strip() for word in (value or "").replace(";", ",").split(",") if word.strip()]
 
+    def validate(self, value):
+        super().validate(value)
+        for word in value:
+            if len(word) > rules.LONGEST_PAYMENT:
+                told = {"word": word, "most": rules.LONGEST_PAYMENT}
+                raise forms.ValidationError(
+                    _("«%(word)s» is longer than the %(most)s characters of a till's word.") % told
+                )
+
     def prepare_value(self, value):
         return ", ".join(value) if isinstance(value, (list, tuple)) else value
 
@@ -110,6 +119,8 @@ class Periods(forms.Field):
             if days[1] < days[0]:
                 raise forms.ValidationError(_("A period ends before it begins."))
             periods.append([day.isoformat() for day in days])
+        if len(periods) > rules.MOST_DATES:
+            raise forms.ValidationError(_("At most %(most)s are possible.") % {"most": rules.MOST_DATES})
         return periods
 
 
@@ -258,7 +269,7 @@ class VersionForm(forms.Form):
         self.rule = rule
         super().__init__(data, initial=self._said_now(rule))
         self.fields["conditions_segments"].choices = self._segments()
-        told = {"words": ", ".join(payments_told()) or "–", "most": rules.LONGEST_PAYMENT}
+        told = {"words": ", ".join(payments_told()) or "–"}
         self.fields["conditions_payments"].help_text = (
             _t("The words of tills and web shops, with commas between them. The last tickets say: %(words)s.")
             % told
@@ -300,6 +311,12 @@ class VersionForm(forms.Form):
     @property
     def condition_fields(self):
         return [self[name] for name in self.fields if name.startswith("conditions_")]
+
+    def clean_conditions_segments(self):
+        chosen = self.cleaned_data["conditions_segments"]
+        if len(chosen) > rules.MOST_SEGMENTS:
+            raise forms.ValidationError(_("At most %(most)s are possible.") % {"most": rules.MOST_SEGMENTS})
+        return chosen
 
     def clean_conditions_hours(self):
         """Said here in the words of the page; `rules.validate` speaks of its own notation."""
