@@ -6,6 +6,8 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
+from campaigns.models import Segment
+from campaigns.segments import saving
 from loyalty import drafts, replay, starter, till
 from loyalty.models import Rule, SavedSimulation
 from profiles.models import Profile
@@ -51,6 +53,30 @@ def test_a_draft_is_tried_stopped_and_published(visitor, alice, marie, lille):
     expect(page.get_by_text("Published: One point for each euro v2")).to_be_visible()
     assert base.versions.count() == 2
     assert SavedSimulation.objects.get().expected_points == 99
+
+
+@pytest.mark.parametrize("size", [DESK, TABLET], ids=["desk", "tablet"])
+def test_a_rule_is_drafted_for_days_payment_channel_and_a_segment(visitor, alice, marie, size):
+    saving.save(Segment(name="Regulars"), {"all": []}, alice)
+    base = Rule.objects.get(code="base")
+    someone = visitor(size)
+    page = someone.sign_in(alice.email, f"/loyalty/rule/{base.pk}/new-version/")
+    page.get_by_label("First day, period 1").fill("2026-12-01")
+    page.get_by_label("Last day, period 1").fill("2026-12-24")
+    page.get_by_label("First day, period 2").fill("2027-01-06")
+    page.get_by_label("on the web").check()
+    page.get_by_label("Regulars").check()
+    page.get_by_label("Paid with").fill("card, meal voucher")
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+    page.get_by_role("button", name="Keep as a draft").click()
+    changes = page.locator(".simulator-changes").first
+    for said in ("01/12/2026 – 24/12/2026, 06/01/2027", "on the web", "«Regulars»", "card, meal voucher"):
+        expect(changes).to_contain_text(said)
+    page = someone.open(f"/loyalty/rule/{base.pk}/new-version/")
+    expect(page.get_by_label("First day, period 2")).to_have_value("2027-01-06")
+    expect(page.get_by_label("Last day, period 2")).to_have_value("2027-01-06")
+    expect(page.get_by_label("Regulars")).to_be_checked()
 
 
 def test_a_replay_shows_what_a_draft_would_have_given(visitor, alice, marie):

@@ -195,7 +195,9 @@ def test_what_is_simulated_is_what_the_till_then_gives(
         saving.save(segment, NOBODY if belongs else EVERYBODY, alice)
         assert proof.prove().differences == []
         again = simulation.simulate(simulation.basket_of(bought))
-        assert (again.earned, again.lines) == (told.earned, told.lines)
+        assert (again.earned.points, again.lines) == (told.earned.points, told.lines)
+        if told.earned.points or told.earned.is_noted:
+            assert again.earned == told.earned
         assert Transaction.objects.count() - counted == (
             1 if told.earned.points or told.earned.is_noted else 0
         )
@@ -233,11 +235,11 @@ def why(outcome, code) -> str:
         ({"channels": ["web"]}, "only sold on the web; this basket is sold in the store"),
         (
             {"dates": [["2026-12-01", "2026-12-24"]]},
-            "only in the period 12/01/2026 – 12/24/2026; at the store it is 11/02/2026",
+            "only in the period 01/12/2026 – 24/12/2026; at the store it is 02/11/2026",
         ),
         (
             {"dates": [["2026-12-24", "2026-12-24"]]},
-            "only in the period 12/24/2026; at the store it is 11/02/2026",
+            "only in the period 24/12/2026; at the store it is 02/11/2026",
         ),
         ({"payments": ["card", "amex"]}, "only paid with card, amex; here it is not said"),
         ({"categories": ["WINE"]}, "only for the category WINE: no line that is paid for is of it"),

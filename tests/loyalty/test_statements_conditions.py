@@ -433,8 +433,9 @@ def test_a_card_that_two_share_is_the_firsts(marie, lille_till, segment):
     till.record_purchase(lille_till[0], ticket("S1", 1000, shown=SMITH))
     smith = Profile.objects.exclude(pk=marie.pk).get()
     shared = Identifier.objects.get(profile=marie, kind="card")
+    later = shared.first_seen + timedelta(days=1)
     Identifier.objects.create(
-        profile=smith, kind="card", key=shared.key, first_seen=shared.first_seen + timedelta(days=1)
+        profile=smith, record=shared.record, kind="card", key=shared.key, first_seen=later, last_seen=later
     )
     key = ("card", shared.key)
     assert segments.of_who_shows([key, ("", "")], [segment.pk]) == {key: {segment.pk}, ("", ""): frozenset()}
@@ -514,7 +515,7 @@ def test_the_editor_asks_for_each_and_the_card_says_it(extra, client_of, alice, 
     assert "Card, meal voucher" in again
     shown = client.get(reverse("admin:loyalty_rule_publish", args=[extra.pk])).content.decode()
     for said in (
-        "Sold: on the web", "Segments: «Regulars»", "Periods: 12/24/2026, 01/05/2027 – 01/31/2027",
+        "Sold: on the web", "Segments: «Regulars»", "Periods: 24/12/2026, 05/01/2027 – 31/01/2027",
         "Paid with: Card, meal voucher",
     ):  # fmt: skip
         assert said in shown, said
