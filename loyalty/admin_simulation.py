@@ -149,10 +149,13 @@ class BasketForm(forms.Form):
         super().__init__(data, initial=initial)
         shops = set(Till.objects.filter(channel=Till.Channel.WEB).values_list("store", flat=True))
         # A member is in the segments they are in; of a new one it is said.
-        asked = {} if is_known else segments.names()
-        self.fields["segment"].choices = [(pk, asked[pk]) for pk in sorted(segments.in_use() & asked.keys())]
-        if not self.fields["segment"].choices:
-            del self.fields["segment"]
+        named = {} if is_known else segments.names()
+        ticked = {int(told) for told in (data or {}).get(SEGMENTS, ()) if _is_number(told)}
+        self.fields[SEGMENTS].choices = [
+            (pk, named[pk]) for pk in sorted((segments.in_use() | ticked) & named.keys())
+        ]
+        if not self.fields[SEGMENTS].choices:
+            del self.fields[SEGMENTS]
         self.fields["store"].queryset = Store.objects.all()
         self.fields["store"].label_from_instance = lambda store: (
             _t("%(store)s (web shop)") % {"store": store} if store.pk in shops else str(store)
@@ -302,7 +305,9 @@ class Question:
         }  # fmt: skip
         data: dict[str, Any] | None = None
         if self.is_asked:
-            data = {name: asked.get(name, "") for name in WORDS} | {SEGMENTS: asked.getlist(SEGMENTS)}
+            data = {name: asked.get(name, "") for name in WORDS} | {
+                SEGMENTS: [told for told in asked.getlist(SEGMENTS) if told]
+            }
         self.form = BasketForm(data, offered, is_known=self.profile is not None, initial=initial)
         self.rows = _rows(asked)
         self.purchase = _purchase(asked.get("ticket", ""))

@@ -238,10 +238,10 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
             lines[purchase].append((pk, rules.Line(sku, category, cents)))
         earned: dict[int, tuple[str, int, frozenset[int]]] = {}
         earnings = Transaction.objects.filter(purchase__in=ids, kind=Transaction.Kind.EARN).order_by()
-        for purchase, tier, before, segments in earnings.values_list(
+        for purchase, tier, before, belongs in earnings.values_list(
             "purchase", "tier", "earned_before", "segments"
         ):
-            earned[purchase] = tier, before, frozenset(segments)
+            earned[purchase] = tier, before, frozenset(belongs)
         issued = dict(
             Posting.objects.filter(
                 transaction__purchase__in=ids,

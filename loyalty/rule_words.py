@@ -99,7 +99,7 @@ class Names:
     def segments_called(self, ids: Iterable[int]) -> str:
         """Segments that the scope does not know are counted, not named."""
         ids = list(ids)
-        known = [f"«{self.segments[pk]}»" for pk in ids if pk in self.segments]
+        known = [_t("«%(name)s»") % {"name": self.segments[pk]} for pk in ids if pk in self.segments]
         others = len(ids) - len(known)
         if others:
             told = ngettext("%(count)s other segment", "%(count)s other segments", others)

@@ -435,7 +435,12 @@ def test_a_card_that_two_share_is_the_firsts(marie, lille_till, segment):
     shared = Identifier.objects.get(profile=marie, kind="card")
     later = shared.first_seen + timedelta(days=1)
     Identifier.objects.create(
-        profile=smith, record=shared.record, kind="card", key=shared.key, first_seen=later, last_seen=later
+        profile=smith,
+        record=Identifier.objects.get(profile=smith).record,
+        kind="card",
+        key=shared.key,
+        first_seen=later,
+        last_seen=later,
     )
     key = ("card", shared.key)
     assert segments.of_who_shows([key, ("", "")], [segment.pk]) == {key: {segment.pk}, ("", ""): frozenset()}
