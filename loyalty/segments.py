@@ -6,10 +6,12 @@ segment that cannot be read stops no sale.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db import DatabaseError, transaction
+from django.core.exceptions import EmptyResultSet
+from django.db import DatabaseError, connection, transaction
 from django.db.models import OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -19,7 +21,11 @@ from profiles.models import Identifier, Profile
 from tenants.locks import alone
 from tenants.scoping import whole_network
 
-AT_ONCE = 5000
+# Whoever comes in does so inside the database: a segment may hold all of a brand's customers.
+ENTER = """
+INSERT INTO loyalty_segmentmember (segment_id, profile_id, since) SELECT %s, come.id, %s FROM ({come}) AS come (id)
+    ON CONFLICT DO NOTHING
+"""
 
 
 class Unreadable(ValueError):
@@ -149,13 +155,7 @@ def _read(pk: int) -> bool:
             people = _directory.members(pk)
             stand = SegmentMember.objects.filter(segment=pk)
             stand.exclude(profile__in=people.values("pk")).delete()
-            come = people.exclude(pk__in=stand.values("profile")).values_list("pk", flat=True)
-            batch: list[SegmentMember] = []
-            for person in come.iterator(chunk_size=AT_ONCE):
-                batch.append(SegmentMember(segment_id=pk, profile_id=person, since=now))
-                if len(batch) == AT_ONCE:
-                    _add(batch)
-            _add(batch)
+            _enter(pk, people.exclude(pk__in=stand.values("profile")), now)
             told.update(read_at=now, error="", failed_at=None)
     except (Unreadable, DatabaseError) as error:
         told.update(error=str(error)[:300], failed_at=now)
@@ -163,9 +163,13 @@ def _read(pk: int) -> bool:
     return True
 
 
-def _add(batch: list[SegmentMember]) -> None:
-    SegmentMember.objects.bulk_create(batch, ignore_conflicts=True)
-    batch.clear()
+def _enter(pk: int, come: QuerySet[Profile], now: datetime) -> None:
+    try:
+        asked, given = come.values("pk").query.sql_with_params()
+    except EmptyResultSet:  # conditions that nobody can meet make no query
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(ENTER.format(come=asked), [pk, now, *given])
 
 
 def failing(segment_ids: Iterable[int]) -> list[SegmentRead]:

@@ -348,6 +348,14 @@ def test_membership_follows_the_segment(marie, lille_till, segment, alice):
     assert not SegmentMember.objects.exists()
 
 
+def test_a_segment_that_nobody_can_be_in_is_read(marie, segment, monkeypatch):
+    """Conditions that make no query at all empty the segment, as any others that nobody meets."""
+    rule({"segments": [segment.pk]})
+    monkeypatch.setattr(segments._directory, "members", lambda _pk: Profile.objects.none())
+    assert segments.read() == 1
+    assert not SegmentMember.objects.exists()
+
+
 def test_a_segment_that_cannot_be_read_keeps_its_members_and_says_so(
     marie, lille_till, segment, client_of, alice
 ):
