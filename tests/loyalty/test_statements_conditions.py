@@ -152,6 +152,7 @@ def test_a_rule_may_hold_on_the_web_or_in_stores(lille_till, web, programme_p):
     rule({"channels": ["till", "web"]}, {"points": 1}, "bonus", "both")
     assert points(web, ticket("R1", 1000)) == 16
     assert points(lille_till[0], ticket("R2", 1000)) == 18
+    assert proof.prove().differences == []
     assert till.refund(web, back("B1", "R1", 1)).body["points_taken_back"] == 16
     assert proof.prove().differences == []
 
