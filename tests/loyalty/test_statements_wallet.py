@@ -415,7 +415,7 @@ def test_a_lost_pass_is_refused_and_the_points_stay(client_of, till_client, lill
 def test_an_event_that_shows_a_pass_is_its_owner_s_and_nobody_s_once_it_is_lost(
     lille_till, marie, apple_issuer
 ):
-    """Statement 56: an event knows the pass as a till does; of a retired one it waits in quarantine and makes nobody."""
+    """Statement 56: an event knows the pass as a till does; of a retired one it waits in quarantine."""
     one = shown(made(marie))
 
     def visit(event_id):
