@@ -29,6 +29,7 @@ AT_HOME = 0.85  # so many of the tickets are bought in the store where the membe
 HOT_CARD = 0
 BATCH = 500
 SECONDS = 2
+READY_SECONDS = 120
 LIMITS = {
     "earn_ratio": (0.40, "at least"),
     "earn_p99_ms": (30, "at most"),
@@ -166,11 +167,14 @@ def served(settings_module: str) -> Iterator[int]:
             stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
         )  # fmt: skip
     try:
-        for _turn in range(300):
+        end = time.monotonic() + READY_SECONDS
+        while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
+                if time.monotonic() > end:
+                    raise
                 time.sleep(0.1)
         yield port
     finally:

@@ -1,35 +1,50 @@
 """What the ledger does when people are merged or separated, inside the same transaction."""
 
+from collections.abc import Sequence
+
+from django.db import connection
 from django.dispatch import receiver
 
 from loyalty import actions, gifts, ledger, members, vouchers
-from loyalty.models import Account, Membership
+from loyalty.models import Account, CouponUse, Membership, Transaction, Voucher
+from profiles.models import Merge
 from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold, ticket_moved
 
 members.REACHED.append(gifts.give_for)
 
 
-# Before the points: what either was given for a tier is not given again to both together.
 @receiver(profiles_merged)
-def hand_benefits_over(sender, merges, **kwargs) -> None:
-    vouchers.hand_over(merges)
-
-
-@receiver(profiles_merged)
-def hand_points_over(sender, merges, **kwargs) -> None:
-    taking_part = set(members.taking_part(pk for merge in merges for pk in (merge.winner_id, merge.loser_id)))
+def hand_over(sender, merges: Sequence[Merge], **kwargs) -> None:
+    """Benefits before points: what either was given for a tier is not given again to both together."""
+    people = [pk for merge in merges for pk in (merge.winner_id, merge.loser_id)]
+    taking_part: set[int] = set()
+    if _have_something(people):
+        vouchers.hand_over(merges)
+        taking_part.update(members.taking_part(people))
     for merge in merges:
-        people = [merge.winner_id, merge.loser_id]
-        if not taking_part.intersection(people):
-            merge.moved["members"] = {str(pk): None for pk in people}
+        both = [merge.winner_id, merge.loser_id]
+        if not taking_part.intersection(both):
+            merge.moved["members"] = {str(pk): None for pk in both}
             continue
-        merge.moved["members"] = members.noted(people)
+        merge.moved["members"] = members.noted(both)
         if withdrawn := actions.settle_merge(merge):
             merge.moved["withdrawn"] = withdrawn
         ledger.transfer(merge)
         if any(merge.moved["members"].values()) or "ledger" in merge.moved:
             members.join(merge.winner_id, merge.loser_id)
         taking_part.add(merge.winner_id)
+
+
+def _have_something(profile_ids: Sequence[int]) -> bool:
+    """Whether anybody of them has anything of the programme: most whom matching joins have not, and each question would
+    cost a round trip."""
+    there = " OR ".join(
+        f"EXISTS (SELECT FROM {connection.ops.quote_name(model._meta.db_table)} WHERE profile_id = ANY(%(people)s))"
+        for model in (Membership, Transaction, Voucher, CouponUse)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {there}", {"people": list(profile_ids)})
+        return cursor.fetchone()[0]
 
 
 @receiver(profiles_unmerged)

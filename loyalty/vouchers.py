@@ -6,6 +6,7 @@ time is over, or back in the very lots. All that happens to a voucher happens un
 the database lets it end once.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 from django.db import transaction
@@ -249,7 +250,7 @@ def held_by(profile: Profile, limit: int = 20) -> list[Voucher]:
 # --- When people are merged and separated -----------------------------------------------------------------------------
 
 
-def hand_over(merges: list[Merge]) -> None:
+def hand_over(merges: Sequence[Merge]) -> None:
     """Give vouchers and uses of coupons to the surviving customers; each merge remembers which."""
     with whole_network():
         losers = {merge.loser_id for merge in merges}

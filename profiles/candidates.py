@@ -1,14 +1,30 @@
 """Pairs that may be one person, as rows: asked, decided, and taken along when one of the two is merged or separated."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
 from profiles.matching.reasons import Match
 from profiles.models import MatchCandidate, Merge, Profile
 from tenants.network.models import Staff
+
+_KEPT_APART = "SELECT left_id, right_id FROM {pairs} WHERE status = %(never)s"
+_AMONG = " AND left_id = ANY(%(people)s) AND right_id = ANY(%(people)s)"
+
+
+def kept_apart(profile_ids: Collection[int] | None = None) -> list[tuple[int, int]]:
+    """The pairs of profiles that a person keeps apart, among these or of everybody."""
+    asked = _KEPT_APART if profile_ids is None else _KEPT_APART + _AMONG
+    pairs = connection.ops.quote_name(MatchCandidate._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            asked.format(pairs=pairs),
+            {"never": MatchCandidate.Status.NEVER, "people": list(profile_ids or ())},
+        )
+        return cursor.fetchall()
 
 
 def decide(candidate: MatchCandidate, status: str, by: Staff | None) -> None:

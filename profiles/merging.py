@@ -129,11 +129,8 @@ def _at_once(asked: Sequence[Asked], held: Mapping[int, Profile]) -> tuple[list[
 def _kept_apart(pairs: Sequence[Pair]) -> dict[int, set[int]]:
     """From whom a person keeps each of these people apart, among these people."""
     people = {profile.pk for pair in pairs for profile in (pair.winner, pair.loser)}
-    decided = MatchCandidate.objects.filter(
-        left__in=people, right__in=people, status=MatchCandidate.Status.NEVER
-    )
     apart: dict[int, set[int]] = defaultdict(set)
-    for left, right in decided.order_by().values_list("left", "right"):
+    for left, right in candidates.kept_apart(people):
         apart[left].add(right)
         apart[right].add(left)
     return apart

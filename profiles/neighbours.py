@@ -10,7 +10,6 @@ from datetime import datetime
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
 
 from profiles import blocklist
 from profiles.intake.writing import write
@@ -20,7 +19,6 @@ from profiles.matching.recognising import AUTOMATIC_UNLEARNT
 from profiles.matching.starting import prior_model
 from profiles.matching.table import Counts, Table
 from profiles.models import BlockingKey, Identifier, MatchingModel, SourceRecord
-from tenants.scoping import whole_network
 
 # A key on more records than this tells nothing about any of them.
 LARGEST_BLOCK = 100
@@ -89,7 +87,10 @@ _known: dict[str, tuple[datetime, Known]] = {}
 
 def known() -> Known:
     """The brand's newest model, read once by each process."""
-    newest = MatchingModel.objects.values_list("learnt_at", "version").first()
+    with connection.cursor() as cursor:
+        table = connection.ops.quote_name(MatchingModel._meta.db_table)
+        cursor.execute(f"SELECT learnt_at, version FROM {table} ORDER BY version DESC LIMIT 1")
+        newest = cursor.fetchone()
     if newest is None:
         return Known(None)
     learnt_at, version = newest
@@ -173,16 +174,18 @@ class _Unblocked(dict):
 @transaction.atomic(savepoint=False)
 def index(ids: Collection[int], rules: Collection[str] | None) -> None:
     """Write the blocking keys under these rules, None for all, of those of the records that have none yet."""
-    with whole_network():
-        bare = SourceRecord.objects.exclude(Exists(BlockingKey.objects.filter(record=OuterRef("pk"))))
-        held = list(
-            bare.filter(pk__in=ids).order_by("pk").select_for_update(of=["self"]).values_list("pk", flat=True)
+    records, keys = (connection.ops.quote_name(model._meta.db_table) for model in (SourceRecord, BlockingKey))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT r.id FROM {records} r WHERE r.id = ANY(%s)"
+            f" AND NOT EXISTS (SELECT FROM {keys} k WHERE k.record_id = r.id) ORDER BY r.id FOR UPDATE OF r",
+            [list(ids)],
         )
-        if not held:
-            return
-        records = read("r.id = ANY(%s)", [held])
+        held = [pk for (pk,) in cursor.fetchall()]
+    if held:
         # In the order of the index: pages are filled one after the other.
-        write(BlockingKey, ["key", "record_id"], sorted(rows_of(records, rules)))
+        rows = sorted(rows_of(read("r.id = ANY(%s)", [held]), rules))
+        write(BlockingKey, ["key", "record_id"], rows)
 
 
 def rows_of(records: Records, rules: Collection[str] | None) -> Iterable[tuple[int, int]]:

@@ -13,13 +13,13 @@ import numpy as np
 from django.db import transaction
 from django.utils import timezone
 
-from profiles import merging, neighbours, resolution
+from profiles import candidates, merging, neighbours, resolution
 from profiles.matching.arrays import Floats, Ints
 from profiles.matching.model import Model
 from profiles.matching.reasons import Match, matches
 from profiles.matching.recognising import recognise
 from profiles.matching.table import Counts
-from profiles.models import MatchCandidate, SourceRecord
+from profiles.models import SourceRecord
 from profiles.neighbours import Known, Records
 from tenants.scoping import whole_network
 
@@ -111,14 +111,8 @@ class Reasons:
 def never(records: Records) -> tuple[Ints, Ints]:
     """One pair of places for each pair of profiles that a person keeps apart."""
     first = {profile: place for place, profile in reversed(list(enumerate(records.profiles)))}
-    decided = MatchCandidate.objects.filter(status=MatchCandidate.Status.NEVER)
-    if len(first) <= 10_000:
-        decided = decided.filter(left__in=first, right__in=first)
-    pairs = [
-        (first[left], first[right])
-        for left, right in decided.order_by().values_list("left", "right")
-        if left in first and right in first
-    ]
+    decided = candidates.kept_apart(first if len(first) <= 10_000 else None)
+    pairs = [(first[left], first[right]) for left, right in decided if left in first and right in first]
     both = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 

@@ -58,6 +58,15 @@ UPDATE {profiles} p SET {settings} FROM jsonb_to_recordset(%s) AS told (id bigin
     settings=", ".join(f"{name} = told.{name}" for name in _WRITTEN),
     columns=", ".join(f"{name} {kind}" for name, kind in _WRITTEN.items()),
 )
+# Most people confirmed nothing and have no pin, and each question costs a merge a round trip.
+# Nobody types the number of a wallet pass, and it goes when the pass is lost.
+_SHOWN = """
+SELECT profile_id, value FROM {identifiers} WHERE profile_id = ANY(%(people)s) AND kind <> 'pass'
+UNION ALL
+SELECT NULL, 'events' WHERE EXISTS (SELECT FROM {events} WHERE profile_id = ANY(%(people)s) AND identified_by <> '')
+UNION ALL
+SELECT NULL, 'pins' WHERE EXISTS (SELECT FROM {pins} WHERE profile_id = ANY(%(people)s) AND ended_at IS NULL)
+"""
 # What only whoever reads the mailbox or holds the phone can do. The last three a brand adds to its dictionary.
 VERIFYING = ("email_clicked", "email_confirmed", "sms_clicked", "phone_confirmed")
 
@@ -71,15 +80,13 @@ def refresh(profile_ids: Iterable[int]) -> None:
             SourceRecord.objects.filter(profile__in=ids).select_related("source").only(*READ).order_by("pk")
         ):
             records[record.profile_id].append(record)
-        shown: dict[int, set[str]] = defaultdict(set)
-        # Nobody types the number of a pass, and it goes when the pass is lost.
-        told = Identifier.objects.filter(profile__in=ids).exclude(kind=Identifier.Kind.PASS)
-        for profile_id, value in told.values_list("profile", "value"):
-            shown[profile_id].add(value)
-        confirmed = verified(ids)
+        shown, beside = _shown(ids)
+        confirmed = verified(ids) if "events" in beside else {}
         pinned: dict[int, list[Pin]] = defaultdict(list)
-        for pin in Pin.objects.filter(profile__in=ids, ended_at=None).select_related("by").order_by("field"):
-            pinned[pin.profile_id].append(pin)
+        if "pins" in beside:
+            pins = Pin.objects.filter(profile__in=ids, ended_at=None).select_related("by").order_by("field")
+            for pin in pins:
+                pinned[pin.profile_id].append(pin)
         unified = []
         for pk in ids:
             profile = Profile(pk=pk)
@@ -90,8 +97,26 @@ def refresh(profile_ids: Iterable[int]) -> None:
             profile.search_text = search_text(profile, sorted(shown[pk]))
             unified.append(profile)
     with connection.cursor() as cursor:
-        rows = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
-        cursor.execute(_WRITE, [json.dumps(rows, default=str)])
+        told = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
+        cursor.execute(_WRITE, [json.dumps(told, default=str)])
+
+
+def _shown(ids: list[int]) -> tuple[dict[int, set[str]], set[str]]:
+    """The identifiers that these people showed: profile id -> values. And which of "events" and "pins" there may be."""
+    tables = {
+        name: connection.ops.quote_name(model._meta.db_table)
+        for name, model in (("events", Event), ("identifiers", Identifier), ("pins", Pin))
+    }
+    shown: dict[int, set[str]] = defaultdict(set)
+    beside = set()
+    with connection.cursor() as cursor:
+        cursor.execute(_SHOWN.format(**tables), {"people": ids})
+        for profile_id, value in cursor.fetchall():
+            if profile_id is None:
+                beside.add(value)
+            else:
+                shown[profile_id].add(value)
+    return shown, beside
 
 
 def verified(profile_ids: Iterable[int], before: datetime | None = None) -> dict[int, set[tuple[str, str]]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, migrations, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, migrations, transaction
 from psycopg import RawCursor
 
 NEXT = "\n-- next\n"
@@ -32,10 +32,12 @@ def call(statement: str, params: Sequence[Any]) -> Any:
     The statement is prepared and bound by the server: parameters are $1, $2, with a cast where a type is not obvious.
     Raises `CloserLook`.
     """
+    database = connections[DEFAULT_DB_ALIAS]  # of this thread: the proxy looks for it at each word
     try:
-        with transaction.atomic() if connection.in_atomic_block else nullcontext():
-            connection.cursor().close()  # opens the connection and sets its schema where needed
-            with connection.wrap_database_errors, RawCursor(connection.connection) as cursor:
+        with transaction.atomic() if database.in_atomic_block else nullcontext():
+            if not (database.connection and database.search_path_set_schemas and database.health_check_done):
+                database.cursor().close()  # opens the connection and sets its schema
+            with database.wrap_database_errors, RawCursor(database.connection) as cursor:
                 return cursor.execute(statement, params, prepare=True).fetchone()
     except DatabaseError as error:
         name = broken_promise(error)

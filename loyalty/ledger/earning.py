@@ -55,9 +55,7 @@ def earn(earnings: Sequence[Earning]) -> dict[str, int]:
     with whole_network():
         Profile.hold(earning.purchase.profile_id for earning in earnings)
     with refusals():
-        (ids,) = call(
-            "SELECT ledger_earn(ARRAY(SELECT jsonb_array_elements($1::jsonb)))", [encoded(told).decode()]
-        )
+        (ids,) = call("SELECT ledger_earn($1::jsonb)", [encoded(told).decode()])
     return {f"earn:{earning.purchase.pk}": pk for earning, pk in zip(earnings, ids, strict=True)}
 
 

@@ -164,73 +164,77 @@ BEGIN
                       WHERE l.account_id = available AND l.remaining > 0 AND l.idle_months IS NOT NULL);
 END $$
 -- next
--- Credits tickets, each as a lot with its own expiry; a debt is paid first, out of the new lot. Input, for each:
---   {purchase, profile, store, at, day, tier, before, points, waits, from, until, idle, steps}
--- Returns the transactions' ids. The people are held by the caller.
-CREATE OR REPLACE FUNCTION ledger_earn(earnings jsonb[]) RETURNS bigint[]
+-- Credits a ticket, as a lot with its own expiry; a debt is paid first, out of the new lot. The member is held by the
+-- caller, who says which accounts they have, what is owed, and whether lots have to be stirred. `earned`:
+--   {points, waits, from, until, idle, steps}
+CREATE OR REPLACE FUNCTION ledger_credit(ticket bigint, member bigint, store bigint, at timestamptz, day date,
+                                         tier text, before bigint, earned jsonb, issued bigint, available bigint,
+                                         pending bigint, debt bigint, owed bigint, stirs boolean,
+                                         OUT fact bigint, OUT paid bigint)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
-    told jsonb;
-    mine record;
-    member bigint;
-    store bigint;
-    issued bigint;
-    earned bigint;
-    waits boolean;
-    account bigint;
-    paid bigint;
-    fact bigint;
+    points bigint := earned->>'points';
+    account bigint := available;
     lot bigint;
-    facts bigint[];
 BEGIN
-    FOREACH told IN ARRAY coalesce(earnings, '{}') LOOP
-        IF member IS DISTINCT FROM (told->>'profile')::bigint THEN
-            member := told->>'profile';
-            mine := ledger_accounts(member);
-        END IF;
-        IF store IS DISTINCT FROM (told->>'store')::bigint THEN
-            store := told->>'store';
-            issued := ledger_store_account('issued', store);
-        END IF;
-        INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, occurred_at, posted_at,
-                                         qualifying_points, tier, explanation, actor, earned_before)
-        VALUES ('earn:' || (told->>'purchase'), 'earn', member, store, (told->>'purchase')::bigint,
-                (told->>'at')::timestamptz, clock_timestamp(), (told->>'points')::bigint, told->>'tier',
-                told->'steps', '', (told->>'before')::bigint)
-        RETURNING id INTO fact;
-        facts := facts || fact;
-        IF mine.stirs THEN
-            PERFORM ledger_stir(mine.available, fact, (told->>'day')::date);
-        END IF;
-        earned := told->>'points';
-        -- A ticket that a cap left with nothing is noted too: its rules are known from what was earned before it.
-        CONTINUE WHEN earned = 0;
-        waits := told->>'waits';
-        account := CASE WHEN waits THEN mine.pending ELSE mine.available END;
-        paid := CASE WHEN waits THEN 0 ELSE least(earned, mine.owed) END;
-        IF paid = 0 THEN
-            INSERT INTO loyalty_posting (transaction_id, account_id, points)
-            VALUES (fact, issued, -earned), (fact, account, earned);
-        ELSE
-            INSERT INTO loyalty_posting (transaction_id, account_id, points)
-            SELECT fact, e.account, e.points
-              FROM (VALUES (issued, -earned), (account, earned - paid), (mine.debt, paid)) AS e(account, points)
-             WHERE e.points <> 0;
-            mine.owed := mine.owed - paid;
-        END IF;
-        INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on,
-                                 idle_months)
-        VALUES (fact, account, store, earned, earned - paid, (told->>'from')::date, (told->>'until')::date,
-                (told->>'idle')::int)
-        RETURNING id INTO lot;
-        IF paid > 0 THEN
-            INSERT INTO loyalty_lotuse (transaction_id, lot_id, points) VALUES (fact, lot, paid);
-        END IF;
-        -- The next ticket of the same batch gives this lot new months, as it would one by one.
-        mine.stirs := mine.stirs OR NOT waits AND told->>'idle' IS NOT NULL;
+    INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, occurred_at, posted_at,
+                                     qualifying_points, tier, explanation, actor, earned_before)
+    VALUES ('earn:' || ticket, 'earn', member, store, ticket, at, clock_timestamp(), points, tier, earned->'steps', '',
+            before)
+    RETURNING id INTO fact;
+    IF stirs THEN
+        PERFORM ledger_stir(available, fact, day);
+    END IF;
+    paid := least(points, owed);
+    IF (earned->>'waits')::boolean THEN
+        account := pending;
+        paid := 0;
+    END IF;
+    -- A ticket that a cap left with nothing is noted too: its rules are known from what was earned before it.
+    IF points = 0 THEN
+        RETURN;
+    ELSIF paid = 0 THEN
+        INSERT INTO loyalty_posting (transaction_id, account_id, points)
+        VALUES (fact, issued, -points), (fact, account, points);
+    ELSE
+        INSERT INTO loyalty_posting (transaction_id, account_id, points)
+        SELECT fact, e.account, e.points
+          FROM (VALUES (issued, -points), (account, points - paid), (debt, paid)) AS e(account, points)
+         WHERE e.points <> 0;
+    END IF;
+    INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on,
+                             idle_months)
+    VALUES (fact, account, store, points, points - paid, (earned->>'from')::date, (earned->>'until')::date,
+            (earned->>'idle')::int)
+    RETURNING id INTO lot;
+    IF paid > 0 THEN
+        INSERT INTO loyalty_lotuse (transaction_id, lot_id, points) VALUES (fact, lot, paid);
+    END IF;
+END $$
+-- next
+-- Credits tickets, one after the other. Input: a JSON array of what each earned (`ledger_credit`), with its
+--   {purchase, profile, store, at, day, tier, before}
+-- Returns the transactions' ids. The people are held by the caller.
+CREATE OR REPLACE FUNCTION ledger_earn(earnings jsonb) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    told record;
+    mine record;
+    facts bigint[] := '{}';
+BEGIN
+    FOR told IN
+        SELECT e.value AS earned, t.* FROM jsonb_array_elements(earnings) e,
+               jsonb_to_record(e.value) AS t(purchase bigint, profile bigint, store bigint, at timestamptz, day date,
+                                             tier text, before bigint)
+    LOOP
+        mine := ledger_accounts(told.profile);
+        facts := facts || (ledger_credit(
+            told.purchase, told.profile, told.store, told.at, told.day, told.tier, told.before, told.earned,
+            ledger_store_account('issued', told.store), mine.available, mine.pending, mine.debt, mine.owed, mine.stirs
+        )).fact;
     END LOOP;
-    RETURN coalesce(facts, '{}');
+    RETURN facts;
 END $$
 -- next
 -- Takes available points to a store's account (`redeemed`, `vouchers`, or `reserved` for a while), the earliest expiry
@@ -328,60 +332,36 @@ BEGIN
     END IF;
 END $$
 -- next
--- Keeps the answers to a till's requests and returns them, with what the member has now. Input, for each:
---   {key, hash, profile, body}; `tier` is told where the body has a place for it.
-CREATE OR REPLACE FUNCTION till_answer(till bigint, at timestamptz, today date, requests jsonb[]) RETURNS jsonb[]
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+-- Keeps the answer to a till's request, {key, hash, body}, and returns it, with what the member has now.
+CREATE OR REPLACE FUNCTION till_answer(till bigint, member bigint, request jsonb, at timestamptz, today date)
+RETURNS jsonb LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
-    request jsonb;
     body jsonb;
-    bodies jsonb[];
-    member bigint;
-    has jsonb;
 BEGIN
-    FOREACH request IN ARRAY requests LOOP
-        body := request->'body';
-        IF request->'profile' <> 'null' THEN
-            IF member IS DISTINCT FROM (request->>'profile')::bigint THEN
-                member := request->>'profile';
-                SELECT jsonb_build_object('member', b.public_id, 'available', b.available, 'pending', b.pending,
-                                          'debt', b.debt, 'tier', b.tier)
-                  INTO has FROM member_balance(member, today, false) b;
-            END IF;
-            body := body || CASE WHEN body ? 'tier' THEN has ELSE has - 'tier' END;
-        END IF;
-        INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
-        VALUES (till, request->>'key', request->>'hash', 201, body, at);
-        bodies := bodies || body;
-    END LOOP;
-    RETURN bodies;
-END $$
--- next
--- The tier that so many points reach; "" for none. The levels come with the highest first.
-CREATE OR REPLACE FUNCTION till_level(points bigint, levels text[], thresholds bigint[]) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
-BEGIN
-    FOR l IN 1..coalesce(cardinality(levels), 0) LOOP
-        IF thresholds[l] <= points THEN
-            RETURN levels[l];
-        END IF;
-    END LOOP;
-    RETURN '';
+    SELECT request->'body' || jsonb_build_object('member', b.public_id, 'available', b.available,
+                                                 'pending', b.pending, 'debt', b.debt)
+      INTO body FROM member_balance(member, today, false) b;
+    INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
+    VALUES (till, request->>'key', request->>'hash', 201, body, at);
+    RETURN body;
 END $$
 -- next
 -- Whether a ticket that was just recorded needs more than to be credited: a limit of the programme may be passed, which
 -- loyalty/cases.py judges exactly. Looks at the member's tickets from the day before to the day after.
-CREATE OR REPLACE FUNCTION till_ticket_stands_out(programme loyalty_programme, person bigint, store bigint,
-                                                  at timestamptz, day date, by text) RETURNS boolean
+CREATE OR REPLACE FUNCTION till_ticket_stands_out(person bigint, store bigint, at timestamptz, day date, by text)
+RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
-    near interval := make_interval(mins => programme.distance_minutes::int);
+    programme loyalty_programme;
+    near interval;
     within_the_hour bigint;
     cents bigint;
     elsewhere boolean;
 BEGIN
+    SELECT p.* INTO programme FROM loyalty_programme p ORDER BY p.id LIMIT 1;
+    near := make_interval(mins => programme.distance_minutes::int);
     IF programme.velocity_tickets > 0 OR programme.velocity_cents > 0 OR programme.distance_km > 0 THEN
         SELECT count(*) FILTER (WHERE p.store_id = store AND p.total_cents > 0
                                   AND p.bought_at BETWEEN at - interval '1 hour' AND at + interval '1 hour'),
@@ -407,19 +387,22 @@ BEGIN
              WHERE p.profile_id = person AND p.business_day = day AND p.store_id = store AND s.cashier = by));
 END $$
 -- next
--- Records a till's tickets and credits what they earn, in one call. Input: the tickets of `record_tickets`, in the order
--- in which they were bought and within a year, each with
---   {request, body, cashier, earns: {tier code, or "*" for every tier: {points, capped, waits, from, until, idle,
---    steps}}}
--- `earns` is what Python's rules say of the ticket at each tier, thought with the rulebook of `edition` (null where the
+-- Records tickets and credits what they earn, in one call; they may be of several tills. Input: the tickets of
+-- `record_tickets`, in the order in which they were bought, each with
+--   {store_code, cashier, request, body,
+--    earns: {tier code, or "*" for every tier: {points, capped, waits, from, until, idle, steps}}}
+-- `earns` is what Python's rules say of the ticket at each tier, thought with the rulebook of `of_edition` (null where the
 -- brand has no programme); which tier the member had is settled here, under their lock.
+--
+-- `patience`: so long it waits for a lock, where that is less than the connection's `lock_timeout`.
 --
 -- Output, a place for each ticket: its purchase, whether it is new, and the answer that was kept, null for a receipt that
 -- was known before. Where a closer look is needed the whole call is refused: `closer_look_rulebook` where the edition is
--- another one, `closer_look_people` as by `record_tickets`, `closer_look_tier` where somebody enrols, changes tier or
--- has one at risk, `closer_look_return` where goods came back before they were sold, `closer_look_limit`.
-CREATE OR REPLACE FUNCTION till_tickets(till bigint, store bigint, store_code text, now timestamptz, today date,
-                                        of_edition bigint, levels text[], thresholds bigint[], tickets jsonb,
+-- another one, `closer_look_people` as by `record_tickets` or where a member has no accounts yet, `closer_look_tier` where
+-- somebody enrols, changes tier or has one at risk, `closer_look_return` where goods came back before they were sold,
+-- `closer_look_limit`.
+CREATE OR REPLACE FUNCTION till_tickets(now timestamptz, today date, of_edition bigint, tickets jsonb,
+                                        patience interval,
                                         OUT purchases bigint[], OUT fresh boolean[], OUT bodies jsonb[])
 LANGUAGE plpgsql SET search_path FROM CURRENT
 -- Each statement is planned once and reads indexes, whatever the tables hold on the day a connection is opened.
@@ -428,117 +411,133 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     year interval := '8760 hours';
-    told jsonb;
-    earns jsonb;
-    body jsonb;
-    n int := 0;
-    this int;
-    person bigint;
-    points bigint;
-    then_has bigint;
-    now_has bigint;
-    at timestamptz;
-    level text;
-    held_level text;
     people bigint[];
-    members bigint[];
-    gained bigint[];
-    by_now bigint[];
-    recorded record;
-    programme loyalty_programme;
-    near bigint;
-    cents bigint;
-    posted bigint[];
-    earnings jsonb[];
-    requests jsonb[];
-    answers jsonb[];
+    edition bigint;
+    plenty bigint;
+    came_back boolean;
+    n int := 0;
+    told record;
+    buyer record;
+    earns jsonb;
+    points bigint;
+    paid bigint;
+    available bigint;
+    pending bigint;
+    debt bigint;
+    standing jsonb := '{}';
 BEGIN
-    recorded := record_tickets(till, store, now, tickets);
-    purchases := recorded.purchases;
-    people := recorded.people;
-    fresh := recorded.fresh;
-    members := recorded.buyers;
-    IF EXISTS (SELECT FROM loyalty_parkedreturn r
-                WHERE r.state = 'waiting' AND r.sale_store = store_code
-                  AND r.receipt_id = ANY(ARRAY(SELECT t->>'receipt' FROM jsonb_array_elements(tickets) t))) THEN
-        PERFORM look_closer('return');
+    IF patience IS NOT NULL THEN
+        PERFORM set_config('lock_timeout', (extract(epoch FROM patience) * 1000)::int::text, true);
     END IF;
-    IF members IS NOT NULL THEN
-        SELECT p.* INTO programme FROM loyalty_programme p ORDER BY p.id LIMIT 1;
-        IF programme.edition IS DISTINCT FROM of_edition THEN
-            PERFORM look_closer('rulebook');
-        ELSIF of_edition IS NULL THEN
-            members := NULL;
-        END IF;
+    SELECT r.purchases, r.people, r.fresh, p.edition, p.velocity_cents,
+           EXISTS (SELECT FROM jsonb_to_recordset(tickets) AS t(store_code text, receipt text)
+                     JOIN loyalty_parkedreturn b ON b.sale_store = t.store_code AND b.receipt_id = t.receipt
+                    WHERE b.state = 'waiting')
+      INTO purchases, people, fresh, edition, plenty, came_back
+      FROM record_tickets(now, tickets) r LEFT JOIN (SELECT * FROM loyalty_programme ORDER BY id LIMIT 1) p ON true;
+    IF came_back THEN
+        PERFORM look_closer('return');
+    ELSIF edition IS DISTINCT FROM of_edition AND array_remove(people, NULL) <> '{}' THEN
+        PERFORM look_closer('rulebook');
     END IF;
 
-    FOR told IN SELECT t FROM jsonb_array_elements(tickets) t LOOP
+    FOR told IN
+        SELECT * FROM jsonb_to_recordset(tickets)
+            AS t(store bigint, day date, at timestamptz, cashier text, body jsonb, earns jsonb)
+    LOOP
         n := n + 1;
-        CONTINUE WHEN NOT fresh[n];
-        person := NULL;
-        body := told->'body';
-        IF told->>'cashier' <> '' THEN
-            INSERT INTO loyalty_ticketcashier (purchase_id, store_id, cashier)
-            VALUES (purchases[n], store, told->>'cashier');
+        IF NOT fresh[n] THEN
+            bodies[n] := NULL;
+            CONTINUE;
         END IF;
-        IF members IS NOT NULL AND people[n] IS NOT NULL THEN
-            person := people[n];
-            this := array_position(members, person);
-            at := told->>'at';
+        bodies[n] := told.body;
+        IF told.cashier <> '' THEN
+            INSERT INTO loyalty_ticketcashier (purchase_id, store_id, cashier)
+            VALUES (purchases[n], told.store, told.cashier);
+        END IF;
+        IF edition IS NOT NULL AND people[n] IS NOT NULL THEN
+            -- All that is asked of the buyer, under their lock: what they bought these days; what counted for the tier
+            -- when this was bought, and what counts now; the tier they have; accounts and lots.
+            SELECT * INTO buyer FROM
+                (SELECT p.id, p.public_id, coalesce(t.name, '') AS tier,
+                        CASE WHEN m.profile_id IS NOT NULL AND m.grace_until IS NULL THEN coalesce(t.threshold, -1) END
+                            AS held_at
+                   FROM profiles_profile p LEFT JOIN loyalty_membership m ON m.profile_id = p.id
+                   LEFT JOIN loyalty_tier t ON t.id = m.tier_id WHERE p.id = people[n]) who,
+                LATERAL (SELECT count(*) AS near, sum(p.total_cents) AS cents FROM profiles_purchase p
+                          WHERE p.profile_id = who.id AND p.business_day BETWEEN told.day - 1 AND told.day + 1) bought,
+                LATERAL (SELECT coalesce(sum(x.qualifying_points) FILTER (
+                                    WHERE x.occurred_at > told.at - year AND x.occurred_at <= told.at), 0) AS had,
+                                coalesce(sum(x.qualifying_points) FILTER (
+                                    WHERE x.occurred_at > now - year AND x.occurred_at <= now), 0) AS has
+                           FROM loyalty_transaction x
+                          WHERE x.profile_id = who.id AND x.occurred_at > least(told.at, now) - year
+                            AND x.occurred_at <= greatest(told.at, now)) counted,
+                LATERAL (SELECT coalesce((array_agg(t.code ORDER BY t.threshold DESC)
+                                          FILTER (WHERE t.threshold <= counted.had))[1], '') AS level,
+                                coalesce(max(t.threshold) FILTER (WHERE t.threshold <= counted.has), -1) AS reached,
+                                min(t.threshold) FILTER (WHERE t.threshold > counted.has) AS next
+                           FROM loyalty_tier t) tiers,
+                LATERAL (SELECT max(a.id) FILTER (WHERE a.kind = 'available') AS available,
+                                max(a.id) FILTER (WHERE a.kind = 'pending') AS pending,
+                                max(a.id) FILTER (WHERE a.kind = 'debt') AS debt,
+                                coalesce(max(a.balance) FILTER (WHERE a.kind = 'available'), 0) AS spendable,
+                                coalesce(max(a.balance) FILTER (WHERE a.kind = 'pending'), 0) AS waiting,
+                                coalesce(-max(a.balance) FILTER (WHERE a.kind = 'debt'), 0) AS owed
+                           FROM loyalty_account a WHERE a.profile_id = who.id) mine,
+                LATERAL (SELECT coalesce((SELECT sum(l.remaining) FROM loyalty_lot l
+                                           WHERE l.account_id = mine.available AND l.remaining > 0
+                                             AND l.expires_on < today), 0) AS past,
+                                EXISTS (SELECT FROM loyalty_lot l
+                                         WHERE l.account_id = mine.available AND l.remaining > 0
+                                           AND l.idle_months IS NOT NULL) AS stirs,
+                                (SELECT a.id FROM loyalty_account a
+                                  WHERE a.kind = 'issued' AND a.store_id = told.store) AS issued) lots;
+            earns := coalesce(told.earns->buyer.level, told.earns->'*');
+            points := earns->>'points';
             -- Who bought nothing else these days, and not for much, passes no limit.
-            SELECT count(*), sum(p.total_cents) INTO near, cents FROM profiles_purchase p
-             WHERE p.profile_id = person
-               AND p.business_day BETWEEN (told->>'day')::date - 1 AND (told->>'day')::date + 1;
-            IF (near > 1 OR cents > programme.velocity_cents OR told->>'cashier' <> '')
-               AND till_ticket_stands_out(programme, person, store, at, (told->>'day')::date, told->>'cashier') THEN
+            IF (buyer.near > 1 OR buyer.cents > plenty OR told.cashier <> '')
+               AND till_ticket_stands_out(buyer.id, told.store, told.at, told.day, told.cashier) THEN
                 PERFORM look_closer('limit');
             END IF;
-            -- What counted for the tier when it was bought, and what counts now; the tier that the member has.
-            SELECT coalesce(sum(x.qualifying_points) FILTER (WHERE x.occurred_at > at - year AND x.occurred_at <= at), 0),
-                   coalesce(sum(x.qualifying_points) FILTER (WHERE x.occurred_at > now - year AND x.occurred_at <= now), 0),
-                   (SELECT CASE WHEN m.grace_until IS NULL THEN coalesce(t.code, '') END
-                      FROM loyalty_membership m LEFT JOIN loyalty_tier t ON t.id = m.tier_id
-                     WHERE m.profile_id = person)
-              INTO then_has, now_has, held_level
-              FROM loyalty_transaction x
-             WHERE x.profile_id = person AND x.occurred_at > least(at, now) - year AND x.occurred_at <= greatest(at, now);
-            level := till_level(then_has + coalesce(gained[this], 0), levels, thresholds);
-            earns := coalesce(told->'earns'->level, told->'earns'->'*');
-            points := earns->>'points';
-            IF points > 0 OR (earns->>'capped')::boolean THEN
-                earnings := earnings || (earns || jsonb_build_object(
-                    'purchase', purchases[n], 'profile', person, 'store', store, 'at', told->'at', 'day', told->'day',
-                    'tier', level, 'before', 0));
-                gained[this] := coalesce(gained[this], 0) + points;
-                IF at <= now THEN
-                    by_now[this] := coalesce(by_now[this], 0) + points;
-                END IF;
-            END IF;
-            IF till_level(now_has + coalesce(by_now[this], 0), levels, thresholds) IS DISTINCT FROM held_level THEN
+            IF buyer.held_at IS DISTINCT FROM buyer.reached OR told.at <= now AND buyer.has + points >= buyer.next THEN
                 PERFORM look_closer('tier');
             END IF;
-            body := body || jsonb_build_object('points', points, 'explanation', earns->'steps', 'tier', '');
+            available := buyer.spendable - buyer.past;
+            pending := buyer.waiting;
+            debt := buyer.owed;
+            IF points > 0 OR (earns->>'capped')::boolean THEN
+                IF buyer.available IS NULL OR buyer.pending IS NULL OR buyer.debt IS NULL THEN
+                    PERFORM look_closer('people');
+                END IF;
+                paid := (ledger_credit(
+                    purchases[n], buyer.id, told.store, told.at, told.day, buyer.level, 0, earns,
+                    coalesce(buyer.issued, ledger_store_account('issued', told.store)), buyer.available, buyer.pending,
+                    buyer.debt, buyer.owed, buyer.stirs)).paid;
+                debt := debt - paid;
+                IF (earns->>'waits')::boolean THEN
+                    pending := pending + points;
+                ELSIF earns->>'until' IS NULL OR (earns->>'until')::date >= today THEN
+                    available := available + points - paid;
+                END IF;
+                IF buyer.stirs THEN  -- lots whose last day had passed may live again
+                    SELECT b.available INTO available FROM member_balance(buyer.id, today, false) b;
+                END IF;
+            END IF;
+            bodies[n] := bodies[n] || jsonb_build_object('points', points, 'explanation', earns->'steps');
+            standing := standing || jsonb_build_object(buyer.id, jsonb_build_object(
+                'member', buyer.public_id, 'tier', buyer.tier, 'available', available, 'pending', pending, 'debt', debt));
         END IF;
-        requests := requests || jsonb_build_object('key', told->'request', 'hash', told->'hash', 'profile', person,
-                                                   'body', body);
     END LOOP;
 
-    IF earnings IS NOT NULL THEN
-        posted := ledger_earn(earnings);
-    END IF;
-    IF requests IS NULL THEN
-        RETURN;
-    END IF;
-    answers := till_answer(till, now, today, requests);
-    this := 0;
+    -- Everybody hears what they have after the last of their tickets.
     FOR n IN 1..cardinality(fresh) LOOP
-        IF fresh[n] THEN
-            this := this + 1;
-            bodies[n] := answers[this];
-        ELSE
-            bodies[n] := NULL;
-        END IF;
+        bodies[n] := bodies[n] || coalesce(standing->people[n]::text, '{}');
     END LOOP;
+    INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
+    SELECT a.till, a.request, a.hash, 201, a.body, now
+      FROM ROWS FROM (jsonb_to_recordset(tickets) AS (till bigint, request text, hash text), unnest(bodies))
+           AS a(till, request, hash, body) WHERE a.body IS NOT NULL;
 END $$
 -- next
 -- Spends points for money off, in one call: the answer, or what the request was told before (`told`), or how many points
@@ -576,7 +575,7 @@ BEGIN
     END IF;
     missing := spent.missing;
     IF spent.posted IS NOT NULL THEN
-        answer := (till_answer(till, now, today, ARRAY[request || jsonb_build_object('profile', person)]))[1];
+        answer := till_answer(till, person, request, now, today);
     END IF;
 END $$
 -- next

@@ -115,7 +115,7 @@ def _redeem_closely(asked: _Redemption) -> Answer:
         actor=str(till), cents=cents,
     )  # fmt: skip
     (kept,) = call(
-        "SELECT till_answer($1, $2, $3, ARRAY[$4::jsonb])",
-        [till.pk, asked.now, brand_today(), _encode(asked.request(cents) | {"profile": profile.pk}).decode()],
+        "SELECT till_answer($1, $2, $3::jsonb, $4, $5)",
+        [till.pk, profile.pk, _encode(asked.request(cents)).decode(), asked.now, brand_today()],
     )
-    return Answer(201, _decode(kept[0]))
+    return Answer(201, _decode(kept))

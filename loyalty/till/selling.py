@@ -1,12 +1,15 @@
 """Tickets: what one would earn, and recorded with what they earn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from operator import itemgetter
+from typing import NamedTuple
 
 import msgspec
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 
 from loyalty import cases, ledger, members, rules, statements
 from loyalty.models import TillRequest, Transaction
@@ -15,6 +18,7 @@ from loyalty.till.answers import Answer, again, once_more_after_a_race, points_o
 from loyalty.till.judging import as_rules_see_it
 from loyalty.till.people import member_who_shows
 from loyalty.till.returning import apply_parked
+from loyalty.till.together import Gathering, Held
 from profiles import intake
 from profiles.intake import Problem, Ticket
 from profiles.models import Profile, Purchase
@@ -25,6 +29,11 @@ from tenants.scoping import whole_network
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+
+# So many tickets of several tills are recorded in one call, and so long it waits for a member whom others hold: then
+# each goes alone, and only theirs waits.
+TOGETHER = 16
+PATIENCE = timedelta(milliseconds=100)
 
 
 def quote(till: Till, ticket: Ticket) -> dict:
@@ -77,9 +86,9 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Pro
         except Problem as problem:
             answers[position] = problem
     sound.sort(key=lambda position: tickets[position].bought_at)
-    for part in _within_a_year(sound, tickets):
-        asked = [_Asked.of(till, tickets[position]) for position in part]
-        answers |= zip(part, once_more_after_a_race(_record, till, asked, now), strict=True)
+    if sound:
+        asked = [_Asked.of(till, tickets[position]) for position in sound]
+        answers |= zip(sound, once_more_after_a_race(_record, till, asked), strict=True)
     return [answers[position] for position in range(len(tickets))]
 
 
@@ -106,19 +115,7 @@ class _Asked:
         }  # fmt: skip
 
 
-def _within_a_year(ordered: Sequence[int], tickets: Sequence[Ticket]) -> Iterator[list[int]]:
-    """The tickets in parts in which all points still count for the tier of the last."""
-    part: list[int] = []
-    for position in ordered:
-        if part and tickets[position].bought_at - tickets[part[0]].bought_at >= members.QUALIFYING_WINDOW:
-            yield part
-            part = []
-        part.append(position)
-    if part:
-        yield part
-
-
-def _record(till: Till, asked: Sequence[_Asked], now: datetime) -> list[Answer | Problem]:
+def _record(till: Till, asked: Sequence[_Asked]) -> list[Answer | Problem]:
     """The ordinary case is one call of the database. It refuses what is not, and that is looked at more closely."""
     try:
         book = Rulebook.remembered()
@@ -126,29 +123,65 @@ def _record(till: Till, asked: Sequence[_Asked], now: datetime) -> list[Answer |
         book = None
     if book is None or not any(rules.look_at_the_day(book.at(each.ticket.bought_at)) for each in asked):
         try:
-            return _record_at_once(till, asked, book, now)
+            return _record_at_once(till, asked, book)
         except CloserLook:
             pass
     return _look_closer(till, asked)
 
 
-def _record_at_once(
-    till: Till, asked: Sequence[_Asked], book: Rulebook | None, now: datetime
-) -> list[Answer | Problem]:
-    """Record and credit the tickets in one call. Raises `CloserLook`, with nothing written."""
-    tiers = sorted(((points, code) for code, points in book.thresholds.items()), reverse=True) if book else []
+def _record_at_once(till: Till, asked: Sequence[_Asked], book: Rulebook | None) -> list[Answer | Problem]:
+    """Record and credit the tickets in one call. Raises `CloserLook`, with nothing written.
+
+    A single ticket goes along with those that other threads record at this moment.
+    """
+    edition = book.programme.edition if book else None
+    told = [_told(till, each, book) for each in asked]
     with ledger.refusals():
-        purchases, fresh, bodies = call(
-            "SELECT purchases, fresh, bodies FROM till_tickets("
-            "$1, $2, $3, $4, $5, $6::bigint, $7::text[], $8::bigint[], $9::jsonb)",
-            [
-                till.pk, till.store_id, till.store.code, now, brand_today(), book.programme.edition if book else None,
-                [code for points_of, code in tiers], [points for points, _code in tiers],
-                _encode([_told(till, each, book) for each in asked]).decode(),
-            ],
-        )  # fmt: skip
-    kept = {n: _decode(body) for n, body in enumerate(bodies or ()) if body is not None}
-    return _answers(till, asked, purchases, fresh, kept)
+        if len(told) > 1 or connection.in_atomic_block:
+            rows = _call(edition, told)
+        else:
+            brand_and_edition = connection.schema_name, edition
+            rows = [_together.ask(brand_and_edition, (asked[0].ticket.bought_at, told[0]))]
+    kept = {n: _decode(row.body) for n, row in enumerate(rows) if row.body is not None}
+    return _answers(till, asked, [row.purchase for row in rows], [row.fresh for row in rows], kept)
+
+
+class _Row(NamedTuple):
+    """What `till_tickets` says of a ticket: its purchase, whether it is new, the answer that was kept."""
+
+    purchase: int
+    fresh: bool
+    body: str | None
+
+
+def _call(edition: int | None, told: Sequence[dict], patience: timedelta | None = None) -> list[_Row]:
+    """`patience`: so long may it wait for a lock, where that is less than the connection's."""
+    columns = call(
+        "SELECT purchases, fresh, bodies FROM till_tickets($1, $2, $3::bigint, $4::jsonb, $5::interval)",
+        [timezone.now(), brand_today(), edition, _encode(told).decode(), patience],
+    )
+    return [_Row(*row) for row in zip(*columns, strict=True)]
+
+
+def _call_for_several(
+    brand_and_edition: tuple[str, int | None], asked: Sequence[tuple[datetime, dict]]
+) -> list[_Row]:
+    """Tickets of several tills, each with its instant, thought with the same edition. Raises `Held`."""
+    order = sorted(range(len(asked)), key=lambda n: asked[n][0])
+    try:
+        rows = _call(brand_and_edition[1], [asked[n][1] for n in order], PATIENCE)
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise Held from error
+        raise
+    return [row for _n, row in sorted(zip(order, rows, strict=True), key=itemgetter(0))]
+
+
+def _call_for_one(brand_and_edition: tuple[str, int | None], asked: tuple[datetime, dict]) -> _Row:
+    return _call(brand_and_edition[1], [asked[1]])[0]
+
+
+_together = Gathering(_call_for_several, _call_for_one, most=TOGETHER)
 
 
 @transaction.atomic
@@ -177,7 +210,10 @@ def _told(till: Till, asked: _Asked, book: Rulebook | None) -> dict:
     """A ticket as `till_tickets` is told it: with what it earns at each tier that the rules tell apart."""
     ticket = asked.ticket
     told = intake.purchases.as_told(ticket, till, asked.content, None)
-    told |= {"request": asked.key, "body": asked.body, "cashier": ticket.cashier.strip()[:40], "earns": {}}
+    told |= {
+        "store_code": till.store.code, "cashier": ticket.cashier.strip()[:40], "request": asked.key,
+        "body": asked.body, "earns": {},
+    }  # fmt: skip
     if book is not None and ticket.shown:
         in_force = book.at(ticket.bought_at)
         tiers = ["", *book.thresholds] if rules.look_at_the_tier(in_force) else ["*"]

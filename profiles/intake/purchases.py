@@ -211,11 +211,11 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Recorded]:
 
 
 def _record(till: Till, tickets: Sequence[Ticket], now: datetime) -> tuple[list[int], list[bool]]:
-    statement = "SELECT purchases, fresh FROM record_tickets($1, $2, $3, $4::jsonb)"
+    statement = "SELECT purchases, fresh FROM record_tickets($1, $2::jsonb)"
 
     def told(people: dict[Shown, int] | None) -> list:
         rows = [as_told(ticket, till, content_hash(ticket), people) for ticket in tickets]
-        return [till.pk, till.store_id, now, msgspec.json.encode(rows).decode()]
+        return [now, msgspec.json.encode(rows).decode()]
 
     try:
         return call(statement, told(None))
@@ -230,9 +230,9 @@ def as_told(ticket: Ticket, till: Till, content: str, people: dict[Shown, int] |
     Whose it is, is found there by what was shown, or said by `people`, who are held by the caller.
     """
     told = {
-        "receipt": ticket.receipt_id, "day": business_day(ticket, till).isoformat(),
-        "at": ticket.bought_at.isoformat(), "identified_by": "", "total": ticket.total_cents,
-        "payment": ticket.payment, "hash": content,
+        "till": till.pk, "store": till.store_id, "receipt": ticket.receipt_id,
+        "day": business_day(ticket, till).isoformat(), "at": ticket.bought_at.isoformat(), "identified_by": "",
+        "total": ticket.total_cents, "payment": ticket.payment, "hash": content,
         "lines": [
             [
                 line.sku[:40], line.label[:120], line.category[:60], str(line.quantity), line.amount_cents,

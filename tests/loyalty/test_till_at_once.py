@@ -118,6 +118,19 @@ def test_limits_are_looked_at_by_the_ticket_that_passes_them(
     assert looks == ["limit"]
 
 
+def test_in_one_batch_too_only_the_last_year_makes_the_tier(met, lille_till, looks):
+    Tier.objects.create(code="star", name="Star", threshold=100)
+    sell(lille_till[0], "R9", 20_000, at=AT + timedelta(days=5))
+    looks.clear()
+    days = [AT - timedelta(days=days) for days in (400, 10, 0)]
+    batch = [ticket(f"Y{n}", 9000, at=at) for n, at in enumerate(days)]
+    assert [answer.status for answer in till.record_purchases(lille_till[0], batch)] == [201] * 3
+    told = Transaction.objects.filter(purchase__receipt_id__in=["Y0", "Y1", "Y2"]).order_by("occurred_at")
+    # For the last one, 90 of ten days ago and 10 of the day before; what was bought 400 days ago counts for neither.
+    assert list(told.values_list("tier", flat=True)) == ["", "", "star"]
+    assert looks == []
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_both_ways_end_in_the_same_ledger(programme_p, lille_till, lyon_till, looks, monkeypatch, seed):
     programme_p()

@@ -1,0 +1,90 @@
+"""What arrives together is asked together.
+
+A call of the database costs little more for four tickets than for one: one transaction, one flush to the disk, one
+round trip. So while a thread's call is under way, what other threads of the process would ask gathers, and the next
+call takes it all along. Nobody waits for company: what comes alone goes alone, at once.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Held(Exception):
+    """Nothing was done, for somebody else holds what is needed. Each waits for that alone, and keeps nobody waiting."""
+
+
+@dataclass(slots=True, eq=False)
+class _Place(Generic[Asked, Told]):
+    """A thread that waits: for its answer, or to lead the next call."""
+
+    asked: Asked
+    turn: threading.Event = field(default_factory=threading.Event)
+    told: Told | None = None
+    leads: bool = False
+
+
+class Gathering(Generic[Key, Asked, Told]):
+    """Threads that ask under the same key are led one after the other, each taking along who waits meanwhile.
+
+    `carry_out` is given the key and what several of them ask, and returns what each is told, in order; or it raises,
+    with nothing done, and then each asks `alone`, so that one's trouble is not another's. `most`: of one call.
+    """
+
+    def __init__(
+        self,
+        carry_out: Callable[[Key, Sequence[Asked]], Sequence[Told]],
+        alone: Callable[[Key, Asked], Told],
+        most: int,
+    ):
+        self._carry_out = carry_out
+        self._alone = alone
+        self._most = most
+        self._lock = threading.Lock()
+        # By key, as long as somebody leads: who waits.
+        self._waiting: dict[Key, deque[_Place[Asked, Told]]] = {}
+
+    def ask(self, key: Key, asked: Asked) -> Told:
+        """What it is told. Raises what `carry_out` or `alone` raises of this one."""
+        place: _Place[Asked, Told] = _Place(asked)
+        with self._lock:
+            waiting = self._waiting.get(key)
+            if waiting is None:
+                self._waiting[key] = deque()
+                place.leads = True
+            else:
+                waiting.append(place)
+        if not place.leads:
+            place.turn.wait()
+        if place.leads:
+            self._lead(key, place)
+        return self._alone(key, asked) if place.told is None else place.told
+
+    def _lead(self, key: Key, place: _Place[Asked, Told]) -> None:
+        with self._lock:
+            waiting = self._waiting[key]
+            others = [waiting.popleft() for _one in range(min(len(waiting), self._most - 1))]
+        group = [place, *others]
+        try:
+            for each, told in zip(group, self._carry_out(key, [each.asked for each in group]), strict=True):
+                each.told = told
+        except Held:
+            pass
+        except Exception:
+            if not others:
+                raise
+            # Whose trouble it was, they find out when each asks alone.
+        finally:
+            with self._lock:
+                follower = waiting.popleft() if waiting else None
+                if follower is None:
+                    del self._waiting[key]
+            for each in filter(None, [follower, *others]):
+                each.leads = each is follower
+                each.turn.set()
