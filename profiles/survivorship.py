@@ -58,8 +58,8 @@ UPDATE {profiles} p SET {settings} FROM jsonb_to_recordset(%s) AS told (id bigin
     settings=", ".join(f"{name} = told.{name}" for name in _WRITTEN),
     columns=", ".join(f"{name} {kind}" for name, kind in _WRITTEN.items()),
 )
-# Nobody types the number of a pass, and it goes when the pass is lost. Most people confirmed nothing and have no pin,
-# and each question costs a merge a round trip.
+# Most people confirmed nothing and have no pin, and each question costs a merge a round trip.
+# Nobody types the number of a wallet pass, and it goes when the pass is lost.
 _SHOWN = """
 SELECT profile_id, value FROM {identifiers} WHERE profile_id = ANY(%(people)s) AND kind <> 'pass'
 UNION ALL
@@ -97,8 +97,8 @@ def refresh(profile_ids: Iterable[int]) -> None:
             profile.search_text = search_text(profile, sorted(shown[pk]))
             unified.append(profile)
     with connection.cursor() as cursor:
-        rows = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
-        cursor.execute(_WRITE, [json.dumps(rows, default=str)])
+        told = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
+        cursor.execute(_WRITE, [json.dumps(told, default=str)])
 
 
 def _shown(ids: list[int]) -> tuple[dict[int, set[str]], set[str]]:

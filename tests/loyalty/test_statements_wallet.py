@@ -29,8 +29,17 @@ from loyalty.models.wallet import sealed
 from loyalty.tasks import update_wallet_passes
 from loyalty.wallet import issuers, passes, telling
 from profiles import merging, pass_numbers, separating
-from profiles.intake import Shown, Statement, take_in_records
-from profiles.models import Identifier, Merge, Profile, Purchase, Source, SourceRecord
+from profiles.intake import EventStatement, Sender, Shown, Statement, record_events, take_in_records
+from profiles.models import (
+    Event,
+    Identifier,
+    Merge,
+    Profile,
+    Purchase,
+    QuarantinedEvent,
+    Source,
+    SourceRecord,
+)
 from tenants.brand_sql import broken_promise
 from tenants.network.models import AuditEvent
 from tenants.scoping import scoped_to
@@ -401,6 +410,25 @@ def test_a_lost_pass_is_refused_and_the_points_stay(client_of, till_client, lill
     new = shown(made(marie))
     assert new != old
     assert till.identify(lille_till[0], new)["available"] == 150
+
+
+def test_an_event_that_shows_a_pass_is_its_owner_s_and_nobody_s_once_it_is_lost(
+    lille_till, marie, apple_issuer
+):
+    """Statement 56: an event knows the pass as a till does; of a retired one it waits in quarantine."""
+    one = shown(made(marie))
+
+    def visit(event_id):
+        told = EventStatement(event_id, "store_visited", timezone.now(), shown=one)
+        record_events(Sender.of_till(lille_till[0]), [told])
+
+    visit("E1")
+    assert Event.objects.get().profile == marie
+    wallet.retire(marie, by="system")
+    people = Profile.objects.count()
+    visit("E2")
+    assert QuarantinedEvent.objects.get().reason == QuarantinedEvent.Reason.INVALID_IDENTIFIER
+    assert Profile.objects.count() == people
 
 
 def test_staff_retire_the_pass_of_a_member_of_theirs(
