@@ -18,7 +18,7 @@ WITH_SERVERS := $(BIN)/python -m cdp.embedded run --
 # The same with a second pair, fast and careless about power cuts: what tests and checks need.
 WITH_TEST_SERVERS := CDP_EMBEDDED_UNSAFE=1 $(WITH_SERVERS)
 
-.PHONY: help setup demo run stop test test-slow test-faults bench-intake bench-till bench-ledger bench-matching bench-resolve bench-simulate check format messages browser lock clean
+.PHONY: help setup demo run stop test test-slow test-faults bench-intake bench-till bench-ledger bench-matching bench-resolve bench-simulate check format messages browser lock clean reset
 
 help:  ## Say what can be done (this list).
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; \
@@ -107,3 +107,6 @@ lock: .venv/stamp  ## Compile requirements/*.in into locks with hashes (ARGS=--u
 
 clean: stop  ## Remove what was installed and cached. The data in var/ stay.
 	@rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+reset: stop  ## Empty var/: every brand and customer of this folder is lost (asks first; ARGS=--yes does not).
+	@if test -x $(BIN)/python; then $(BIN)/python -m cdp.embedded forget $(ARGS); else echo 'make setup first' >&2; exit 1; fi

@@ -149,6 +149,26 @@ def stop(data_dir: Path) -> None:
             server.stop()
 
 
+def forget(data_dir: Path) -> None:
+    """Stop what runs below `data_dir`, and remove it with everything in it, wherever its links lead.
+
+    Raises:
+        EmbeddedError: a process survived, or the other mode's pair still runs; nothing was removed.
+    """
+    stop(data_dir)
+    links = [data_dir / f"{server.name}{suffix}" for server in _servers(data_dir) for suffix in ("", "-test")]
+    if any(
+        (link.resolve() / pid_file).exists()
+        for link in links
+        for pid_file in ("postmaster.pid", "valkey.pid")
+    ):
+        raise EmbeddedError(f"a server in {data_dir} still runs: stop it first")
+    for link in links:
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+    shutil.rmtree(data_dir, ignore_errors=True)
+
+
 def run(data_dir: Path, command: Sequence[str]) -> int:
     """Run `command` and return its exit code; then stop the servers if they were started meanwhile.
 
@@ -800,7 +820,7 @@ def _stop_named_processes(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m cdp.embedded start|stop|status|url|run`. Returns the exit code; `status` says 3 for "not running"."""
+    """`python -m cdp.embedded VERB`. Returns the exit code; `status` says 3 for "not running"."""
     parser = argparse.ArgumentParser(prog="python -m cdp.embedded", description=__doc__.partition("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path(__file__).resolve().parent.parent / "var")
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -808,6 +828,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs.add_parser("stop", help="stop them, and the platform's own processes")
     verbs.add_parser("status", help="say what runs; exit code 3 when something does not")
     verbs.add_parser("url", help="start them and print their URLs as the settings' variables")
+    forget_parser = verbs.add_parser("forget", help="stop them and remove the folder: all its data are lost")
+    forget_parser.add_argument("--yes", action="store_true", help="do not ask")
     run_parser = verbs.add_parser("run", help="run a command, then stop the servers it started")
     run_parser.add_argument("command", nargs="+", metavar="-- COMMAND")
     options = parser.parse_args(arguments)
@@ -830,9 +852,26 @@ def _obey(options: argparse.Namespace) -> int:
             print(f"CELERY_BROKER_URL={ensure_valkey(options.data_dir)}")
         case "run":
             return run(options.data_dir, options.command)
+        case "forget":
+            return 0 if _forget(options.data_dir, options.yes) else 1
         case "status":
             return 0 if _report(options.data_dir) else 3
     return 0
+
+
+def _forget(data_dir: Path, is_sure: bool) -> bool:
+    """Whether the folder was removed: only where somebody is sure."""
+    if not is_sure:
+        print(
+            f"{data_dir} is removed with every brand and customer in it. Type yes to go on: ",
+            end="",
+            flush=True,
+        )
+        is_sure = sys.stdin.readline().strip() == "yes"
+    if is_sure:
+        forget(data_dir)
+    print("Removed." if is_sure else "Nothing was removed.")
+    return is_sure
 
 
 def _report(data_dir: Path) -> bool:

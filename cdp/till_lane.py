@@ -6,11 +6,13 @@ looked for, and answered by the same view that `cdp/api_v1.py` names; every othe
 The connection is kept between requests and not asked whether it still lives: where it turns out to be dead, a new one
 is opened and the request tried once more, which is safe, because every request of a till may be repeated. While tills
 use it, statements and locks have a time limit; what does not end in time is told to come back (503, or 409 where an
-equal request is under way). Where writing stands still, one thread of the process is kept for who only asks.
+equal request is under way). Where writing stands still, one thread of the process is kept for who only asks; where the
+database itself says nothing any more, everybody but one is turned away (`cdp/silence.py`).
 
 Every call with a till's key passes here, whatever its path, and is noted (`tenants/network/calls.py`).
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -23,11 +25,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import translation
 from django_tenants.utils import remove_www
 
+from cdp import silence
 from cdp.api_errors import answer_to, come_back
 from loyalty import api, benefits_api
 from tenants.middleware import brand_at
 from tenants.models import Brand
 from tenants.network import auth, calls
+
+log = logging.getLogger(__name__)
 
 ASK_ONLY = {"/api/v1/identify", "/api/v1/quotes", "/api/v1/vouchers/check", "/api/v1/coupons/check"}
 VIEWS = {path: view for path, (view, *_types) in (api.PATHS | benefits_api.PATHS).items()}
@@ -83,6 +88,7 @@ class TillLane:
     def __init__(self, get_response):
         self.get_response = get_response
         self.door = Door(settings.WEB_THREADS)
+        silence.listen()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not calls.is_a_tills(request):
@@ -97,6 +103,14 @@ class TillLane:
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         view = VIEWS.get(request.path_info) if request.method == "POST" else None
+        if silence.silence.turns_away():
+            return _turned_away(request)
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            silence.noticed_in(error)
+            log.warning("the database cannot be reached: %s", error)
+            return _turned_away(request)
         try:
             if view is None:
                 _calm()
@@ -118,6 +132,11 @@ class TillLane:
             return _sized(answer)
 
 
+def _turned_away(request: HttpRequest) -> HttpResponse:
+    translation.activate(translation.get_language_from_request(request))
+    return _sized(come_back())
+
+
 def _sized(answer: HttpResponse) -> HttpResponse:
     # What CommonMiddleware does for everybody else.
     answer.headers["Content-Length"] = str(len(answer.content))
@@ -130,8 +149,8 @@ def _answered(view, request: HttpRequest, brand: Brand) -> HttpResponse:
             _enter(brand)
             _hurry()
             return view(request)
-        except (OperationalError, InterfaceError):
-            if last_try or connection.in_atomic_block or not _is_dead():
+        except (OperationalError, InterfaceError) as error:
+            if last_try or not _may_try_again(error):
                 raise
             connection.close()
     raise AssertionError
@@ -145,8 +164,8 @@ def _brand_of(request: HttpRequest) -> Brand | None:
     connection.health_check_done = True
     try:
         return brand_at(hostname)
-    except (OperationalError, InterfaceError):
-        if connection.in_atomic_block or not _is_dead():
+    except (OperationalError, InterfaceError) as error:
+        if not _may_try_again(error):
             raise
         connection.close()
         return brand_at(hostname)
@@ -187,5 +206,8 @@ def _calm() -> None:
             connection.close()
 
 
-def _is_dead() -> bool:
+def _may_try_again(error: Exception) -> bool:
+    """Whether the connection was dead before it was asked."""
+    if connection.in_atomic_block or isinstance(error.__cause__, silence.Unheard):
+        return False
     return connection.connection is None or connection.connection.closed

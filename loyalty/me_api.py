@@ -15,7 +15,7 @@ from loyalty.till import UnknownMember
 from loyalty.till_schemas import MemberAnswer
 from profiles import wire
 from profiles.models import Profile
-from tenants.network.auth import till_of_key
+from tenants.network.auth import till_of_request
 from tenants.network.models import audit
 from tenants.scoping import scoped_to
 
@@ -107,7 +107,7 @@ def link(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """Make the link to the own page of a member whom the till's store knows."""
     if request.method != "POST":
         raise wire.MethodNotAllowed("POST")
-    till = till_of_key(request.headers.get("Authorization", ""))
+    till = till_of_request(request)
     with scoped_to(till.scope):
         profile = Profile.reached_by(public_id=public_id)
         if profile is None:

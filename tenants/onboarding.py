@@ -16,8 +16,10 @@ from time import monotonic
 
 from django.conf import settings
 from django.core.cache import cache
-from django.core.management import call_command
-from django.db import connection, transaction
+from django.core.management import CommandError, call_command
+from django.db import ProgrammingError, connection, transaction
+from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.db.migrations.loader import MigrationLoader
 from django.db.models.fields.json import KT
 from django.http.request import validate_host
 from django.utils import timezone
@@ -106,15 +108,43 @@ class OnboardedBrand:
 # --- The platform itself -----------------------------------------------------------------------------------------
 
 
+class OtherVersion(CommandError):
+    """The database was made by a version of this platform that this one does not go on from."""
+
+    def __init__(self, by_what: str):
+        told = connection.settings_dict
+        super().__init__(
+            f"The database {told['NAME']} at {told['HOST']}:{told['PORT']} was made by another version of this "
+            f"platform ({by_what}): serve it with that version, or give this one an empty database; where it is the "
+            "one in var/, `make reset` makes it empty, and every brand and customer in it is lost."
+        )
+
+
 def open_platform() -> Brand:
-    """Bring the public schema up to date and give the platform's own site its host name, `BASE_DOMAIN`."""
+    """Bring the public schema up to date and give the platform's own site its host name, `BASE_DOMAIN`.
+
+    Raises `OtherVersion`.
+    """
     connection.set_schema_to_public()
-    call_command("migrate_schemas", shared=True, interactive=False, verbosity=0)
-    platform, _made = Brand.objects.get_or_create(
-        schema_name=get_public_schema_name(), defaults={"name": "Platform", "slug": "platform"}
-    )
+    if unknown := _unknown_migrations():
+        raise OtherVersion(f"it has taken the steps {', '.join(unknown)}, which are not ours")
+    try:
+        call_command("migrate_schemas", shared=True, interactive=False, verbosity=0)
+        platform, _made = Brand.objects.get_or_create(
+            schema_name=get_public_schema_name(), defaults={"name": "Platform", "slug": "platform"}
+        )
+    except (ProgrammingError, InconsistentMigrationHistory) as error:
+        raise OtherVersion(str(error).partition("\n")[0]) from error
     Domain.objects.get_or_create(domain=settings.BASE_DOMAIN, defaults={"tenant": platform})
     return platform
+
+
+def _unknown_migrations() -> list[str]:
+    """Steps of our apps that the database has taken and no file of ours describes. The public schema knows of all."""
+    loader = MigrationLoader(connection)
+    ours = {app for app, _name in loader.disk_migrations}
+    strange = sorted(set(loader.applied_migrations) - loader.disk_migrations.keys())
+    return [f"{app}.{name}" for app, name in strange if app in ours]
 
 
 # --- As a job ----------------------------------------------------------------------------------------------------

@@ -243,6 +243,7 @@ class ProfileAdmin(ScopedModelAdmin):
             "original": profile,
             "profile": profile,
             "past": past,
+            "yesterday": brand_today() - timedelta(days=1),
             "fields": _past_fields(past.profile, shows_sources=shows_sources),
             "identifiers": past.identifiers if may("profiles.view_identifier") else [],
             "records": len(past.records) if shows_sources else None,

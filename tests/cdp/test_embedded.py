@@ -266,6 +266,23 @@ def test_a_cluster_of_another_version_is_not_touched(data_dir: Path) -> None:
         embedded.ensure_postgres(data_dir)
 
 
+def test_what_is_forgotten_is_gone_wherever_it_was_kept(closed_data_dir: Path) -> None:
+    embedded.ensure_postgres(closed_data_dir)
+    kept_at = (closed_data_dir / "postgres-test").resolve()
+    asked = subprocess.run(
+        _command_line(closed_data_dir, "forget"), input="no\n", capture_output=True, text=True, check=False
+    )
+    assert asked.returncode == 1
+    assert "every brand and customer" in asked.stdout
+    assert (kept_at / "PG_VERSION").exists()
+
+    subprocess.run(_command_line(closed_data_dir, "forget", "--yes"), check=True, capture_output=True)
+
+    assert not kept_at.exists()
+    assert not closed_data_dir.exists()
+    closed_data_dir.mkdir()
+
+
 def test_the_secret_is_made_once_and_kept_private(data_dir: Path) -> None:
     secret = embedded.local_secret(data_dir)
 

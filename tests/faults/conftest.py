@@ -5,8 +5,10 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import environ
 import pytest
@@ -59,11 +61,17 @@ def chance(request) -> random.Random:
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
+    with clustered() as made:
+        yield made
+
+
+@contextmanager
+def clustered(folder: Path | None = None) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(embedded.UNSAFE_VARIABLE, raising=False)
         # Who is told to end cleans up as after Ctrl-C: servers of ours would outlive us.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        made = Cluster()
+        made = Cluster(folder)
         try:
             yield made
         finally:
@@ -73,23 +81,28 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="package")
 def world(cluster, django_db_blocker) -> Iterator[World]:
+    with django_db_blocker.unblock(), settled(cluster, "faults") as made:
+        yield made
+
+
+@contextmanager
+def settled(cluster: Cluster, slug: str) -> Iterator[World]:
     """Django speaks to the cluster as well, to prepare and to compare; what it had been told before is put back."""
     told = connection.settings_dict
     before = dict(told)
-    with django_db_blocker.unblock():
+    connection.close()
+    address = environ.Env.db_url_config(cluster.database_url)
+    told.update({name: address[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")})
+    try:
+        onboarding.open_platform()
+        brand, machines = opened(slug)
+        # As on a server that has run for a while: not everything since its making has to be replayed.
+        with connection.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
+        yield World(cluster, brand, machines, Book())
+    finally:
         connection.close()
-        address = environ.Env.db_url_config(cluster.database_url)
-        told.update({name: address[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")})
-        try:
-            onboarding.open_platform()
-            brand, machines = opened("faults")
-            # As on a server that has run for a while: not everything since its making has to be replayed.
-            with connection.cursor() as cursor:
-                cursor.execute("CHECKPOINT")
-            yield World(cluster, brand, machines, Book())
-        finally:
-            connection.close()
-            told.update(before)
+        told.update(before)
 
 
 def opened(slug: str) -> tuple[Brand, list[Machine]]:

@@ -26,10 +26,11 @@ THREADS = 4
 
 
 class Cluster:
-    """A PostgreSQL and a Valkey below `folder`; whoever makes it removes it."""
+    """A PostgreSQL and a Valkey below `folder`, which is made if need be; whoever makes them removes them."""
 
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="cdp-faults-", dir="/var/tmp"))
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="cdp-faults-", dir="/var/tmp"))
+        self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)
         self.database_url = embedded.ensure_postgres(self.folder)
         self.broker_url = embedded.ensure_valkey(self.folder)
@@ -72,6 +73,21 @@ class Cluster:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(family, 10)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The same processes stand still, as on a machine that is suspended: connections are taken, nothing is said."""
+        postmaster = self.postmaster()
+        family = [postmaster, *postmaster.children()]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def start(self) -> None:
         assert embedded.ensure_postgres(self.folder) == self.database_url, "its port was taken meanwhile"
@@ -121,6 +137,42 @@ class Cluster:
 
     def log_of(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+class Disk:
+    """A file system of its own that can be filled without harm to anybody else."""
+
+    def __init__(self, folder: Path):
+        self.folder, self._ballast = folder, folder / "ballast"
+
+    def fill(self) -> None:
+        """Until not one more page fits."""
+        with self._ballast.open("wb") as file:
+            for part in (1 << 24, 1 << 16, 1 << 12):
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, part)
+
+    def free(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Disk]:
+    """A disk in memory. Raises `PermissionError` for who may not mount one."""
+    folder = Path(tempfile.mkdtemp(prefix="cdp-disk-", dir="/var/tmp"))
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    told = [*as_root, "mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=1777", "tmpfs", str(folder)]
+    try:
+        result = subprocess.run(told, check=False, capture_output=True, text=True)
+        if result.returncode != 0:
+            raise PermissionError(result.stderr.strip())
+        try:
+            yield Disk(folder)
+        finally:
+            subprocess.run([*as_root, "umount", "--lazy", str(folder)], check=True)
+    finally:
+        folder.rmdir()
 
 
 class Web:

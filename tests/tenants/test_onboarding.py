@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django_tenants.utils import schema_exists, tenant_context
 
@@ -67,6 +67,34 @@ def faults_of(plan: BrandPlan) -> list[str]:
     with pytest.raises(BadPlan) as bad:
         plan.check()
     return [f"{fault.part}: {fault.message}" for fault in bad.value.faults]
+
+
+# --- A database of another version --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('loyalty', '0002_ledger_invariants', now())",
+            "it has taken the steps loyalty.0002_ledger_invariants, which are not ours",
+        ),
+        (
+            "ALTER TABLE tenants_brand RENAME COLUMN slug TO nickname",
+            "column tenants_brand.slug does not exist",
+        ),
+    ],
+    ids=["other steps", "other columns"],
+)
+def test_a_database_of_another_version_is_left_alone_and_said_to_be(platform, made, why):
+    with connection.cursor() as cursor:
+        cursor.execute(made)
+    with pytest.raises(CommandError) as refused, transaction.atomic():
+        onboarding.open_platform()
+    told = str(refused.value)
+    assert f"was made by another version of this platform ({why})" in told
+    assert "`make reset` makes it empty, and every brand and customer in it is lost" in told
+    assert "\n" not in told
 
 
 # --- The happy path ----------------------------------------------------------------------------------------------
