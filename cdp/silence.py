@@ -15,7 +15,7 @@ from collections.abc import Generator
 from typing import Any
 
 import psycopg
-from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 # Without a word for so long, another connection is tried, which is given so long to be answered (whole seconds).
@@ -26,6 +26,7 @@ BELIEVED_SECONDS = 1.0
 LOOKING_SECONDS = QUIET_SECONDS + PATIENCE_SECONDS + 1
 # The longest that a till's statement stays unanswered, whatever else the database answers.
 TILL_SECONDS = 6.0
+DOES_NOT_ANSWER = "the database does not answer"
 
 
 class Unheard(psycopg.OperationalError):
@@ -37,26 +38,30 @@ class Silence:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._until = 0.0
+        self._believed_until = self._looked_at_until = 0.0
 
     def begins(self) -> None:
         """Somebody waited in vain."""
-        self._until = time.monotonic() + BELIEVED_SECONDS
+        self._believed_until = time.monotonic() + BELIEVED_SECONDS
 
     def is_over(self) -> None:
         """Somebody was answered."""
-        if self._until:
-            self._until = 0.0
+        if self._believed_until:
+            self._believed_until = self._looked_at_until = 0.0
+
+    def is_believed(self) -> bool:
+        """Whether somebody waited in vain just now."""
+        return bool(self._believed_until) and time.monotonic() < self._believed_until
 
     def turns_away(self) -> bool:
         """Whether the caller shall come back later. Who hears no may be the one who looks for all the others."""
-        if not self._until:
+        if not self._believed_until:
             return False
         with self._lock:
             now = time.monotonic()
-            if now < self._until:
+            if now < max(self._believed_until, self._looked_at_until):
                 return True
-            self._until = now + LOOKING_SECONDS
+            self._looked_at_until = now + LOOKING_SECONDS
             return False
 
 
@@ -68,23 +73,30 @@ def listen() -> None:
     connection_created.connect(_listen, dispatch_uid="cdp.silence")
 
 
-def noticed_in(error: OperationalError) -> None:
-    """Take note where this is a connection that was never answered."""
-    if isinstance(error.__cause__, psycopg.errors.ConnectionTimeout):
-        silence.begins()
-
-
 def _listen(sender, connection, **_sent) -> None:
     ours = connection.connection
     patiently = ours.wait
-    ours.wait = lambda gen, *args, **options: patiently(_until_heard(ours, gen), *args, **options)
+    ours.wait = lambda gen, *args, **options: patiently(_until_heard(connection, gen), *args, **options)
+    connection.get_new_connection = lambda params: _connected(connection, params)
 
 
-def _until_heard(ours: psycopg.Connection, waiting: Generator) -> Generator[Any, Any, Any]:
+def _connected(connection: BaseDatabaseWrapper, params: dict[str, Any]) -> psycopg.Connection:
+    """Connect, unless it is known to be in vain: Django would do so to end a transaction, and wait once more."""
+    if silence.is_believed():
+        raise psycopg.OperationalError(DOES_NOT_ANSWER)
+    try:
+        return type(connection).get_new_connection(connection, params)
+    except psycopg.errors.ConnectionTimeout:
+        silence.begins()
+        raise
+
+
+def _until_heard(connection: BaseDatabaseWrapper, waiting: Generator) -> Generator[Any, Any, Any]:
     """The same generator of psycopg's, which is sent a zero each tenth of a second without a word.
 
     Raises `Unheard`.
     """
+    ours = connection.connection
     quiet_since, look_at = None, 0.0
     try:
         wanted = next(waiting)
@@ -97,13 +109,13 @@ def _until_heard(ours: psycopg.Connection, waiting: Generator) -> Generator[Any,
                 if quiet_since is None:
                     quiet_since, look_at = now, now + QUIET_SECONDS
                 if getattr(ours, "is_in_a_hurry", False) and now - quiet_since > TILL_SECONDS:
-                    ours.pgconn.finish()
+                    connection.close()
                     raise Unheard("the statement was not answered in time")
                 if now > look_at:
                     if not _answers(ours):
-                        ours.pgconn.finish()
                         silence.begins()
-                        raise Unheard("the database does not answer")
+                        connection.close()
+                        raise Unheard(DOES_NOT_ANSWER)
                     look_at = time.monotonic() + QUIET_SECONDS
             wanted = waiting.send(ready)
     except StopIteration as done:

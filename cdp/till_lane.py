@@ -16,12 +16,12 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError, connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, RawPostDataException
 from django.utils import translation
 from django_tenants.utils import remove_www
 
@@ -108,7 +108,6 @@ class TillLane:
         try:
             connection.ensure_connection()
         except OperationalError as error:
-            silence.noticed_in(error)
             log.warning("the database cannot be reached: %s", error)
             return _turned_away(request)
         try:
@@ -124,17 +123,27 @@ class TillLane:
             with self.door.passed():
                 return _sized(_answered(view, request, brand))
         except Busy:
-            return _sized(come_back())
+            return _refused(request, come_back())
         except Exception as error:
             answer = answer_to(error) if view else None
             if answer is None:
                 raise
-            return _sized(answer)
+            return _refused(request, answer)
 
 
 def _turned_away(request: HttpRequest) -> HttpResponse:
     translation.activate(translation.get_language_from_request(request))
-    return _sized(come_back())
+    return _refused(request, come_back())
+
+
+def _refused(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """The answer, once the body was read: the web server hangs up on who is still sending when the answer is there,
+    and a broken wire is no 503. A body that is too large is not read for that."""
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if length.isdecimal() and int(length) <= api.LARGEST_BATCH_BODY and not hasattr(request, "_body"):
+        with suppress(OSError, RawPostDataException):
+            _read = request.body
+    return _sized(answer)
 
 
 def _sized(answer: HttpResponse) -> HttpResponse:
@@ -207,7 +216,7 @@ def _calm() -> None:
 
 
 def _may_try_again(error: Exception) -> bool:
-    """Whether the connection was dead before it was asked."""
+    """Whether the connection was dead before it was asked, and a new one may be had."""
     if connection.in_atomic_block or isinstance(error.__cause__, silence.Unheard):
         return False
     return connection.connection is None or connection.connection.closed

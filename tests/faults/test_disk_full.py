@@ -62,7 +62,7 @@ def test_the_disk_is_full(crowded, say):
     counted = check(world.brand, book)
     say(
         f"disk full: {dict(book.statuses)}, a till waited {book.slowest:.1f} s at most; identify"
-        f" {len(asking.seconds)} times, {asking.statuses}; back {back:.1f} s after there was space; compared {dict(counted)}"
+        f" {len(asking.seconds)} times, {asking.statuses}; back {back:.1f} s after there was space; {dict(counted)}"
     )
     log = world.cluster.database_log()
     say(str([line for line in log.splitlines() if "No space" in line or "PANIC" in line][-5:]))
