@@ -1,5 +1,6 @@
 """What a till hears while the database is slow, busy or away: 503 or 409 with Retry-After, in time, and never a 500."""
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from cdp import till_lane
+from cdp import silence, till_lane
 from loyalty import api, benefits_api
 from loyalty import till as tills
 from tenants.brand_sql import call
@@ -200,3 +201,62 @@ def test_a_key_that_another_process_revoked_is_refused_within_two_seconds(
     now = auth.time.monotonic()
     monkeypatch.setattr(auth.time, "monotonic", lambda: now + auth.SECONDS_REMEMBERED + 0.1)
     assert identify(client).status_code == 401
+
+
+# --- A database that answers nothing -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """Silence is noticed, believed and looked at within tenths of a second; this process knows of none."""
+    monkeypatch.setattr(silence, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(silence, "BELIEVED_SECONDS", 0.5)
+    monkeypatch.setattr(silence, "TILL_SECONDS", 0.8)
+    silence.silence.is_over()
+    yield
+    silence.silence.is_over()
+
+
+def test_a_statement_that_is_slow_is_waited_for_while_the_database_answers_others(brand, quickly):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(1)")
+    assert not silence.silence.turns_away()
+
+
+def test_a_tills_statement_is_given_up_though_the_database_answers_others(
+    alone, quickly, lille_till, monkeypatch
+):
+    """Its own time limit does not count while it waits for a disk, or for a standby that is away."""
+    monkeypatch.setattr(till_lane, "HURRY", "SELECT 1")
+    alone(hang_up)
+    monkeypatch.setattr(auth, "till_of_key", lambda *_key: call("SELECT pg_sleep(30)", []))
+    start = time.monotonic()
+    assert told_to_come_back(alone(ask_as_nobody))
+    assert time.monotonic() - start < 5
+    assert not silence.silence.turns_away()
+
+
+def test_a_database_that_answers_nothing_is_given_up_and_then_asked_by_one_at_a_time(
+    alone, quickly, monkeypatch
+):
+    monkeypatch.setattr(silence, "_answers", lambda _ours: False)
+    with monkeypatch.context() as frozen:
+        frozen.setattr(auth, "till_of_key", lambda *_key: call("SELECT pg_sleep(30)", []))
+        assert told_to_come_back(alone(ask_as_nobody))
+        start = time.monotonic()
+        assert told_to_come_back(alone(ask_as_nobody))
+        assert time.monotonic() - start < 0.2
+    time.sleep(silence.BELIEVED_SECONDS)
+    assert not silence.silence.turns_away(), "somebody has to look"
+    assert silence.silence.turns_away(), "and nobody else"
+    silence.silence.is_over()
+    assert alone(ask_as_nobody).status_code == 401
+
+
+def test_who_is_refused_has_been_read_to_the_end(brand, quickly):
+    """Or else the web server hangs up on who is still sending."""
+    silence.silence.begins()
+    client = Client(headers={"host": HOST})
+    answer = identify(client)
+    assert told_to_come_back(answer)
+    assert json.loads(vars(answer.wsgi_request)["_body"]) == BODY
