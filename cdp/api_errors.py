@@ -88,7 +88,9 @@ def problem(
     }
     if errors:
         body["errors"] = errors
-    response = HttpResponse(json.dumps(body), status=status, content_type="application/problem+json")
+    response = HttpResponse(
+        json.dumps(body, ensure_ascii=False), status=status, content_type="application/problem+json"
+    )
     if code in RETRY_AFTER_SECONDS:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS[code])
     if code in CHALLENGE:

@@ -53,7 +53,9 @@ def _answered(till: Till, key: str, told: str, deed: Callable[[], Answer], field
         )
         return answer
     if before.request_hash != told:
-        raise Conflict("id_reused", _("this id was used before with another content: %s") % key, field)
+        raise Conflict(
+            "id_reused", _("this id was used before with another content: %s") % key.partition(":")[2], field
+        )
     return Answer(before.status, before.response, replayed=True)
 
 

@@ -17,6 +17,8 @@ encode = msgspec.json.Encoder(order="sorted").encode
 
 # The escape of the one character that PostgreSQL keeps in no text.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# What msgspec says of a name that is too many or too few: the path ends before it.
+_WRONG_NAME = re.compile(r"Object (?P<how>contains unknown|missing required) field `(?P<name>.+)`")
 
 
 class BodyTooLarge(ValueError):
@@ -74,7 +76,12 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder, *, nul: bool = False) ->
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         detail, _at, path = str(error).partition(" - at `$")
-        raise InvalidBody(detail, path.strip("`").lstrip(".")) from None
+        path = path.strip("`").lstrip(".")
+        if wrong := _WRONG_NAME.fullmatch(detail):
+            name, is_unknown = wrong["name"], wrong["how"] == "contains unknown"
+            told = _("no field is called «%s»") if is_unknown else _("the field «%s» is missing")
+            raise InvalidBody(told % name, f"{path}.{name}".lstrip(".")) from None
+        raise InvalidBody(detail, path) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBody(_("the body is no valid JSON: %s") % error, "") from None
 

@@ -43,11 +43,16 @@ def told_before(till: Till, keys: Sequence[str]) -> dict[str, TillRequest]:
     return {request.key: request for request in TillRequest.objects.filter(till=till, key__in=keys)}
 
 
+def id_in(key: str) -> str:
+    """The till's own id, with its day where it has one: what stands behind the kind of the deed."""
+    return key.partition(":")[2]
+
+
 def again(before: TillRequest, content: str) -> Answer | Problem:
     if before.request_hash != content:
         field = ID_OF_REQUEST[before.key.partition(":")[0]]
         return Conflict(
-            "id_reused", _("this id was used before with another content: %s") % before.key, field
+            "id_reused", _("this id was used before with another content: %s") % id_in(before.key), field
         )
     return Answer(before.status, before.response, replayed=True)
 

@@ -2,6 +2,7 @@
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from loyalty import cases, ledger, members, payments, returns, rules, statements
 from loyalty.models import Account, Posting, Programme, Transaction
@@ -33,8 +34,10 @@ def _refund(till: Till, told: RefundStatement) -> Answer:
         with transaction.atomic():
             recorded, _verdict = intake.record_refund(till, told, payments.comes_back_too)
     except Problem as problem:
-        if problem.code != "unknown_sale" or not returns.may_wait(told):
+        if problem.code != "unknown_sale":
             raise
+        if not returns.may_wait(told):
+            raise Problem("unknown_sale", _("there is no store «%s»") % told.store_code, "store") from None
         answer = Answer(202, returns.park(till, told))
         tell(till, key, intake.purchases.content_hash(told), answer.body, answer.status)
         return answer

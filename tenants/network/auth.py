@@ -12,6 +12,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 from rest_framework.authentication import BasicAuthentication
 
 from tenants.network import throttle
@@ -74,9 +75,9 @@ def till_of_key(header: str, address: str = "") -> Till:
 
     A till that was recognised is remembered by the hash of its key for two seconds.
     """
-    scheme, _, key = header.partition(" ")
+    scheme, _blank, key = header.partition(" ")
     if scheme.lower() != "till" or not key:
-        raise UnknownTill("send the till's key in the header «Authorization: Till <key>»")
+        raise UnknownTill(_("send the till's key in the header «Authorization: Till <key>»"))
     known_by = connection.schema_name, hash_of_key(key)
     at, till = _remembered.get(known_by, (0.0, None))
     if till is None or time.monotonic() - at > SECONDS_REMEMBERED:
@@ -108,10 +109,10 @@ def _recognised(key: str, hashed: str) -> Till:
         told = Till.objects.filter(key_prefix=key[:KEY_PREFIX_LENGTH], key_hash=hashed)
         till = told.select_related("store").first()
         if till is None or not constant_time_compare(till.key_hash, hashed):
-            raise UnknownTill("this key belongs to no till of this brand")
+            raise UnknownTill(_("this key belongs to no till of this brand"))
         calling.set(till)
         if till.revoked_at:
-            raise UnknownTill("this till's key has been revoked")
+            raise UnknownTill(_("this till's key has been revoked"))
         now = timezone.now()
         if till.last_used_at is None or now - till.last_used_at > LAST_USED_PRECISION:
             # Where nothing can be written, who only asks is served all the same.

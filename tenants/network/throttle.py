@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def admit(address: str, prefix: str, hashed: str) -> None:
     if known in counts:
         return
     if any(counts.get(name, 0) >= most for name, most in names.items()):
-        raise TooManyAttempts("too many keys that no till has were sent from this address: wait a minute")
+        raise TooManyAttempts(_("too many keys that no till has were sent from this address: wait a minute"))
 
 
 def note_failure(address: str, prefix: str) -> None:

@@ -413,7 +413,7 @@ def test_a_backslash_before_u0000_is_just_text(northern):
         ({"refunded_at": "2126-01-01T00:00:00Z"}, 422, "future_date", "refunded_at"),
         ({"refunded_at": "9999-12-31T23:59:59Z"}, 422, "implausible_date", "refunded_at"),
         ({"refunded_at": "2026-11-03T00:00:00"}, 400, "invalid_body", "refunded_at"),
-        ({"store": "ACM-009"}, 409, "unknown_sale", "receipt_id"),
+        ({"store": "ACM-009"}, 409, "unknown_sale", "store"),
     ],
 )
 def test_a_refund_that_cannot_be_right_is_refused_by_field(northern, change, status, code, field):
