@@ -126,8 +126,8 @@ def _until_heard(connection: BaseDatabaseWrapper, waiting: Generator) -> Generat
 def _answers(ours: psycopg.Connection) -> bool:
     """Whether the database answers who knocks anew. To be refused is an answer."""
     try:
-        told = {"password": ours.info.password, "connect_timeout": PATIENCE_SECONDS}
-        psycopg.connect(ours.info.dsn, **told).close()
+        told = ours.info
+        psycopg.connect(told.dsn, password=told.password, connect_timeout=PATIENCE_SECONDS).close()
     except psycopg.errors.ConnectionTimeout:
         return False
     except psycopg.Error:
