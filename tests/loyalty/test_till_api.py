@@ -372,7 +372,7 @@ BAD_SALES = [
     ({"member": {"email": "nobody"}}, 422, "invalid_identifier", "member"),
     ({"member": {"phone": "12"}}, 422, "invalid_identifier", "member"),
     ({"member": {"card": "9" * 41}}, 422, "invalid_identifier", "member"),
-    ({"member": {"loyalty": "12"}}, 400, "invalid_body", "member"),
+    ({"member": {"loyalty": "12"}}, 400, "invalid_body", "member.loyalty"),
 ]  # fmt: skip
 
 
