@@ -306,7 +306,7 @@ def test_what_is_no_json_is_a_400(northern, path, body):
 
 
 @pytest.mark.parametrize("path", POSTS)
-@pytest.mark.parametrize("body", ["[]", "null", "7", '"text"', "{}"])
+@pytest.mark.parametrize("body", ["[]", "null", "7", '"text"'])
 def test_json_of_another_shape_is_a_400(northern, path, body):
     told(northern.post(path, body), 400, "invalid_body")
 
@@ -314,7 +314,7 @@ def test_json_of_another_shape_is_a_400(northern, path, body):
 @pytest.mark.parametrize("path", POSTS)
 def test_an_unknown_field_is_refused(northern, path):
     before = rows()
-    problem = told(northern.post(path, SOUND[path] | {"reciept": "x"}), 400, "invalid_body")
+    problem = told(northern.post(path, SOUND[path] | {"reciept": "x"}), 400, "invalid_body", "reciept")
     assert "reciept" in problem["detail"]
     assert rows() == before
 
@@ -330,13 +330,13 @@ def test_an_unknown_field_is_refused(northern, path):
 )
 def test_a_missing_field_is_named(northern, path, field):
     body = {name: value for name, value in SOUND[path].items() if name != field}
-    problem = told(northern.post(path, body), 400, "invalid_body")
+    problem = told(northern.post(path, body), 400, "invalid_body", field)
     assert field in problem["detail"]
 
 
 BAD_SALES = [
     ({"lines": []}, 400, "invalid_body", "lines"),
-    ({"lines": [{"sku": "A"}]}, 400, "invalid_body", "lines[0]"),
+    ({"lines": [{"sku": "A"}]}, 400, "invalid_body", "lines[0].amount"),
     ({"lines": [{"sku": "", "amount": "1"}]}, 400, "invalid_body", "lines[0].sku"),
     ({"lines": [{"sku": "A", "amount": True}]}, 400, "invalid_body", "lines[0].amount"),
     ({"lines": [{"sku": "A", "amount": "one"}]}, 400, "invalid_body", "lines[0].amount"),
@@ -372,7 +372,7 @@ BAD_SALES = [
     ({"member": {"email": "nobody"}}, 422, "invalid_identifier", "member"),
     ({"member": {"phone": "12"}}, 422, "invalid_identifier", "member"),
     ({"member": {"card": "9" * 41}}, 422, "invalid_identifier", "member"),
-    ({"member": {"loyalty": "12"}}, 400, "invalid_body", "member"),
+    ({"member": {"loyalty": "12"}}, 400, "invalid_body", "member.loyalty"),
 ]  # fmt: skip
 
 
