@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loyalty import ledger, proof, statements, till
 from loyalty.models import Lot, Transaction
 from profiles import merging, separating, ticket_moves
-from profiles.intake import RefundLineStatement, RefundStatement, Shown
+from profiles.intake import Problem, RefundLineStatement, RefundStatement, Shown
 from profiles.models import Merge, Profile, ProfileFacts, ProfileStore, Purchase, PurchaseLine, TicketMove
 from tenants.network.models import AuditEvent
 from tests.loyalty.conftest import ticket
@@ -216,7 +216,7 @@ def test_whatever_is_done_no_point_is_made_or_lost(three, diane, lille_till, lyo
                     else:
                         told = ticket(f"N{number}", 3000, shown=CARDS[one], at=AT + timedelta(days=3))
                         till.record_purchase(lille_till[0], told)
-            except (ticket_moves.CannotMove, ledger.NotEnoughPoints, AttributeError, till.Problem):
+            except (ticket_moves.CannotMove, ledger.NotEnoughPoints, AttributeError, Problem):
                 continue
             assert proof.prove().differences == []
         while standing := TicketMove.objects.filter(undone_at=None).first():
