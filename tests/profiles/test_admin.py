@@ -273,7 +273,8 @@ class TestReview:
 class TestTills:
     def test_the_key_is_shown_once_and_opens_the_till(self, client_of, diane, lille):
         client = client_of(diane)
-        answer = client.post(reverse("admin:network_till_add"), {"store": lille.pk, "code": "T9"})
+        told = {"store": lille.pk, "code": "T9", "channel": "till"}
+        answer = client.post(reverse("admin:network_till_add"), told)
         key = answer.context["key"]
         assert key in answer.text
         assert "no-store" in answer["Cache-Control"]
