@@ -4,14 +4,9 @@ Acme has two stores: Lille in the North, Lyon in the South. **Alice** is a head-
 administrator, **Bruno** manages Lille, **Chloé** manages Lyon and must never see anything of Lille. Each store has one
 till. Tests run inside the brand's schema and see the whole network unless they open another scope; entrances (views,
 tasks) open their own.
-
-Tests whose tickets are dated are played at `NOW`, whenever they are run: `pytest --today 2030-06-15` says whether.
 """
 
-from datetime import UTC, datetime
-
 import pytest
-import time_machine
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
@@ -26,29 +21,6 @@ from tenants.scoping import whole_network
 
 HOST = "acme.localhost"
 PASSWORD = "correct horse battery"
-
-
-NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-
-
-def pytest_addoption(parser):
-    parser.addoption("--today", metavar="DAY", help="run as on that day, such as 2030-06-15")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def day_of_the_run(request):
-    if told := request.config.getoption("--today"):
-        with time_machine.travel(datetime.fromisoformat(told).replace(hour=10, tzinfo=UTC)):
-            yield
-    else:
-        yield
-
-
-@pytest.fixture
-def dated(day_of_the_run):
-    """The clock begins at `NOW`, and goes."""
-    with time_machine.travel(NOW):
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ MEMBER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @pytest.fixture
-def demonstrated(dated, brand):
+def demonstrated(brand):
     """The programme of the demonstration: the template, points of half a year, double points for dairy."""
     starter.open_programme("Europe/Paris", date(2024, 1, 1))
     base = Rule.objects.get(code="base")
@@ -157,7 +157,7 @@ def test_the_examples_of_the_till_api(lille_till, demonstrated, till_client):
 VOUCHER = re.compile(r"[2-9A-HJ-NP-TV-Z]{4}(?:-[2-9A-HJ-NP-TV-Z]{4}){3}")
 
 
-def test_the_examples_of_benefits(dated, lille_till, brand, till_client):
+def test_the_examples_of_benefits(lille_till, brand, till_client):
     starter.open_programme("Europe/Paris", date(2024, 1, 1))
     told = {"valid_from": date(2026, 1, 1), "points": 200, "worth_cents": 1000, "kind": "money_off"}
     Reward.objects.create(code="ten-off", name="10 € off", **told)
@@ -217,7 +217,7 @@ def posted() -> str:
     return "\n".join(lines)
 
 
-def test_the_worked_example_of_the_ledger(dated, lille_till, programme):  # noqa: F811
+def test_the_worked_example_of_the_ledger(lille_till, programme):  # noqa: F811
     machine, _key = lille_till
     bought = datetime(2026, 11, 2, 10, tzinfo=UTC)
     till.record_purchase(machine, ticket("R1", 9990, 5000, at=bought))

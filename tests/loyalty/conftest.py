@@ -14,11 +14,6 @@ AT = datetime(2026, 11, 2, 10, tzinfo=UTC)
 CARD = Shown("card", "2990000001234")
 
 
-@pytest.fixture(autouse=True)
-def clock(dated):
-    """Tickets and rules of these tests are dated."""
-
-
 @pytest.fixture
 def programme(brand):
     # Tests sell many tickets at one moment: what that looks like is tested in test_statements_cases.py.
