@@ -426,7 +426,7 @@ DECLARE
     available bigint;
     pending bigint;
     debt bigint;
-    standing jsonb := '{}';
+    standing jsonb[];
 BEGIN
     IF patience IS NOT NULL THEN
         PERFORM set_config('lock_timeout', (extract(epoch FROM patience) * 1000)::int::text, true);
@@ -527,14 +527,15 @@ BEGIN
                 END IF;
             END IF;
             bodies[n] := bodies[n] || jsonb_build_object('points', points, 'explanation', earns->'steps');
-            standing := standing || jsonb_build_object(buyer.id, jsonb_build_object(
-                'member', buyer.public_id, 'tier', buyer.tier, 'available', available, 'pending', pending, 'debt', debt));
+            -- At the place of their first ticket: one document of everybody would be copied for each.
+            standing[array_position(people, buyer.id)] := jsonb_build_object(
+                'member', buyer.public_id, 'tier', buyer.tier, 'available', available, 'pending', pending, 'debt', debt);
         END IF;
     END LOOP;
 
     -- Everybody hears what they have after the last of their tickets.
     FOR n IN 1..cardinality(fresh) LOOP
-        bodies[n] := bodies[n] || coalesce(standing->people[n]::text, '{}');
+        bodies[n] := bodies[n] || coalesce(standing[array_position(people, people[n])], '{}');
     END LOOP;
     INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
     SELECT a.till, a.request, a.hash, 201, a.body, now

@@ -161,8 +161,9 @@ def held(arena, card, go_on: Event):  # noqa: F811
     return future
 
 
-def sell(arena, receipt, card, cents=1000):  # noqa: F811
-    return till.record_purchase(arena.till, ticket(arena.receipt(receipt), cents, shown=card, at=AT))
+def sell(arena, receipt, card, cents=1000, earlier=timedelta(0)):  # noqa: F811
+    told = ticket(arena.receipt(receipt), cents, shown=card, at=AT - earlier)
+    return till.record_purchase(arena.till, told)
 
 
 def test_tickets_of_a_crowd_are_recorded_together(arena, members, calls, monkeypatch):  # noqa: F811
@@ -171,8 +172,11 @@ def test_tickets_of_a_crowd_are_recorded_together(arena, members, calls, monkeyp
     holder = held(arena, members[0], go_on)
     first = arena.start(sell, arena, "C0", members[0])  # waits for who holds the member
     wait_until(lambda: arena.run(arena._somebody_waits))
-    more = [arena.start(sell, arena, f"C{n}", members[n % 3], 1000 * n) for n in (1, 2)]
-    wait_until(lambda: any(map(len, selling._together._waiting.values())))
+    # The later they come, the earlier they were bought: they are judged in that order, and each hears its own answer.
+    more = []
+    for n in (1, 2):
+        more.append(arena.start(sell, arena, f"C{n}", members[n % 3], 1000 * n, timedelta(minutes=n)))
+        wait_until(lambda n=n: [*map(len, selling._together._waiting.values())] == [n])
     go_on.set()
     holder.result(20)
     answers = [future.result(20) for future in [first, *more]]
