@@ -9,7 +9,7 @@ BEGIN
        OR EXISTS (SELECT FROM campaigns_recipient r JOIN campaigns_handout h ON h.campaign_id = r.campaign_id
                    WHERE h.id = NEW.handout_id AND r.profile_id = NEW.profile_id AND r.arm = 'control') THEN
         RAISE EXCEPTION 'only_the_addressed_are_given: recipient %', NEW.recipient_id
-            USING ERRCODE = 'CDP03', CONSTRAINT = 'only_the_addressed_are_given', TABLE = TG_TABLE_NAME;
+            USING ERRCODE = 'CDP02', CONSTRAINT = 'only_the_addressed_are_given', TABLE = TG_TABLE_NAME;
     END IF;
     RETURN NEW;
 END $$
