@@ -147,7 +147,8 @@ DATABASES = {
         "ENGINE": "django_tenants.postgresql_backend",
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"application_name": "cdp", "connect_timeout": 5},
+        # Without a threshold psycopg prepares no statement, not even where it is asked to (`tenants/brand_sql.py`).
+        "OPTIONS": {"application_name": "cdp", "connect_timeout": 5, "prepare_threshold": 5},
         "TEST": {"NAME": env.str("TEST_DATABASE", default="test_cdp")},
     }
 }

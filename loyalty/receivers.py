@@ -9,6 +9,7 @@ from loyalty import actions, gifts, ledger, members, vouchers
 from loyalty.models import Account, CouponUse, Membership, SegmentMember, Transaction, Voucher
 from profiles.models import Merge
 from profiles.signals import profiles_merged, profiles_unmerged, profiles_untold, ticket_moved
+from tenants.brand_sql import prepared
 
 members.REACHED.append(gifts.give_for)
 
@@ -42,7 +43,7 @@ def _have_something(profile_ids: Sequence[int]) -> bool:
         f"EXISTS (SELECT FROM {connection.ops.quote_name(model._meta.db_table)} WHERE profile_id = ANY(%(people)s))"
         for model in (Membership, Transaction, Voucher, CouponUse)
     )
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(f"SELECT {there}", {"people": list(profile_ids)})
         return cursor.fetchone()[0]
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from profiles.matching.reasons import Match
 from profiles.models import MatchCandidate, Merge, Profile
+from tenants.brand_sql import prepared
 from tenants.network.models import Staff
 
 _KEPT_APART = "SELECT left_id, right_id FROM {pairs} WHERE status = %(never)s"
@@ -19,7 +20,7 @@ def kept_apart(profile_ids: Collection[int] | None = None) -> list[tuple[int, in
     """The pairs of profiles that a person keeps apart, among these or of everybody."""
     asked = _KEPT_APART if profile_ids is None else _KEPT_APART + _AMONG
     pairs = connection.ops.quote_name(MatchCandidate._meta.db_table)
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             asked.format(pairs=pairs),
             {"never": MatchCandidate.Status.NEVER, "people": list(profile_ids or ())},

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 
 from profiles import consent_history
 from profiles.models import Profile, ProfileFacts, ProfileStore, Purchase, Refund, SourceRecord
+from tenants.brand_sql import prepared
 from tenants.network.models import Store
 from tenants.scoping import whole_network
 
@@ -50,7 +51,7 @@ def refresh_held(profile_ids: Iterable[int]) -> None:
         for channel in CHANNELS
     }
     as_told = ", ".join(f"{column} = excluded.{column}" for column in MAINTAINED)
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_REFRESH.format(as_told=as_told, **_TABLES), {"people": ids, **allowed})
 
 
@@ -88,7 +89,7 @@ def met_at(first_met: Mapping[int, datetime], store: Store) -> None:
 def note_stores(profile_ids: Iterable[int]) -> None:
     """Keep `ProfileStore` true: a store knows a person who bought or signed up there, and nobody else; and since when
     anybody does."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_NOTE_STORES.format(**_TABLES), {"people": sorted(set(profile_ids))})
 
 

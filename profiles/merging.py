@@ -28,6 +28,7 @@ from profiles.models import (
     SourceRecord,
 )
 from profiles.signals import profiles_merged
+from tenants.brand_sql import prepared
 from tenants.network.models import Job, Staff, audit_all
 from tenants.scoping import whole_network
 
@@ -213,7 +214,7 @@ def _hand_over(pairs: Sequence[Pair]) -> tuple[dict[int, dict[str, list | dict]]
         f"SELECT '{name}', NULL, NULL WHERE EXISTS (SELECT FROM {rows})" for name, rows in beside.items()
     )
     people = {"winners": [pair.winner.pk for pair in pairs], "losers": [pair.loser.pk for pair in pairs]}
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             "WITH pair AS (SELECT * FROM unnest(%(winners)s::bigint[], %(losers)s::bigint[]) AS _ (winner, loser)),"
             f" merged AS (UPDATE {_table(Profile)} t SET merged_into_id = pair.winner FROM pair"

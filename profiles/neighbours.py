@@ -19,6 +19,7 @@ from profiles.matching.recognising import AUTOMATIC_UNLEARNT
 from profiles.matching.starting import prior_model
 from profiles.matching.table import Counts, Table
 from profiles.models import BlockingKey, Identifier, MatchingModel, SourceRecord
+from tenants.brand_sql import prepared
 
 # A key on more records than this tells nothing about any of them.
 LARGEST_BLOCK = 100
@@ -87,7 +88,7 @@ _known: dict[str, tuple[datetime, Known]] = {}
 
 def known() -> Known:
     """The brand's newest model, read once by each process."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         table = connection.ops.quote_name(MatchingModel._meta.db_table)
         cursor.execute(f"SELECT learnt_at, version FROM {table} ORDER BY version DESC LIMIT 1")
         newest = cursor.fetchone()
@@ -130,7 +131,7 @@ def read(where: str, parameters: Sequence, *, many: bool = False) -> Records:
     streams: list[tuple[int, str]] = []
     columns: list[list[str]] = [[] for _name in COLUMNS]
     cleaners = [_Unblocked(kind) for kind in COLUMNS.values()]
-    with connection.chunked_cursor() if many else connection.cursor() as cursor:
+    with connection.chunked_cursor() if many else prepared() as cursor:
         cursor.execute(
             f"""
             SELECT r.id, r.profile_id, r.source_id, r.external_id, r.first_name, r.last_name,
@@ -175,7 +176,7 @@ class _Unblocked(dict):
 def index(ids: Collection[int], rules: Collection[str] | None) -> None:
     """Write the blocking keys under these rules, None for all, of those of the records that have none yet."""
     records, keys = (connection.ops.quote_name(model._meta.db_table) for model in (SourceRecord, BlockingKey))
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             f"SELECT r.id FROM {records} r WHERE r.id = ANY(%s)"
             f" AND NOT EXISTS (SELECT FROM {keys} k WHERE k.record_id = r.id) ORDER BY r.id FOR UPDATE OF r",
@@ -209,7 +210,7 @@ def clear() -> None:
 def near(ids: Sequence[int]) -> list[tuple[int, int]]:
     """(record, neighbour) for each of the records and those that share one of its keys."""
     table = connection.ops.quote_name(BlockingKey._meta.db_table)
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             f"""
             SELECT mine.record_id, found.ids FROM {table} mine CROSS JOIN LATERAL (

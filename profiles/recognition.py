@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from profiles import candidates, merging, neighbours, resolution
@@ -21,6 +21,7 @@ from profiles.matching.recognising import recognise
 from profiles.matching.table import Counts
 from profiles.models import SourceRecord
 from profiles.neighbours import Known, Records
+from tenants.brand_sql import prepared
 from tenants.scoping import whole_network
 
 T = TypeVar("T")
@@ -65,8 +66,14 @@ def match_records(record_ids: Iterable[int]) -> Matched:
         tied = ties(records, recognised.automatic, weighed)
         merged = sum(merge(some, reasons) for some in batches(tied, MERGED_AT_ONCE))
         asked = queue(weighed.pairs(recognised.review), reasons)
-        SourceRecord.objects.filter(pk__in=ids).update(matched_at=timezone.now())
+        _note_matched(ids)
     return Matched(len(ids), merged, asked)
+
+
+def _note_matched(ids: list[int]) -> None:
+    table = connection.ops.quote_name(SourceRecord._meta.db_table)
+    with prepared() as cursor:
+        cursor.execute(f"UPDATE {table} SET matched_at = %s WHERE id = ANY(%s)", [timezone.now(), ids])
 
 
 @dataclass

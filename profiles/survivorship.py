@@ -10,13 +10,14 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from django.db import connection
 from django.utils.translation import gettext_noop
 
 from profiles import blocklist, search
 from profiles.models import Event, Identifier, Pin, Profile, Source, SourceRecord
+from tenants.brand_sql import prepared
 from tenants.scoping import whole_network
 
 GROUPS = (
@@ -33,17 +34,16 @@ FULLEST = gettext_noop("the fullest: others say only a part of it")
 NEWEST = gettext_noop("the newest of equally trusted sources")
 VERIFIED = gettext_noop("confirmed by the customer, which the others are not")
 PINNED = gettext_noop("pinned by hand")
-# What is read of a record: of its values those that a profile has, not the whole row as it came.
-READ = [
-    "profile",
-    "source__name",
-    "source__trust",
-    "external_id",
-    "content_hash",
-    "stated_at",
-    "stated_again_at",
-    *FIELDS,
-]
+# Of a record's values those that a profile has, not the whole row as it came.
+_READ = """
+SELECT r.profile_id, r.id, r.source_id, s.name, s.trust, r.external_id, r.content_hash,
+       coalesce(r.stated_again_at, r.stated_at), {fields}
+FROM {records} r JOIN {sources} s ON s.id = r.source_id WHERE r.profile_id = ANY(%s) ORDER BY r.id
+""".format(
+    records=connection.ops.quote_name(SourceRecord._meta.db_table),
+    sources=connection.ops.quote_name(Source._meta.db_table),
+    fields=", ".join(f"r.{field}" for field in FIELDS),
+)
 _WRITTEN = {
     **dict.fromkeys(FIELDS, "text"),
     "birth_date": "date",
@@ -75,11 +75,7 @@ def refresh(profile_ids: Iterable[int]) -> None:
     """Recompute the unified values, provenance and search text of these profiles from their records."""
     ids = sorted(set(profile_ids))
     with whole_network():
-        records: dict[int, list[SourceRecord]] = defaultdict(list)
-        for record in (
-            SourceRecord.objects.filter(profile__in=ids).select_related("source").only(*READ).order_by("pk")
-        ):
-            records[record.profile_id].append(record)
+        records = _said(ids)
         shown, beside = _shown(ids)
         confirmed = verified(ids) if "events" in beside else {}
         pinned: dict[int, list[Pin]] = defaultdict(list)
@@ -96,9 +92,19 @@ def refresh(profile_ids: Iterable[int]) -> None:
                 stick(profile, pin, said)
             profile.search_text = search_text(profile, sorted(shown[pk]))
             unified.append(profile)
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         told = [{"id": p.pk, **{name: getattr(p, name) for name in _WRITTEN}} for p in unified]
         cursor.execute(_WRITE, [json.dumps(told, default=str)])
+
+
+def _said(ids: list[int]) -> dict[int, list["_Said"]]:
+    """What the sources ever said of these people, in the order that it came in: profile id -> records."""
+    said: dict[int, list[_Said]] = defaultdict(list)
+    with prepared() as cursor:
+        cursor.execute(_READ, [ids])
+        for profile_id, pk, source_id, name, trust, *told in cursor.fetchall():
+            said[profile_id].append(_Said(pk, source_id, _Speaker(name, trust), *told))
+    return said
 
 
 def _shown(ids: list[int]) -> tuple[dict[int, set[str]], set[str]]:
@@ -109,7 +115,7 @@ def _shown(ids: list[int]) -> tuple[dict[int, set[str]], set[str]]:
     }
     shown: dict[int, set[str]] = defaultdict(set)
     beside = set()
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_SHOWN.format(**tables), {"people": ids})
         for profile_id, value in cursor.fetchall():
             if profile_id is None:
@@ -136,11 +142,20 @@ def verified(profile_ids: Iterable[int], before: datetime | None = None) -> dict
     return found
 
 
+class Speaker(Protocol):
+    """What counts of a source."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def trust(self) -> int: ...
+
+
 class Record(Protocol):
     """What is read of a record: of a `SourceRecord`, or of one that is about to be."""
 
     @property
-    def source(self) -> Source: ...
+    def source(self) -> Speaker: ...
     @property
     def source_id(self) -> int: ...
     @property
@@ -151,6 +166,30 @@ class Record(Protocol):
     def last_stated_at(self) -> datetime: ...
     @property
     def pk(self) -> int: ...
+
+
+class _Speaker(NamedTuple):
+    name: str
+    trust: int
+
+
+class _Said(NamedTuple):
+    """A record as the database tells it, to be read by the hundred."""
+
+    pk: int
+    source_id: int
+    source: _Speaker
+    external_id: str
+    content_hash: str
+    last_stated_at: datetime
+    first_name: str
+    last_name: str
+    birth_date: date | None
+    email: str
+    phone: str
+    street: str
+    postcode: str
+    city: str
 
 
 class Unified(Protocol):

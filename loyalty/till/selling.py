@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from operator import itemgetter
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ from loyalty.till.answers import Answer, again, once_more_after_a_race, points_o
 from loyalty.till.judging import as_rules_see_it
 from loyalty.till.people import member_who_shows
 from loyalty.till.returning import apply_parked
-from loyalty.till.together import Gathering, Held
+from loyalty.till.together import Gathering, Held, TooLate
 from profiles import intake
 from profiles.intake import Problem, Ticket
 from profiles.models import Profile, Purchase
@@ -34,6 +35,8 @@ _decode = msgspec.json.decode
 # each goes alone, and only theirs waits.
 TOGETHER = 16
 PATIENCE = timedelta(milliseconds=100)
+# A call that fails after so long failed for want of the database, and not for what was asked.
+LATE_SECONDS = 1.0
 
 
 def quote(till: Till, ticket: Ticket) -> dict:
@@ -183,13 +186,19 @@ def _call(edition: int | None, told: Sequence[dict], patience: timedelta | None 
 def _call_for_several(
     brand_and_edition: tuple[str, int | None], asked: Sequence[tuple[datetime, dict]]
 ) -> list[_Row]:
-    """Tickets of several tills, each with its instant, thought with the same edition. Raises `Held`."""
+    """Tickets of several tills, each with its instant, thought with the same edition.
+
+    Raises `Held` and `TooLate`.
+    """
     order = sorted(range(len(asked)), key=lambda n: asked[n][0])
+    start = monotonic()
     try:
         rows = _call(brand_and_edition[1], [asked[n][1] for n in order], PATIENCE)
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise Held from error
+        if monotonic() - start > LATE_SECONDS:
+            raise TooLate(*error.args) from error.__cause__
         raise
     return [row for _n, row in sorted(zip(order, rows, strict=True), key=itemgetter(0))]
 

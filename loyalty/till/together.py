@@ -11,6 +11,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from django.db import OperationalError
+
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
 Key = TypeVar("Key", bound=Hashable)
@@ -18,6 +20,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 class Held(Exception):
     """Nothing was done, for somebody else holds what is needed. Each waits for that alone, and keeps nobody waiting."""
+
+
+class TooLate(OperationalError):
+    """Nothing was done, and who asked waited as long for it as anybody may: the others would wait as long again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,13 +34,15 @@ class _Place(Generic[Asked, Told]):
     turn: threading.Event = field(default_factory=threading.Event)
     told: Told | None = None
     leads: bool = False
+    late: TooLate | None = None
 
 
 class Gathering(Generic[Key, Asked, Told]):
     """Threads that ask under the same key are led one after the other, each taking along who waits meanwhile.
 
     `carry_out` is given the key and what several of them ask, and returns what each is told, in order; or it raises,
-    with nothing done, and then each asks `alone`, so that one's trouble is not another's. `most`: of one call.
+    with nothing done, and then each asks `alone`, so that one's trouble is not another's. `TooLate` is everybody's, of
+    the call and of who waited for it. `most`: of one call.
     """
 
     def __init__(
@@ -62,6 +70,8 @@ class Gathering(Generic[Key, Asked, Told]):
                 waiting.append(place)
         if not place.leads:
             place.turn.wait()
+        if place.late:
+            raise TooLate(*place.late.args) from place.late.__cause__
         if place.leads:
             self._lead(key, place)
         return self._alone(key, asked) if place.told is None else place.told
@@ -70,21 +80,32 @@ class Gathering(Generic[Key, Asked, Told]):
         with self._lock:
             waiting = self._waiting[key]
             others = [waiting.popleft() for _one in range(min(len(waiting), self._most - 1))]
-        group = [place, *others]
+        group, late = [place, *others], None
         try:
             for each, told in zip(group, self._carry_out(key, [each.asked for each in group]), strict=True):
                 each.told = told
         except Held:
             pass
+        except TooLate as error:
+            late = error
+            raise
         except Exception:
             if not others:
                 raise
             # Whose trouble it was, they find out when each asks alone.
         finally:
-            with self._lock:
-                follower = waiting.popleft() if waiting else None
-                if follower is None:
-                    del self._waiting[key]
-            for each in filter(None, [follower, *others]):
-                each.leads = each is follower
-                each.turn.set()
+            self._hand_over(key, others, late)
+
+    def _hand_over(self, key: Key, others: list[_Place[Asked, Told]], late: TooLate | None) -> None:
+        """Wake the others of the call, and who leads the next one."""
+        with self._lock:
+            waiting = self._waiting[key]
+            if late:
+                others = [*others, *waiting]
+                waiting.clear()
+            follower = waiting.popleft() if waiting else None
+            if follower is None:
+                del self._waiting[key]
+        for each in filter(None, [follower, *others]):
+            each.leads, each.late = each is follower, late
+            each.turn.set()

@@ -10,11 +10,13 @@ from django.db import transaction
 
 from loyalty import till
 from loyalty.till import selling
-from loyalty.till.together import Gathering, Held
+from loyalty.till.together import Gathering, Held, TooLate
 from profiles.intake import Problem, Shown
 from profiles.models import Identifier, Profile, Purchase
 from tests.loyalty.conftest import AT, ticket
 from tests.loyalty.test_ledger_invariants import arena, stage  # noqa: F401 - fixtures
+
+SLOW = 99
 
 
 class Clerk:
@@ -34,6 +36,8 @@ class Clerk:
             raise Problem("below_zero", str(min(asked)))
         if 0 in asked:
             raise Held
+        if SLOW in asked:
+            raise TooLate("the database does not answer")
         return [n * 10 for n in asked]
 
     def alone(self, key, asked):
@@ -107,6 +111,15 @@ def test_who_is_held_up_waits_alone(pool):
     clerk = Clerk()
     assert gather(pool, clerk, [2, 3], first=0) == [1, 20, 30]
     assert clerk.alone_asked == [0]
+
+
+def test_what_came_too_late_is_everybody_s_of_the_call_and_of_who_waited_for_it(pool):
+    clerk = Clerk()
+    told = gather(pool, clerk, [2, SLOW, 4, 5, 6], most=3)
+    assert told[0] == 10
+    assert all(isinstance(each, TooLate) for each in told[1:])
+    assert clerk.calls[1:] == [("A", [2, SLOW, 4])]
+    assert clerk.alone_asked == []
 
 
 def test_what_is_asked_under_another_key_does_not_wait(pool):
