@@ -35,6 +35,8 @@ _decode = msgspec.json.decode
 # each goes alone, and only theirs waits.
 TOGETHER = 16
 PATIENCE = timedelta(milliseconds=100)
+# Calls under way at once: while one waits for the disk another is thought. More of them leave each with less company.
+LEADERS = 2
 # A call that fails after so long failed for want of the database, and not for what was asked.
 LATE_SECONDS = 1.0
 
@@ -207,7 +209,7 @@ def _call_for_one(brand_and_edition: tuple[str, int | None], asked: tuple[dateti
     return _call(brand_and_edition[1], [asked[1]])[0]
 
 
-_together = Gathering(_call_for_several, _call_for_one, most=TOGETHER)
+_together = Gathering(_call_for_several, _call_for_one, most=TOGETHER, leaders=LEADERS)
 
 
 @transaction.atomic

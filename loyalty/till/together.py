@@ -1,12 +1,12 @@
 """What arrives together is asked together.
 
 A call of the database costs little more for four tickets than for one: one transaction, one flush to the disk, one
-round trip. So while a thread's call is under way, what other threads of the process would ask gathers, and the next
-call takes it all along. Nobody waits for company: what comes alone goes alone, at once.
+round trip. So while as many calls are under way as there may be, what other threads of the process would ask gathers,
+and the next call takes it all along. Nobody waits for company: what comes alone goes alone, at once.
 """
 
 import threading
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -38,11 +38,11 @@ class _Place(Generic[Asked, Told]):
 
 
 class Gathering(Generic[Key, Asked, Told]):
-    """Threads that ask under the same key are led one after the other, each taking along who waits meanwhile.
+    """Of the threads that ask under the same key, so many lead at once, each taking along who waits.
 
     `carry_out` is given the key and what several of them ask, and returns what each is told, in order; or it raises,
     with nothing done, and then each asks `alone`, so that one's trouble is not another's. `TooLate` is everybody's, of
-    the call and of who waited for it. `most`: of one call.
+    the call and of who waits. `most`: of one call.
     """
 
     def __init__(
@@ -50,24 +50,26 @@ class Gathering(Generic[Key, Asked, Told]):
         carry_out: Callable[[Key, Sequence[Asked]], Sequence[Told]],
         alone: Callable[[Key, Asked], Told],
         most: int,
+        leaders: int = 1,
     ):
         self._carry_out = carry_out
         self._alone = alone
         self._most = most
+        self._leaders = leaders
         self._lock = threading.Lock()
-        # By key, as long as somebody leads: who waits.
-        self._waiting: dict[Key, deque[_Place[Asked, Told]]] = {}
+        # By key, as long as somebody leads: how many do, and who waits.
+        self._leading: Counter[Key] = Counter()
+        self._waiting: dict[Key, deque[_Place[Asked, Told]]] = defaultdict(deque)
 
     def ask(self, key: Key, asked: Asked) -> Told:
         """What it is told. Raises what `carry_out` or `alone` raises of this one."""
         place: _Place[Asked, Told] = _Place(asked)
         with self._lock:
-            waiting = self._waiting.get(key)
-            if waiting is None:
-                self._waiting[key] = deque()
+            if self._leading[key] < self._leaders:
+                self._leading[key] += 1
                 place.leads = True
             else:
-                waiting.append(place)
+                self._waiting[key].append(place)
         if not place.leads:
             place.turn.wait()
         if place.late:
@@ -105,7 +107,9 @@ class Gathering(Generic[Key, Asked, Told]):
                 waiting.clear()
             follower = waiting.popleft() if waiting else None
             if follower is None:
-                del self._waiting[key]
+                self._leading[key] -= 1
+                if not self._leading[key]:
+                    del self._leading[key], self._waiting[key]
         for each in filter(None, [follower, *others]):
             each.leads, each.late = each is follower, late
             each.turn.set()

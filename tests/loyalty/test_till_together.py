@@ -81,6 +81,17 @@ def test_who_comes_meanwhile_goes_in_one_call(pool):
     assert clerk.calls == [("A", [1]), ("A", [2, 3, 4, 5])]
 
 
+def test_where_two_may_lead_the_second_waits_for_nobody(pool):
+    clerk = Clerk()
+    gathering = Gathering(clerk, clerk.alone, 16, leaders=2)
+    leading = pool.submit(gathering.ask, "A", 1)
+    assert clerk.at_it.wait(10)
+    assert pool.submit(gathering.ask, "A", 2).result(10) == 20
+    clerk.let_go.set()
+    assert leading.result(10) == 10
+    assert (dict(gathering._leading), dict(gathering._waiting)) == ({}, {})
+
+
 def test_no_call_takes_more_than_it_may(pool):
     clerk = Clerk()
     assert gather(pool, clerk, range(2, 9), most=3) == [n * 10 for n in range(1, 9)]
@@ -181,6 +192,7 @@ def sell(arena, receipt, card, cents=1000, earlier=timedelta(0)):  # noqa: F811
 
 def test_tickets_of_a_crowd_are_recorded_together(arena, members, calls, monkeypatch):  # noqa: F811
     monkeypatch.setattr(selling, "PATIENCE", timedelta(seconds=20))
+    monkeypatch.setattr(selling._together, "_leaders", 1)
     go_on = Event()
     holder = held(arena, members[0], go_on)
     first = arena.start(sell, arena, "C0", members[0])  # waits for who holds the member
