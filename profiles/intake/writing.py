@@ -18,7 +18,10 @@ def draw_ids(model: type[models.Model], number: int) -> list[int]:
 
 
 def write(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Write rows of these columns (by their names in the database). JSON is given as text."""
+    """Write rows of these columns (by their names in the database). JSON is given as text.
+
+    Raises Django's errors of the database, as an INSERT would.
+    """
     # All of them before the first is sent: a row that asked the database while it is copied to would wait for ever.
     rows = list(rows)
     if not rows:
@@ -27,6 +30,7 @@ def write(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequ
     names = ", ".join(map(quote, columns))
     with (
         connection.cursor() as cursor,
+        connection.wrap_database_errors,
         cursor.copy(f"COPY {quote(model._meta.db_table)} ({names}) FROM STDIN") as copy,
     ):
         for row in rows:

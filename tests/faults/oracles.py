@@ -69,7 +69,7 @@ def check(brand: Brand, book) -> Counter:
     """
     connection.close()  # a fault may have cut it
     connection.set_tenant(brand)
-    assert book.wrong[:3] == []
+    assert not book.wrong, book.wrong[:3]
     assert {name: found for name, query in ORACLES.items() if (found := rows(query))} == {}
     counted = Counter(
         tickets=_tickets(book), refunds=_refunds(book), redemptions=_redemptions(book), answers=_answers(book),

@@ -1,10 +1,11 @@
 """Rows written by COPY: all of them, and none asks the database while it is copied to."""
 
 import psycopg
-from django.db import connection
+import pytest
+from django.db import IntegrityError, connection, transaction
 
 from profiles.intake.writing import draw_ids, write
-from profiles.models import Source
+from profiles.models import BlockingKey, Source
 
 
 def test_rows_are_made_before_the_line_is_taken(brand):
@@ -26,3 +27,8 @@ def test_rows_are_made_before_the_line_is_taken(brand):
 def test_nothing_to_write_and_no_ids_to_draw_is_no_fault(brand):
     write(Source, ["id"], [])
     assert draw_ids(Source, 0) == []
+
+
+def test_what_the_database_refuses_is_told_as_by_an_insert(brand):
+    with pytest.raises(IntegrityError), transaction.atomic():
+        write(BlockingKey, ["key"], [(1,)])
