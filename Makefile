@@ -50,7 +50,7 @@ test: setup  ## Run the quick tests on all cores (ARGS="-k ledger").
 
 # pytest's exit code 5 says that no test was selected.
 test-slow: setup  ## Run the slow tests (ARGS as above).
-	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m slow $(ARGS) || test $$? -eq 5
+	@$(WITH_TEST_SERVERS) $(BIN)/pytest -m slow -n auto --dist loadfile $(ARGS) || test $$? -eq 5
 
 # With servers of their own, which are killed; Django's settings need an address all the same.
 test-faults: setup  ## Prove the till under faults: killed databases and workers, cut wires (ARGS="--times 5" for longer).
