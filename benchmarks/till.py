@@ -150,19 +150,21 @@ class Tills:
 
 
 @contextmanager
-def served(settings_module: str) -> Iterator[int]:
-    """The port of a server as `make run` starts it."""
+def served(settings_module: str, application: str = "") -> Iterator[int]:
+    """The port of a server as `make run` starts it, with its application or another."""
     from django.conf import settings
 
     from cdp.management.commands.serve import web_command
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
+    *command, ours = web_command(f"127.0.0.1:{port}")
+    command.append(application or ours)
     log = Path(settings.VAR_DIR) / "log" / "bench-till.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         server = subprocess.Popen(
-            [sys.executable, "-m", *web_command(f"127.0.0.1:{port}")],
+            [sys.executable, "-m", *command],
             cwd=settings.BASE_DIR, env=os.environ | {"DJANGO_SETTINGS_MODULE": settings_module},
             stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
         )  # fmt: skip
@@ -267,7 +269,8 @@ def measure(rounds: int) -> tuple[dict, dict]:
         connection.close()
         loads: dict[str, list] = {}
         limits: dict[int, list[float]] = {1: [], 8: [], 16: []}
-        with served("cdp.settings") as port, served("benchmarks.stock_settings") as stock_port:
+        stock = served("benchmarks.stock_settings", "benchmarks.stock_wsgi:application")
+        with served("cdp.settings") as port, stock as stock_port:
 
             def take(name: str, clients: int, requests, at: int = port, seconds: float = SECONDS) -> None:
                 loads.setdefault(name, []).append(drive(at, clients, seconds, requests))

@@ -57,7 +57,7 @@ def body_of(request: HttpRequest, largest: int = LARGEST_BODY) -> bytes:
     if request.method != "POST":
         raise MethodNotAllowed("POST")
     try:
-        told = int(request.headers.get("Content-Length") or 0)
+        told = int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
         raise InvalidBody(_("the length of the body is no number"), "Content-Length") from None
     if told > largest:

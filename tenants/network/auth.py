@@ -67,7 +67,7 @@ calling: ContextVar[Till | None] = ContextVar("calling", default=None)
 
 def till_of_request(request: HttpRequest) -> Till:
     """The till that calls. Raises `UnknownTill`, `TooManyAttempts`."""
-    return till_of_key(request.headers.get("Authorization", ""), throttle.address_of(request))
+    return till_of_key(request.META.get("HTTP_AUTHORIZATION", ""), throttle.address_of(request))
 
 
 def till_of_key(header: str, address: str = "") -> Till:

@@ -36,7 +36,7 @@ def address_of(request: HttpRequest) -> str:
     """Who is connected; behind a proxy that ends TLS, who is connected to that."""
     if settings.SECURE:
         # What stands before the last comma was said by the caller, and may be invented.
-        told = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        told = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
         if told:
             return told[:64]
     return request.META.get("REMOTE_ADDR", "")
