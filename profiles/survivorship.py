@@ -97,13 +97,13 @@ def refresh(profile_ids: Iterable[int]) -> None:
         cursor.execute(_WRITE, [json.dumps(told, default=str)])
 
 
-def _said(ids: list[int]) -> dict[int, list["_Said"]]:
+def _said(ids: list[int]) -> dict[int, list["Said"]]:
     """What the sources ever said of these people, in the order that it came in: profile id -> records."""
-    said: dict[int, list[_Said]] = defaultdict(list)
+    said: dict[int, list[Said]] = defaultdict(list)
     with prepared() as cursor:
         cursor.execute(_READ, [ids])
         for profile_id, pk, source_id, name, trust, *told in cursor.fetchall():
-            said[profile_id].append(_Said(pk, source_id, _Speaker(name, trust), *told))
+            said[profile_id].append(Said(pk, source_id, _Speaker(name, trust), *told))
     return said
 
 
@@ -152,7 +152,7 @@ class Speaker(Protocol):
 
 
 class Record(Protocol):
-    """What is read of a record: of a `SourceRecord`, or of one that is about to be."""
+    """What is read of a record: of a `SourceRecord`, or of what was said in one."""
 
     @property
     def source(self) -> Speaker: ...
@@ -173,12 +173,12 @@ class _Speaker(NamedTuple):
     trust: int
 
 
-class _Said(NamedTuple):
-    """A record as the database tells it, to be read by the hundred."""
+class Said(NamedTuple):
+    """A record without its row: read by the hundred, or one that is about to be."""
 
     pk: int
     source_id: int
-    source: _Speaker
+    source: Speaker
     external_id: str
     content_hash: str
     last_stated_at: datetime

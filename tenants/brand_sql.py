@@ -61,7 +61,7 @@ def prepared() -> Iterator[CursorWrapper]:
     _stand_in_schema(database)
     # Who logs statements reads them with their parameters in place.
     plain = database.queries_logged
-    with database.cursor() if plain else database.make_cursor(_Prepared(database.connection)) as cursor:
+    with database.cursor() if plain else CursorWrapper(_Prepared(database.connection), database) as cursor:
         yield cursor
 
 

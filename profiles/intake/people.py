@@ -282,25 +282,6 @@ def _holder(told: Told, holders: Mapping[str, list[_Holder]]) -> int | None:
 # --- What is written --------------------------------------------------------------------------------------------
 
 
-class _Said(NamedTuple):
-    """A record as survivorship reads it, before it is a row."""
-
-    pk: int
-    source: Source
-    source_id: int
-    external_id: str
-    content_hash: str
-    last_stated_at: datetime
-    first_name: str
-    last_name: str
-    birth_date: date | None
-    email: str
-    phone: str
-    street: str
-    postcode: str
-    city: str
-
-
 @dataclass(slots=True)
 class _Newborn:
     """A profile before it is a row: what survivorship writes its values on."""
@@ -351,10 +332,11 @@ def _write_newborns(source: Source, items: list[_Item], now: datetime) -> None:
     write(ProfileFacts, facts.COLUMNS, _facts_of_newborns(source, kept, now))
 
 
-def _said(source: Source, item: _Item) -> _Said:
+def _said(source: Source, item: _Item) -> survivorship.Said:
+    """The record, before it is a row."""
     told = item.told
-    return _Said(
-        item.record_id, source, source.pk, told.external_id, told.content_hash, told.stated_at,
+    return survivorship.Said(
+        item.record_id, source.pk, source, told.external_id, told.content_hash, told.stated_at,
         *_values_of(told),
     )  # fmt: skip
 
