@@ -21,8 +21,6 @@ from tenants.network.models import Store
 from tenants.scoping import whole_network
 from tenants.templatetags.money import money
 
-MOST_COUPONS = 20
-
 
 @dataclass
 class Reason:

@@ -372,25 +372,6 @@ def _recased(word: str, may_be_particle: bool) -> str:
     return "d'" + shown[2:] if shown.startswith("D'") and len(shown) > 2 else shown
 
 
-# Short forms that are not the beginning of the name; those that are (Fred, Alex, Seb) need no table.
-_NICKNAMES: dict[str, str] = {
-    "babette": "elisabeth", "bea": "beatrice", "bebert": "albert", "betty": "elisabeth", "bill": "william",
-    "bob": "robert", "cathie": "catherine", "cathy": "catherine", "coco": "corinne", "cricri": "christine",
-    "dany": "daniel", "dede": "andre", "didi": "didier", "drine": "sandrine", "fanchon": "francoise",
-    "gaby": "gabriel", "gege": "gerard", "gigi": "ghislaine", "jacky": "jacques", "jeannot": "jean", "jef": "joseph",
-    "jojo": "joseph", "kathy": "catherine", "kiki": "christian", "lolo": "laurent", "loulou": "louis",
-    "lulu": "lucien", "mado": "madeleine", "mick": "michel", "mike": "michel", "milou": "emile", "momo": "maurice",
-    "nad": "nadine", "nanou": "anne", "nini": "virginie", "ninou": "virginie", "nono": "arnaud", "pepe": "joseph",
-    "pierrot": "pierre", "rico": "eric", "riri": "henri", "titi": "thierry", "tof": "christophe", "tom": "thomas",
-    "tonio": "antoine", "tony": "antoine", "zabou": "isabelle", "zaza": "isabelle",
-}  # fmt: skip
-
-
-def full_form(key: str) -> str:
-    """The given name a usual nickname stands for, in name_key form; the name itself where none is known."""
-    return _NICKNAMES.get(key, key)
-
-
 # Sound rules for French surnames, applied in order to lower-case letters. Capitals stand for sounds of more than one
 # letter: X for "ch", E for "é", O for "o", U for "ou", A for "an", I for "in", N for "on", W for "oi".
 _SOUNDS: list[tuple[re.Pattern[str], str]] = [

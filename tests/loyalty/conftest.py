@@ -7,11 +7,21 @@ import pytest
 
 from loyalty import rulebook
 from loyalty.models import Programme, Rule, Tier
-from profiles.intake import RefundLineStatement, RefundStatement, Shown, Ticket, TicketLine
+from profiles.intake import (
+    RefundLineStatement,
+    RefundStatement,
+    Shown,
+    Statement,
+    Ticket,
+    TicketLine,
+    take_in_records,
+)
+from profiles.models import Profile, Source
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 11, 2, 10, tzinfo=UTC)
 CARD = Shown("card", "2990000001234")
+OTHER = Shown("card", "2990000005678")
 
 
 @pytest.fixture
@@ -45,6 +55,23 @@ def programme_p(brand):
         return base
 
     return opened
+
+
+@pytest.fixture
+def crm(brand) -> Source:
+    return Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
+
+
+def known(crm, lille, card=CARD.value, **fields) -> Profile:
+    """Marie, or whom the fields name, as the source tells of somebody of Lille."""
+    told = {
+        "first_name": "Marie",
+        "last_name": "Durand",
+        "email": "marie@mail.example",
+        "card": card,
+    } | fields
+    (outcome,) = take_in_records(crm, [Statement(card, told, raw=told, store_code=lille.code)])
+    return Profile.objects.get(pk=outcome.profile_id)
 
 
 def back(refund_id, receipt_id, *numbers, at=AT + timedelta(days=1), **more) -> RefundStatement:

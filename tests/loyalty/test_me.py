@@ -16,31 +16,14 @@ from django_tenants.utils import tenant_context
 from loyalty import ledger, me, member_links, till, vouchers
 from loyalty.models import MemberLinks, Reward
 from profiles import consent, merging, separating
-from profiles.intake import ConsentStatement, Shown, Statement, take_in_records
-from profiles.models import ConsentChange, Merge, Profile, Source
+from profiles.intake import ConsentStatement, Statement, take_in_records
+from profiles.models import ConsentChange, Merge, Profile
 from tenants.models import Brand
 from tenants.network.models import AuditEvent
 from tests.conftest import HOST
-from tests.loyalty.conftest import CARD, ticket
+from tests.loyalty.conftest import CARD, OTHER, known, ticket
 
 ENGLISH = {"accept-language": "en"}
-OTHER = Shown("card", "2990000005678")
-
-
-@pytest.fixture
-def crm(brand) -> Source:
-    return Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
-
-
-def known(crm, lille, card=CARD.value, **fields) -> Profile:
-    told = {
-        "first_name": "Marie",
-        "last_name": "Durand",
-        "email": "marie@mail.example",
-        "card": card,
-    } | fields
-    (outcome,) = take_in_records(crm, [Statement(card, told, raw=told, store_code=lille.code)])
-    return Profile.objects.get(pk=outcome.profile_id)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from profiles.intake import (
     ConsentStatement,
     RefundLineStatement,
     RefundStatement,
-    Shown,
     Statement,
     take_in_records,
 )
@@ -24,11 +23,9 @@ from profiles.models import Merge, Profile, Purchase, Source
 from tenants.network import webhooks
 from tenants.network.models import WebhookEndpoint, WebhookMessage
 from tenants.network.webhook_models import HappenedTo
-from tests.loyalty.conftest import CARD, ticket
+from tests.loyalty.conftest import CARD, OTHER, ticket
 from tests.loyalty.test_ledger_invariants import arena, buy, member, redeem, sql, stage  # noqa: F401 - two are fixtures
 from tests.receiver import listening
-
-OTHER = Shown("card", "2990000005678")
 
 
 def endpoint(*events: str, **more) -> WebhookEndpoint:

@@ -1,14 +1,16 @@
 """What the ledger does when people are merged or separated: nothing outside the merge's own transaction."""
 
+from collections.abc import Callable
+
 import pytest
 from django.db import transaction
 
-from loyalty import ledger, proof, statements, till
-from loyalty.models import Account, Lot, Membership, Transaction
+from loyalty import ledger, proof, statements, till, vouchers
+from loyalty.models import Account, Coupon, CouponUse, Lot, Membership, Reward, Transaction, Voucher
 from profiles import merging, separating
 from profiles.intake import Shown
 from profiles.models import Merge, Profile
-from tests.loyalty.conftest import ticket
+from tests.loyalty.conftest import AT, LONG_AGO, ticket
 
 CARDS = [Shown("card", "2990000000017"), Shown("card", "2990000000024")]
 
@@ -75,6 +77,44 @@ def test_people_without_points_leave_the_ledger_alone(brand):
     separating.unmerge(deed)
     assert not Transaction.objects.exists()
     assert "ledger" not in deed.moved
+
+
+def a_membership(profile, store) -> Callable[[], int]:
+    Membership.objects.create(profile=profile, enrolled_at=AT)
+    return lambda: Membership.objects.exclude(profile=profile).count()
+
+
+def points(profile, store) -> Callable[[], int]:
+    ledger.give([ledger.Gift("gift", profile.pk, 5, store.pk, {"why": "gift"})], at=AT, actor="system")
+    return lambda: Lot.objects.exclude(account__profile=profile).count()
+
+
+def a_voucher(profile, store) -> Callable[[], int]:
+    told = {"kind": "money_off", "worth_cents": 500, "valid_from": LONG_AGO.date(), "lives_days": 30}
+    vouchers.give(profile, Reward.objects.create(code="five", name="5 € off", **told), key="by hand")
+    return lambda: Voucher.objects.exclude(profile=profile).count()
+
+
+def a_used_coupon(profile, store) -> Callable[[], int]:
+    coupon = Coupon.objects.create(code="FIVE", name="5 € off", kind="amount", amount=500, starts_at=LONG_AGO)
+    CouponUse.objects.create(coupon=coupon, store=store, basket="1", cents=500, used_at=AT, profile=profile)
+    return lambda: CouponUse.objects.exclude(profile=profile).count()
+
+
+@pytest.mark.parametrize(
+    ("given", "model"),
+    [(a_membership, Membership), (points, Transaction), (a_voucher, Voucher), (a_used_coupon, CouponUse)],
+)
+def test_whatever_one_has_of_the_programme_is_reason_enough_to_look(lille, given, model):
+    """Each kind alone: nobody with anything is taken for somebody who has nothing."""
+    one, other = Profile.objects.create(first_name="A"), Profile.objects.create(first_name="B")
+    moved = given(other, lille)
+    kinds = (Membership, Transaction, Voucher, CouponUse)
+    assert [kind for kind in kinds if kind.objects.exists()] == [model], "this test is about one of them"
+    deed = merged([one, other])
+    assert moved() == 1
+    separating.unmerge(deed)
+    assert moved() == 0
 
 
 def test_points_earned_together_and_refunded_apart(two, lille_till):

@@ -11,13 +11,11 @@ from loyalty import actions, ledger, members, proof, rulebook, settlement, state
 from loyalty.models import Action, FundingKey, Lot, Membership, Posting, Rule, Transaction
 from loyalty.rules import InvalidRule, validate
 from profiles import merging, separating
-from profiles.intake import Shown
 from profiles.models import Merge, Profile
 from tenants.network.models import AuditEvent
-from tests.loyalty.conftest import AT, CARD, LONG_AGO, ticket
+from tests.loyalty.conftest import AT, CARD, LONG_AGO, OTHER, ticket
 
 ACTIONS = "/api/v1/actions"
-OTHER = Shown("card", "2990000005678")
 
 
 @pytest.fixture

@@ -22,13 +22,11 @@ from loyalty.models import (
     Transaction,
 )
 from profiles import merging, separating
-from profiles.intake import Shown, Ticket
+from profiles.intake import Ticket
 from profiles.models import Merge, Profile
 from tenants.network.models import AuditEvent
 from tenants.scoping import scoped_to
-from tests.loyalty.conftest import AT, CARD, back, ticket
-
-OTHER = Shown("card", "2990000005678")
+from tests.loyalty.conftest import AT, CARD, OTHER, back, ticket
 
 
 def minutes(count) -> datetime:

@@ -349,6 +349,16 @@ def test_membership_follows_the_segment(marie, lille_till, segment, alice):
     assert not SegmentMember.objects.exists()
 
 
+def test_the_database_notes_a_membership_once(marie, segment):
+    """However many read the segment at the same time: `ENTER` relies on it."""
+    rule({"segments": [segment.pk]})
+    noted = SegmentMember.objects.get()
+    with pytest.raises(DatabaseError, match="in_a_segment_once"), transaction.atomic():
+        SegmentMember.objects.create(segment=noted.segment, profile=marie, since=noted.since)
+    segments._enter(segment.pk, Profile.objects.all(), timezone.now())
+    assert list(SegmentMember.objects.values_list("profile", "since")) == [(marie.pk, noted.since)]
+
+
 def test_a_segment_that_nobody_can_be_in_is_read(marie, segment, monkeypatch):
     """Conditions that make no query at all empty the segment, as any others that nobody meets."""
     rule({"segments": [segment.pk]})

@@ -10,12 +10,9 @@ from loyalty import counter, coupons, till
 from loyalty.coupons import NotUsable
 from loyalty.models import Coupon, CouponTally, CouponUse, StackingClass
 from profiles import merging, separating
-from profiles.intake import Shown
 from profiles.models import Merge, Profile
-from tests.loyalty.conftest import CARD, ticket
+from tests.loyalty.conftest import CARD, OTHER, ticket
 from tests.loyalty.test_ledger_invariants import arena, buy, stage  # noqa: F401 - fixtures
-
-OTHER = Shown("card", "2990000005678")
 
 
 def coupon(code="FIVE", **more) -> Coupon:

@@ -7,11 +7,8 @@ from django.db.models import Sum
 from loyalty import ledger, proof, statements, till
 from loyalty.models import Account, Lot, Posting, Tier
 from profiles import merging, separating
-from profiles.intake import Shown
 from profiles.models import Merge, Profile
-from tests.loyalty.conftest import AT, CARD, back, ticket
-
-OTHER = Shown("card", "2990000005678")
+from tests.loyalty.conftest import AT, CARD, OTHER, back, ticket
 
 
 def points(profile: Profile) -> tuple[int, int]:

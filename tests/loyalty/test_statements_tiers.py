@@ -10,11 +10,9 @@ from django.urls import reverse
 from loyalty import members, proof, tasks, till
 from loyalty.models import Membership, Programme, Tier, TierChange
 from profiles import merging, separating, ticket_moves
-from profiles.intake import Shown
 from profiles.models import Merge, Profile, Purchase
-from tests.loyalty.conftest import AT, back, ticket
+from tests.loyalty.conftest import AT, OTHER, back, ticket
 
-OTHER = Shown("card", "2990000005678")
 START = AT - timedelta(days=400)
 
 

@@ -29,7 +29,7 @@ from loyalty.models.wallet import sealed
 from loyalty.tasks import update_wallet_passes
 from loyalty.wallet import issuers, passes, telling
 from profiles import merging, pass_numbers, separating
-from profiles.intake import EventStatement, Sender, Shown, Statement, record_events, take_in_records
+from profiles.intake import EventStatement, Sender, Shown, record_events
 from profiles.models import (
     Event,
     Identifier,
@@ -37,14 +37,13 @@ from profiles.models import (
     Profile,
     Purchase,
     QuarantinedEvent,
-    Source,
     SourceRecord,
 )
 from tenants.brand_sql import broken_promise
 from tenants.network.models import AuditEvent
 from tenants.scoping import scoped_to
 from tests.conftest import HOST
-from tests.loyalty.conftest import CARD, ticket
+from tests.loyalty.conftest import CARD, OTHER, known, ticket
 from tests.wallets import (
     PASS_TYPE,
     TEAM,
@@ -56,7 +55,6 @@ from tests.wallets import (
     pem,
 )
 
-OTHER = Shown("card", "2990000005678")
 DEVICE, PUSH_TOKEN = "3a1f0c7e9b2d4a68", "ab" * 32
 CLASS = "3388000000022000000.loyalty"
 ACCOUNT = "wallet@acme.iam.gserviceaccount.com"
@@ -121,22 +119,6 @@ def google(settings):
         settings.GOOGLE_WALLET_URL = f"{service.url}/walletobjects/v1"
         settings.GOOGLE_TOKEN_URL = f"{service.url}/token"
         yield service
-
-
-@pytest.fixture
-def crm(brand) -> Source:
-    return Source.objects.create(code="crm", name="CRM", kind=Source.Kind.CRM)
-
-
-def known(crm, lille, card=CARD.value, **fields) -> Profile:
-    told = {
-        "first_name": "Marie",
-        "last_name": "Durand",
-        "email": "marie@mail.example",
-        "card": card,
-    } | fields
-    (outcome,) = take_in_records(crm, [Statement(card, told, raw=told, store_code=lille.code)])
-    return Profile.objects.get(pk=outcome.profile_id)
 
 
 @pytest.fixture

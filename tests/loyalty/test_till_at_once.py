@@ -131,6 +131,21 @@ def test_in_one_batch_too_only_the_last_year_makes_the_tier(met, lille_till, loo
     assert looks == []
 
 
+def test_points_count_for_the_tier_until_a_year_is_over_to_the_second(met, lille_till, looks):
+    Tier.objects.create(code="star", name="Star", threshold=100)
+    a_year_ago = AT - timedelta(days=365)
+    sell(lille_till[0], "Y0", 20_000, at=a_year_ago)
+    looks.clear()
+    sell(lille_till[0], "Y1", 100)
+    assert looks == []
+    sell(lille_till[0], "Y2", 20_000, at=a_year_ago + timedelta(seconds=1))
+    looks.clear()
+    sell(lille_till[0], "Y3", 100)
+    assert looks == []
+    told = Transaction.objects.filter(purchase__receipt_id__in=["Y1", "Y3"]).order_by("purchase__receipt_id")
+    assert list(told.values_list("tier", flat=True)) == ["", "star"]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_both_ways_end_in_the_same_ledger(programme_p, lille_till, lyon_till, looks, monkeypatch, seed):
     programme_p()

@@ -6,7 +6,8 @@ from threading import Event
 from time import monotonic, sleep
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from loyalty import till
 from loyalty.till import selling
@@ -143,6 +144,52 @@ def test_what_is_asked_under_another_key_does_not_wait(pool):
     assert leading.result(10) == 10
 
 
+# --- A call of several tickets --------------------------------------------------------------------------------------
+
+
+def broken(cause: Exception) -> OperationalError:
+    error = OperationalError("no answer")
+    error.__cause__ = cause
+    return error
+
+
+def test_tickets_of_one_call_are_judged_as_they_were_bought_and_each_hears_its_own(monkeypatch):
+    judged = []
+
+    def call(_edition, told, _patience):
+        judged.extend(told)
+        return [f"answer to {one}" for one in told]
+
+    monkeypatch.setattr(selling, "_call", call)
+    asked = [(AT, "last"), (AT - timedelta(hours=2), "first"), (AT - timedelta(hours=1), "second")]
+    answers = selling._call_for_several(("acme", 1), asked)
+    assert judged == ["first", "second", "last"]
+    assert answers == ["answer to last", "answer to first", "answer to second"]
+
+
+@pytest.mark.parametrize(
+    ("late_after", "cause", "raised"),
+    [
+        (-1.0, LockNotAvailable(), Held),
+        (-1.0, QueryCanceled(), TooLate),
+        (60.0, QueryCanceled(), OperationalError),
+    ],
+)
+def test_a_call_that_fails_says_whether_the_others_may_try(monkeypatch, late_after, cause, raised):
+    """A lock that others hold is one's own trouble; so is what fails at once. What fails late is everybody's."""
+
+    def call(*_told):
+        raise broken(cause)
+
+    monkeypatch.setattr(selling, "_call", call)
+    monkeypatch.setattr(selling, "LATE_SECONDS", late_after)
+    with pytest.raises(raised) as failed:
+        selling._call_for_several(("acme", 1), [(AT, {})])
+    assert type(failed.value) is raised
+    if raised is TooLate:
+        assert failed.value.__cause__ is cause, "what answers tills looks there for its reason"
+
+
 # --- Through the real verb ---------------------------------------------------------------------------------------
 
 
@@ -210,7 +257,8 @@ def test_tickets_of_a_crowd_are_recorded_together(arena, members, calls, monkeyp
     assert calls == [1, 2]
 
 
-def test_a_member_whom_others_hold_keeps_nobody_else_waiting(arena, members, calls):  # noqa: F811
+def test_a_member_whom_others_hold_keeps_nobody_else_waiting(arena, members, calls, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(selling._together, "_leaders", 1)  # or a second leader would not wait at all
     go_on = Event()
     holder = held(arena, members[0], go_on)
     try:

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from profiles import merging, pins, survivorship
 from profiles.intake import EventStatement, Sender, Shown, Statement, record_events, take_in_records
-from profiles.models import EventType, Merge, Pin, Profile, Site, Source
+from profiles.models import EventType, Merge, Pin, Profile, Site, Source, SourceRecord
 from profiles.survivorship import FULLEST, NEWEST, ONLY, PINNED, TRUSTED, VERIFIED
 
 AT = datetime(2026, 10, 1, 10, tzinfo=UTC)
@@ -73,6 +73,27 @@ def test_the_newest_of_equally_trusted_and_the_only_one(anne, sources):
     assert (now(anne).email, origin["email"]["why"]) == ("new@mail.example", NEWEST)
     told(sources["till"], days=6, phone="0612345678", card="2990000000017")
     assert now(anne).provenance["phone"]["why"] == ONLY
+
+
+def test_who_said_it_again_said_it_last(sources):
+    said = {"first_name": "Anne", "email": "shop@mail.example", "card": "2990000000017"}
+    anne = told(sources["shop"], **said)
+    told(sources["till"], days=1, **said | {"email": "new@mail.example"})
+    told(sources["shop"], days=2, **said)
+    survivorship.refresh([anne.pk])
+    origin = now(anne).provenance["email"]
+    assert (now(anne).email, origin["why"]) == ("shop@mail.example", NEWEST)
+    assert origin["at"] == (AT + timedelta(days=2)).isoformat()
+
+
+def test_of_two_that_say_the_same_at_once_the_first_is_named_whatever_is_written_since(sources):
+    said = {"first_name": "Anne", "email": "same@mail.example", "card": "2990000000017"}
+    anne = told(sources["shop"], **said)
+    told(sources["till"], **said)
+    # The row is another one by now, behind the other: the order of the table is not that of coming in.
+    SourceRecord.objects.filter(source=sources["shop"]).update(matched_at=None)
+    survivorship.refresh([anne.pk])
+    assert now(anne).provenance["email"]["source"] == "SHOP"
 
 
 def test_a_click_that_came_first_counts_for_what_is_told_later(sources):

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from loyalty import proof, statements, till
 from loyalty.models import Account, Lot, Membership, Transaction
-from profiles import consent, facts, merging, resolution, separating, unification
+from profiles import candidates, consent, facts, merging, resolution, separating, unification
 from profiles.intake import (
     ConsentStatement,
     RefundLineStatement,
@@ -373,6 +373,17 @@ def test_what_was_separated_is_not_joined_again_by_matching(crm, shop, diane):
     SourceRecord.objects.update(matched_at=None)
     match_new_records()
     assert Merge.objects.filter(undone_at=None).count() == 0
+
+
+def test_a_decision_keeps_apart_and_an_open_question_does_not(two, crm, diane):
+    third = told(crm, "3", first_name="Paul", last_name="Petit")
+    candidate(two[0], third)
+    assert candidates.kept_apart() == []
+    resolution.decide_never(candidate(*two), diane)
+    apart = [tuple(sorted(profile.pk for profile in two))]
+    assert candidates.kept_apart() == apart
+    assert candidates.kept_apart([profile.pk for profile in two]) == apart
+    assert candidates.kept_apart([two[0].pk, third.pk]) == [], "asked about these alone"
 
 
 def test_a_person_may_decide_otherwise_later(two, diane):
