@@ -47,7 +47,9 @@ BEGIN
                                 jsonb_array_elements(f->'postings') e) AND a.balance IS NOT NULL
           ORDER BY a.id FOR NO KEY UPDATE;
     END IF;
-    FOR fact IN SELECT f FROM jsonb_array_elements(facts) f LOOP
+    -- Counted, not queried: most calls post one transaction.
+    FOR n IN 0..jsonb_array_length(facts) - 1 LOOP
+        fact := facts->n;
         INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, refund_id, reverses_id,
                                          occurred_at, posted_at, qualifying_points, tier, explanation, actor,
                                          earned_before)
@@ -57,10 +59,12 @@ BEGIN
                 coalesce(fact->>'tier', ''), coalesce(fact->'explanation', '[]'), coalesce(fact->>'actor', ''),
                 coalesce((fact->>'earned_before')::bigint, 0))
         RETURNING loyalty_transaction.key, loyalty_transaction.id INTO key, id;
-        INSERT INTO loyalty_posting (transaction_id, account_id, points)
-        SELECT id, (e->>'account')::bigint, (e->>'points')::bigint
-          FROM jsonb_array_elements(fact->'postings') e ORDER BY 2;
-        SELECT sum((e->>'points')::bigint) INTO total FROM jsonb_array_elements(fact->'postings') e;
+        WITH written AS (
+            INSERT INTO loyalty_posting (transaction_id, account_id, points)
+            SELECT id, (e->>'account')::bigint, (e->>'points')::bigint
+              FROM jsonb_array_elements(fact->'postings') e ORDER BY 2
+            RETURNING points)
+        SELECT sum(points) INTO total FROM written;
         IF total <> 0 THEN
             RAISE EXCEPTION 'transaction_sums_to_zero: %', key
                 USING ERRCODE = 'CDP02', CONSTRAINT = 'transaction_sums_to_zero', TABLE = 'loyalty_posting';
