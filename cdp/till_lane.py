@@ -2,8 +2,8 @@
 
 A till's request is known by its path and method. It is told apart before sessions, cookies and signed-in people are
 looked for, and answered by the same view that `cdp/api_v1.py` names; every other request goes the ordinary way. The web
-server lets what tills write in by `Entrance`, past Django's own handler, whose signals and layers cost a ticket a tenth
-of its time; to whom that is not served, such as Django's test client, the lane is a middleware like any other.
+server lets what tills write in by `Entrance`, past the signals and layers of Django's own handler; to whom that is not
+served, such as Django's test client, the lane is a middleware like any other.
 
 The connection is kept between requests and not asked whether it still lives: where it turns out to be dead, a new one
 is opened and the request tried once more, which is safe, because every request of a till may be repeated. While tills
