@@ -112,9 +112,6 @@ class Cluster:
         result = account.run(told)
         assert result.returncode == 0, result.output
 
-    def database_log(self) -> str:
-        return (self._postgres.folder / "server.log").read_text(errors="replace")
-
     # --- Valkey ---
 
     def stop_broker(self) -> None:

@@ -72,10 +72,10 @@ def test_a_table_is_locked(world, web, say):
 
 
 def test_members_are_locked(world, web, say):
-    """As a merge of many people would: whoever sells to one of them waits, everybody else goes on."""
+    """As by a merge of many people: whoever sells to one of them waits, everybody else goes on."""
     asking, book = while_held(
         world, web, "members",
-        "SELECT id FROM loyalty_account WHERE kind = 'available' ORDER BY id LIMIT 20 FOR UPDATE",
+        "SELECT FROM profiles_profile ORDER BY id LIMIT 20 FOR NO KEY UPDATE",
     )  # fmt: skip
     say(f"20 members locked: {told(asking, book)}")
     assert book.slowest < LOCK_SECONDS + STATEMENT_SECONDS
