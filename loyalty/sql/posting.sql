@@ -149,96 +149,89 @@ BEGIN
     END IF;
 END $$
 -- next
--- A member's accounts, opened where missing, with what is owed, and whether lots have to be stirred. The member is held
--- by the caller.
-CREATE OR REPLACE FUNCTION ledger_accounts(member bigint, OUT available bigint, OUT pending bigint, OUT debt bigint,
-                                           OUT owed bigint, OUT stirs boolean)
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-#variable_conflict use_variable
-BEGIN
-    LOOP
-        SELECT max(a.id) FILTER (WHERE a.kind = 'available'), max(a.id) FILTER (WHERE a.kind = 'pending'),
-               max(a.id) FILTER (WHERE a.kind = 'debt'), -sum(a.balance) FILTER (WHERE a.kind = 'debt')
-          INTO available, pending, debt, owed FROM loyalty_account a WHERE a.profile_id = member;
-        EXIT WHEN debt IS NOT NULL AND available IS NOT NULL AND pending IS NOT NULL;
-        INSERT INTO loyalty_account (kind, profile_id, balance)
-        SELECT kind, member, 0 FROM unnest(ARRAY['available', 'pending', 'debt']) kind ON CONFLICT DO NOTHING;
-    END LOOP;
-    stirs := EXISTS (SELECT FROM loyalty_lot l
-                      WHERE l.account_id = available AND l.remaining > 0 AND l.idle_months IS NOT NULL);
-END $$
--- next
--- Credits a ticket, as a lot with its own expiry; a debt is paid first, out of the new lot. The member is held by the
--- caller, who says which accounts they have, what is owed, and whether lots have to be stirred. `earned`:
+-- Writes what tickets earned, each as a lot with its own expiry, out of which a debt is paid first. Input: a JSON array, in
+-- the order in which the tickets count, of what each earned (loyalty/ledger/earning.py),
 --   {points, waits, from, until, idle, steps, segments}
-CREATE OR REPLACE FUNCTION ledger_credit(ticket bigint, member bigint, store bigint, at timestamptz, day date,
-                                         tier text, before bigint, earned jsonb, issued bigint, available bigint,
-                                         pending bigint, debt bigint, owed bigint, stirs boolean,
-                                         OUT fact bigint, OUT paid bigint)
+-- with the id its transaction will have, and what is known of its member, who is held by the caller:
+--   {fact, purchase, profile, store, at, day, tier, before, available, pending, debt, issued, paid, stirs}
+CREATE OR REPLACE FUNCTION ledger_credit(earnings jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-#variable_conflict use_variable
-DECLARE
-    points bigint := earned->>'points';
-    account bigint := available;
-    lot bigint;
 BEGIN
-    INSERT INTO loyalty_transaction (key, kind, profile_id, store_id, purchase_id, occurred_at, posted_at,
+    INSERT INTO loyalty_transaction (id, key, kind, profile_id, store_id, purchase_id, occurred_at, posted_at,
                                      qualifying_points, tier, explanation, actor, earned_before, segments)
-    VALUES ('earn:' || ticket, 'earn', member, store, ticket, at, clock_timestamp(), points, tier, earned->'steps', '',
-            before, translate(earned->>'segments', '[]', '{}')::bigint[])
-    RETURNING id INTO fact;
-    IF stirs THEN
-        PERFORM ledger_stir(available, fact, day);
-    END IF;
-    paid := least(points, owed);
-    IF (earned->>'waits')::boolean THEN
-        account := pending;
-        paid := 0;
-    END IF;
+    SELECT t.fact, 'earn:' || t.purchase, 'earn', t.profile, t.store, t.purchase, t.at, clock_timestamp(), t.points,
+           t.tier, t.steps, '', t.before, translate(t.segments, '[]', '{}')::bigint[]
+      FROM jsonb_to_recordset(earnings)
+           AS t(fact bigint, purchase bigint, profile bigint, store bigint, at timestamptz, points bigint, tier text,
+                steps jsonb, before bigint, segments text);
     -- A ticket that a cap or its member's segments left with nothing is noted too: what it was judged by is known from
     -- there.
-    IF points = 0 THEN
-        RETURN;
-    ELSIF paid = 0 THEN
-        INSERT INTO loyalty_posting (transaction_id, account_id, points)
-        VALUES (fact, issued, -points), (fact, account, points);
-    ELSE
-        INSERT INTO loyalty_posting (transaction_id, account_id, points)
-        SELECT fact, e.account, e.points
-          FROM (VALUES (issued, -points), (account, points - paid), (debt, paid)) AS e(account, points)
-         WHERE e.points <> 0;
-    END IF;
+    INSERT INTO loyalty_posting (transaction_id, account_id, points)
+    SELECT t.fact, e.account, e.points
+      FROM jsonb_to_recordset(earnings)
+           AS t(fact bigint, points bigint, waits boolean, available bigint, pending bigint, debt bigint, issued bigint,
+                paid bigint),
+           LATERAL (VALUES (t.issued, -t.points),
+                           (CASE WHEN t.waits THEN t.pending ELSE t.available END, t.points - t.paid),
+                           (t.debt, t.paid)) AS e(account, points)
+     WHERE e.points <> 0;
     INSERT INTO loyalty_lot (transaction_id, account_id, store_id, points, remaining, available_on, expires_on,
                              idle_months)
-    VALUES (fact, account, store, points, points - paid, (earned->>'from')::date, (earned->>'until')::date,
-            (earned->>'idle')::int)
-    RETURNING id INTO lot;
-    IF paid > 0 THEN
-        INSERT INTO loyalty_lotuse (transaction_id, lot_id, points) VALUES (fact, lot, paid);
+    SELECT t.fact, CASE WHEN t.waits THEN t.pending ELSE t.available END, t.store, t.points, t.points - t.paid, t."from",
+           t.until, t.idle
+      FROM jsonb_to_recordset(earnings)
+           AS t(fact bigint, store bigint, points bigint, waits boolean, available bigint, pending bigint, paid bigint,
+                "from" date, until date, idle int)
+     WHERE t.points > 0;
+    IF earnings @? '$[*].paid ? (@ > 0)' THEN
+        INSERT INTO loyalty_lotuse (transaction_id, lot_id, points)
+        SELECT l.transaction_id, l.id, t.paid
+          FROM jsonb_to_recordset(earnings) AS t(fact bigint, paid bigint)
+          JOIN loyalty_lot l ON l.transaction_id = t.fact WHERE t.paid > 0;
+    END IF;
+    IF earnings @? '$[*].stirs ? (@ == true)' THEN
+        PERFORM ledger_stir(t.available, t.fact, t.day)
+           FROM jsonb_to_recordset(earnings) AS t(fact bigint, available bigint, day date, stirs boolean) WHERE t.stirs;
     END IF;
 END $$
 -- next
--- Credits tickets, one after the other. Input: a JSON array of what each earned (`ledger_credit`), with its
---   {purchase, profile, store, at, day, tier, before}
--- Returns the transactions' ids. The people are held by the caller.
+-- The same for tickets of whose members nothing is known but who they are, with all that `ledger_credit` is told up to
+-- `before`, and without `fact`: accounts are opened where missing, and debts are paid in the order of the tickets.
+-- Returns the transactions' ids.
 CREATE OR REPLACE FUNCTION ledger_earn(earnings jsonb) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    told record;
-    mine record;
-    facts bigint[] := '{}';
+    known jsonb;
+    facts bigint[];
 BEGIN
-    FOR told IN
-        SELECT e.value AS earned, t.* FROM jsonb_array_elements(earnings) e,
-               jsonb_to_record(e.value) AS t(purchase bigint, profile bigint, store bigint, at timestamptz, day date,
-                                             tier text, before bigint)
-    LOOP
-        mine := ledger_accounts(told.profile);
-        facts := facts || (ledger_credit(
-            told.purchase, told.profile, told.store, told.at, told.day, told.tier, told.before, told.earned,
-            ledger_store_account('issued', told.store), mine.available, mine.pending, mine.debt, mine.owed, mine.stirs
-        )).fact;
-    END LOOP;
+    INSERT INTO loyalty_account (kind, profile_id, balance)
+    SELECT kind, t.profile, 0
+      FROM (SELECT DISTINCT e.profile FROM jsonb_to_recordset(earnings) AS e(profile bigint)) t,
+           unnest(ARRAY['available', 'pending', 'debt']) kind
+     WHERE NOT EXISTS (SELECT FROM loyalty_account a WHERE a.profile_id = t.profile AND a.kind = kind);
+    SELECT jsonb_agg(t.told || jsonb_build_object(
+               'fact', t.fact, 'available', t.available, 'pending', t.pending, 'debt', t.debt,
+               'issued', ledger_store_account('issued', t.store), 'stirs', t.stirs,
+               'paid', CASE WHEN t.waits THEN 0 ELSE least(t.points, greatest(0, t.owed - t.came_before)) END)),
+           array_agg(t.fact)
+      INTO known, facts
+      FROM (SELECT e.told, t.*, mine.*, nextval('loyalty_transaction_id_seq') AS fact,
+                   coalesce(sum(t.points) FILTER (WHERE NOT t.waits) OVER (
+                       PARTITION BY t.profile ORDER BY e.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+                       AS came_before,
+                   -- A lot of this call may be stirred by a later ticket of it.
+                   t.idle IS NOT NULL OR coalesce(
+                       (SELECT true FROM loyalty_lot l WHERE l.account_id = mine.available AND l.remaining > 0
+                                                         AND l.idle_months IS NOT NULL LIMIT 1), false) AS stirs
+              FROM jsonb_array_elements(earnings) WITH ORDINALITY AS e(told, n),
+                   jsonb_to_record(e.told) AS t(profile bigint, store bigint, points bigint, waits boolean, idle int),
+                   LATERAL (SELECT max(a.id) FILTER (WHERE a.kind = 'available') AS available,
+                                   max(a.id) FILTER (WHERE a.kind = 'pending') AS pending,
+                                   max(a.id) FILTER (WHERE a.kind = 'debt') AS debt,
+                                   -max(a.balance) FILTER (WHERE a.kind = 'debt') AS owed
+                              FROM loyalty_account a WHERE a.profile_id = t.profile) mine
+             ORDER BY e.n) t;
+    PERFORM ledger_credit(known);
     RETURN facts;
 END $$
 -- next
@@ -402,10 +395,10 @@ END $$
 --
 -- `patience`: so long it waits for a lock, where that is less than the connection's `lock_timeout`.
 --
--- Output, a place for each ticket: its purchase, whether it is new, and the answer that was kept, null for a receipt that
--- was known before. Where a closer look is needed the whole call is refused: `closer_look_rulebook` where the edition is
--- another one, `closer_look_people` as by `record_tickets` or where a member has no accounts yet, `closer_look_tier` where
--- somebody enrols, changes tier or has one at risk, `closer_look_return` where goods came back before they were sold,
+-- Output, a place for each ticket: its purchase, and whether it is new; and of the new ones the answers that were kept.
+-- Where a closer look is needed the whole call is refused: `closer_look_rulebook` where the edition is another one,
+-- `closer_look_people` as by `record_tickets` or where a member has no accounts yet, `closer_look_tier` where somebody
+-- enrols, changes tier or has one at risk, `closer_look_return` where goods came back before they were sold,
 -- `closer_look_limit`.
 CREATE OR REPLACE FUNCTION till_tickets(now timestamptz, today date, of_edition bigint, tickets jsonb,
                                         patience interval,
@@ -421,15 +414,21 @@ DECLARE
     edition bigint;
     plenty bigint;
     came_back boolean;
-    n int := 0;
-    told record;
-    buyer record;
-    earns jsonb;
-    points bigint;
-    paid bigint;
-    available bigint;
-    pending bigint;
-    debt bigint;
+    -- Of each ticket: how many of its buyer's it is, and where the last of them stands.
+    turns int[] := '{1}';
+    lasts int[] := '{1}';
+    rounds int := 1;
+    limits boolean;
+    tiers boolean;
+    unopened boolean;
+    earnings jsonb;
+    -- Of the tickets of a turn: where they stand, what is said of them, what their buyers have.
+    places int[];
+    said jsonb[];
+    has jsonb[];
+    stirred int[];
+    -- The same, of all tickets.
+    told jsonb[];
     standing jsonb[];
 BEGIN
     IF patience IS NOT NULL THEN
@@ -446,105 +445,121 @@ BEGIN
     ELSIF edition IS DISTINCT FROM of_edition AND array_remove(people, NULL) <> '{}' THEN
         PERFORM look_closer('rulebook');
     END IF;
+    IF tickets @? '$[*].cashier ? (@ != "")' THEN
+        INSERT INTO loyalty_ticketcashier (purchase_id, store_id, cashier)
+        SELECT t.purchase, t.store, t.cashier
+          FROM ROWS FROM (jsonb_to_recordset(tickets) AS (store bigint, cashier text), unnest(purchases), unnest(fresh))
+               AS t(store, cashier, purchase, fresh) WHERE t.fresh AND t.cashier <> '';
+    END IF;
 
-    FOR told IN
-        SELECT * FROM jsonb_to_recordset(tickets)
-            AS t(store bigint, day date, at timestamptz, cashier text, body jsonb, earns jsonb)
-    LOOP
-        n := n + 1;
-        IF NOT fresh[n] THEN
-            bodies[n] := NULL;
-            CONTINUE;
+    -- Everybody's first ticket, then everybody's second: what the first earned counts for the tier of the second.
+    IF cardinality(people) > 1 THEN
+        SELECT array_agg(t.turn ORDER BY t.n), array_agg(t.last ORDER BY t.n), max(t.turn) INTO turns, lasts, rounds
+          FROM (SELECT t.n, row_number() OVER (PARTITION BY t.person ORDER BY t.n) AS turn,
+                       max(t.n) OVER (PARTITION BY t.person) AS last
+                  FROM unnest(people) WITH ORDINALITY AS t(person, n)) t;
+    END IF;
+    IF edition IS NULL THEN
+        rounds := 0;
+    END IF;
+    told := array_fill(NULL::jsonb, ARRAY[cardinality(fresh)]);
+    standing := told;
+    FOR turn IN 1..rounds LOOP
+        -- All that is asked of the buyers, under their lock: what they bought these days; what counted for the tier when
+        -- this was bought, and what counts now; the tier they have; accounts and lots. Who bought nothing else these days,
+        -- and not for much, passes no limit.
+        SELECT bool_or(CASE WHEN bought.near > 1 OR bought.cents > plenty OR t.cashier <> ''
+                            THEN till_ticket_stands_out(t.person, t.store, t.at, t.day, t.cashier) END),
+               bool_or(m.profile_id IS NULL OR m.grace_until IS NOT NULL OR coalesce(held.threshold, -1) <> tier.reached
+                       OR t.at <= now AND counted.has + earned.points >= tier.next),
+               bool_or(earned.counts AND mine.opened < 3),
+               jsonb_agg(t.earns->earned.tier || jsonb_build_object(
+                   'fact', nextval('loyalty_transaction_id_seq'), 'purchase', t.purchase, 'profile', t.person,
+                   'store', t.store, 'at', t.at, 'day', t.day, 'tier', tier.level, 'before', 0, 'stirs', lots.stirs,
+                   'available', mine.available, 'pending', mine.pending, 'debt', mine.debt, 'paid', earned.paid,
+                   'issued', coalesce(lots.issued, ledger_store_account('issued', t.store))))
+                   FILTER (WHERE earned.counts),
+               array_agg(t.n),
+               array_agg(jsonb_build_object('points', earned.points, 'explanation', earned.steps)),
+               array_agg(jsonb_build_object(
+                   'member', who.public_id, 'tier', coalesce(held.name, ''),
+                   'available', mine.spendable - lots.past + CASE WHEN earned.waits OR earned.until < today THEN 0
+                                                                  ELSE earned.points - earned.paid END,
+                   'pending', mine.waiting + CASE WHEN earned.waits THEN earned.points ELSE 0 END,
+                   'debt', mine.owed - earned.paid)),
+               array_agg(t.n) FILTER (WHERE earned.counts AND lots.stirs)
+          INTO limits, tiers, unopened, earnings, places, said, has, stirred
+          FROM ROWS FROM (jsonb_to_recordset(tickets) AS (store bigint, day date, at timestamptz, cashier text, earns jsonb),
+                          unnest(purchases), unnest(people), unnest(turns)) WITH ORDINALITY
+               AS t(store, day, at, cashier, earns, purchase, person, turn, n)
+               JOIN profiles_profile who ON who.id = t.person
+               LEFT JOIN loyalty_membership m ON m.profile_id = t.person
+               LEFT JOIN loyalty_tier held ON held.id = m.tier_id,
+               LATERAL (SELECT count(*) AS near, sum(p.total_cents) AS cents FROM profiles_purchase p
+                         WHERE p.profile_id = t.person AND p.business_day BETWEEN t.day - 1 AND t.day + 1) bought,
+               LATERAL (SELECT coalesce(sum(x.qualifying_points) FILTER (
+                                   WHERE x.occurred_at > t.at - year AND x.occurred_at <= t.at), 0) AS had,
+                               coalesce(sum(x.qualifying_points) FILTER (
+                                   WHERE x.occurred_at > now - year AND x.occurred_at <= now), 0) AS has
+                          FROM loyalty_transaction x
+                         WHERE x.profile_id = t.person AND x.occurred_at > least(t.at, now) - year
+                           AND x.occurred_at <= greatest(t.at, now)) counted,
+               LATERAL (SELECT coalesce((array_agg(l.code ORDER BY l.threshold DESC)
+                                         FILTER (WHERE l.threshold <= counted.had))[1], '') AS level,
+                               coalesce(max(l.threshold) FILTER (WHERE l.threshold <= counted.has), -1) AS reached,
+                               min(l.threshold) FILTER (WHERE l.threshold > counted.has) AS next
+                          FROM loyalty_tier l) tier,
+               LATERAL (SELECT count(*) AS opened,
+                               max(a.id) FILTER (WHERE a.kind = 'available') AS available,
+                               max(a.id) FILTER (WHERE a.kind = 'pending') AS pending,
+                               max(a.id) FILTER (WHERE a.kind = 'debt') AS debt,
+                               coalesce(max(a.balance) FILTER (WHERE a.kind = 'available'), 0) AS spendable,
+                               coalesce(max(a.balance) FILTER (WHERE a.kind = 'pending'), 0) AS waiting,
+                               coalesce(-max(a.balance) FILTER (WHERE a.kind = 'debt'), 0) AS owed
+                          FROM loyalty_account a WHERE a.profile_id = t.person) mine,
+               LATERAL (SELECT coalesce((SELECT sum(l.remaining) FROM loyalty_lot l
+                                          WHERE l.account_id = mine.available AND l.remaining > 0
+                                            AND l.expires_on < today), 0) AS past,
+                               coalesce((SELECT true FROM loyalty_lot l
+                                          WHERE l.account_id = mine.available AND l.remaining > 0
+                                            AND l.idle_months IS NOT NULL LIMIT 1), false) AS stirs,
+                               (SELECT a.id FROM loyalty_account a
+                                 WHERE a.kind = 'issued' AND a.store_id = t.store) AS issued) lots,
+               LATERAL (SELECT CASE WHEN t.earns ? tier.level THEN tier.level ELSE '*' END AS tier, e.*,
+                               e.points > 0 OR e.capped AS counts,
+                               CASE WHEN e.waits THEN 0 ELSE least(e.points, mine.owed) END AS paid
+                          FROM jsonb_to_record(coalesce(t.earns->tier.level, t.earns->'*'))
+                               AS e(points bigint, capped boolean, waits boolean, until date, steps jsonb)) earned
+         WHERE t.turn = turn;
+        IF limits THEN
+            PERFORM look_closer('limit');
+        ELSIF tiers THEN
+            PERFORM look_closer('tier');
+        ELSIF unopened THEN
+            PERFORM look_closer('people');
         END IF;
-        bodies[n] := told.body;
-        IF told.cashier <> '' THEN
-            INSERT INTO loyalty_ticketcashier (purchase_id, store_id, cashier)
-            VALUES (purchases[n], told.store, told.cashier);
+        IF earnings IS NOT NULL THEN
+            PERFORM ledger_credit(earnings);
         END IF;
-        IF edition IS NOT NULL AND people[n] IS NOT NULL THEN
-            -- All that is asked of the buyer, under their lock: what they bought these days; what counted for the tier
-            -- when this was bought, and what counts now; the tier they have; accounts and lots.
-            SELECT * INTO buyer FROM
-                (SELECT p.id, p.public_id, coalesce(t.name, '') AS tier,
-                        CASE WHEN m.profile_id IS NOT NULL AND m.grace_until IS NULL THEN coalesce(t.threshold, -1) END
-                            AS held_at
-                   FROM profiles_profile p LEFT JOIN loyalty_membership m ON m.profile_id = p.id
-                   LEFT JOIN loyalty_tier t ON t.id = m.tier_id WHERE p.id = people[n]) who,
-                LATERAL (SELECT count(*) AS near, sum(p.total_cents) AS cents FROM profiles_purchase p
-                          WHERE p.profile_id = who.id AND p.business_day BETWEEN told.day - 1 AND told.day + 1) bought,
-                LATERAL (SELECT coalesce(sum(x.qualifying_points) FILTER (
-                                    WHERE x.occurred_at > told.at - year AND x.occurred_at <= told.at), 0) AS had,
-                                coalesce(sum(x.qualifying_points) FILTER (
-                                    WHERE x.occurred_at > now - year AND x.occurred_at <= now), 0) AS has
-                           FROM loyalty_transaction x
-                          WHERE x.profile_id = who.id AND x.occurred_at > least(told.at, now) - year
-                            AND x.occurred_at <= greatest(told.at, now)) counted,
-                LATERAL (SELECT coalesce((array_agg(t.code ORDER BY t.threshold DESC)
-                                          FILTER (WHERE t.threshold <= counted.had))[1], '') AS level,
-                                coalesce(max(t.threshold) FILTER (WHERE t.threshold <= counted.has), -1) AS reached,
-                                min(t.threshold) FILTER (WHERE t.threshold > counted.has) AS next
-                           FROM loyalty_tier t) tiers,
-                LATERAL (SELECT max(a.id) FILTER (WHERE a.kind = 'available') AS available,
-                                max(a.id) FILTER (WHERE a.kind = 'pending') AS pending,
-                                max(a.id) FILTER (WHERE a.kind = 'debt') AS debt,
-                                coalesce(max(a.balance) FILTER (WHERE a.kind = 'available'), 0) AS spendable,
-                                coalesce(max(a.balance) FILTER (WHERE a.kind = 'pending'), 0) AS waiting,
-                                coalesce(-max(a.balance) FILTER (WHERE a.kind = 'debt'), 0) AS owed
-                           FROM loyalty_account a WHERE a.profile_id = who.id) mine,
-                LATERAL (SELECT coalesce((SELECT sum(l.remaining) FROM loyalty_lot l
-                                           WHERE l.account_id = mine.available AND l.remaining > 0
-                                             AND l.expires_on < today), 0) AS past,
-                                EXISTS (SELECT FROM loyalty_lot l
-                                         WHERE l.account_id = mine.available AND l.remaining > 0
-                                           AND l.idle_months IS NOT NULL) AS stirs,
-                                (SELECT a.id FROM loyalty_account a
-                                  WHERE a.kind = 'issued' AND a.store_id = told.store) AS issued) lots;
-            earns := coalesce(told.earns->buyer.level, told.earns->'*');
-            points := earns->>'points';
-            -- Who bought nothing else these days, and not for much, passes no limit.
-            IF (buyer.near > 1 OR buyer.cents > plenty OR told.cashier <> '')
-               AND till_ticket_stands_out(buyer.id, told.store, told.at, told.day, told.cashier) THEN
-                PERFORM look_closer('limit');
+        FOR i IN 1..coalesce(cardinality(places), 0) LOOP
+            told[places[i]] := said[i];
+            standing[places[i]] := has[i];
+            IF places[i] = ANY(stirred) THEN  -- lots whose last day had passed may live again
+                standing[places[i]] := has[i] || jsonb_build_object(
+                    'available', (SELECT b.available FROM member_balance(people[places[i]], today, false) b));
             END IF;
-            IF buyer.held_at IS DISTINCT FROM buyer.reached OR told.at <= now AND buyer.has + points >= buyer.next THEN
-                PERFORM look_closer('tier');
-            END IF;
-            available := buyer.spendable - buyer.past;
-            pending := buyer.waiting;
-            debt := buyer.owed;
-            IF points > 0 OR (earns->>'capped')::boolean THEN
-                IF buyer.available IS NULL OR buyer.pending IS NULL OR buyer.debt IS NULL THEN
-                    PERFORM look_closer('people');
-                END IF;
-                paid := (ledger_credit(
-                    purchases[n], buyer.id, told.store, told.at, told.day, buyer.level, 0, earns,
-                    coalesce(buyer.issued, ledger_store_account('issued', told.store)), buyer.available, buyer.pending,
-                    buyer.debt, buyer.owed, buyer.stirs)).paid;
-                debt := debt - paid;
-                IF (earns->>'waits')::boolean THEN
-                    pending := pending + points;
-                ELSIF earns->>'until' IS NULL OR (earns->>'until')::date >= today THEN
-                    available := available + points - paid;
-                END IF;
-                IF buyer.stirs THEN  -- lots whose last day had passed may live again
-                    SELECT b.available INTO available FROM member_balance(buyer.id, today, false) b;
-                END IF;
-            END IF;
-            bodies[n] := bodies[n] || jsonb_build_object('points', points, 'explanation', earns->'steps');
-            -- At the place of their first ticket: one document of everybody would be copied for each.
-            standing[array_position(people, buyer.id)] := jsonb_build_object(
-                'member', buyer.public_id, 'tier', buyer.tier, 'available', available, 'pending', pending, 'debt', debt);
-        END IF;
+        END LOOP;
     END LOOP;
 
     -- Everybody hears what they have after the last of their tickets.
-    FOR n IN 1..cardinality(fresh) LOOP
-        bodies[n] := bodies[n] || coalesce(standing[array_position(people, people[n])], '{}');
-    END LOOP;
-    INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
-    SELECT a.till, a.request, a.hash, 201, a.body, now
-      FROM ROWS FROM (jsonb_to_recordset(tickets) AS (till bigint, request text, hash text), unnest(bodies))
-           AS a(till, request, hash, body) WHERE a.body IS NOT NULL;
+    WITH kept AS (
+        INSERT INTO loyalty_tillrequest (till_id, key, request_hash, status, response, at)
+        SELECT t.till, t.request, t.hash, 201, t.body || coalesce(t.told || standing[t.last], '{}'), now
+          FROM ROWS FROM (jsonb_to_recordset(tickets) AS (till bigint, request text, hash text, body jsonb),
+                          unnest(told), unnest(lasts), unnest(fresh))
+               AS t(till, request, hash, body, told, last, fresh) WHERE t.fresh
+        RETURNING response)
+    SELECT coalesce(array_agg(k.response), '{}') INTO bodies FROM kept k;
 END $$
 -- next
 -- Spends points for money off, in one call: the answer, or what the request was told before (`told`), or how many points

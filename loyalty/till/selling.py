@@ -178,11 +178,15 @@ class _Row(NamedTuple):
 
 def _call(edition: int | None, told: Sequence[dict], patience: timedelta | None = None) -> list[_Row]:
     """`patience`: so long may it wait for a lock, where that is less than the connection's."""
-    columns = call(
+    purchases, fresh, bodies = call(
         "SELECT purchases, fresh, bodies FROM till_tickets($1, $2, $3::bigint, $4::jsonb, $5::interval)",
         [timezone.now(), brand_today(), edition, _encode(told).decode(), patience],
     )
-    return [_Row(*row) for row in zip(*columns, strict=True)]
+    answers = iter(bodies)
+    return [
+        _Row(purchase, is_new, next(answers) if is_new else None)
+        for purchase, is_new in zip(purchases, fresh, strict=True)
+    ]
 
 
 def _call_for_several(

@@ -20,102 +20,114 @@ END $$
 -- or one without facts.
 --
 -- Tickets are written before their buyers are held, so that others wait for a member as shortly as can be. Then the
--- buyers are held, in the order of their ids, before anything that sums them up. One row a statement: in a call for one
--- ticket, which most are, a statement over sets takes longer to begin than to run.
+-- buyers are held, in the order of their ids, before anything that sums them up. Each statement is over all tickets:
+-- what arrives together costs little more than what comes alone. A scan of a function gives its rows in their order, and
+-- so come arrays and new ids.
 CREATE OR REPLACE FUNCTION record_tickets(received timestamptz, tickets jsonb,
                                           OUT purchases bigint[], OUT people bigint[], OUT fresh boolean[])
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
-    told record;
-    n int := 0;
-    ticket bigint;
-    person bigint;
-    merged boolean;
-    home bigint;
-    known_here timestamptz;
-    known timestamptz;
+    number int := jsonb_array_length(tickets);
+    held bigint;
+    merged bigint;
+    others bigint[];
 BEGIN
-    FOR told IN
-        SELECT * FROM jsonb_to_recordset(tickets)
-            AS t(till bigint, store bigint, receipt text, day date, at timestamptz, kind text, key text, profile bigint,
-                 identified_by text, total bigint, payment text, hash text, lines jsonb)
-    LOOP
-        -- A card that two people share is the one's who had it first. Of two equal receipts at once the second waits
-        -- here for the first, and is then known.
+    -- A card that two people share is the one's who had it first. Of two equal receipts at once the second waits here for
+    -- the first, and is then known.
+    WITH written AS (
         INSERT INTO profiles_purchase AS p (store_id, till_id, business_day, receipt_id, bought_at, received_at,
                                             profile_id, identified_by, total_cents, payment, content_hash)
-        VALUES (told.store, told.till, told.day, told.receipt, told.at, received,
-                CASE WHEN told.kind IS NULL THEN told.profile ELSE
-                    (SELECT i.profile_id FROM profiles_identifier i WHERE i.kind = told.kind AND i.key = told.key
-                      ORDER BY i.first_seen, i.profile_id LIMIT 1) END,
-                told.identified_by, told.total, told.payment, told.hash)
+        SELECT t.store, t.till, t.day, t.receipt, t.at, received,
+               CASE WHEN t.kind IS NULL THEN t.profile ELSE
+                   (SELECT i.profile_id FROM profiles_identifier i WHERE i.kind = t.kind AND i.key = t.key
+                     ORDER BY i.first_seen, i.profile_id LIMIT 1) END,
+               t.identified_by, t.total, t.payment, t.hash
+          FROM jsonb_to_recordset(tickets)
+               AS t(till bigint, store bigint, receipt text, day date, at timestamptz, kind text, key text,
+                    profile bigint, identified_by text, total bigint, payment text, hash text)
             ON CONFLICT (store_id, till_id, business_day, receipt_id) DO NOTHING
-        RETURNING p.id, p.profile_id INTO ticket, person;
-        people := people || person;
-        fresh := fresh || (ticket IS NOT NULL);
-        IF ticket IS NULL THEN
-            SELECT p.id INTO ticket FROM profiles_purchase p
-             WHERE p.store_id = told.store AND p.till_id = told.till AND p.business_day = told.day
-               AND p.receipt_id = told.receipt;
-            purchases := purchases || ticket;
-            CONTINUE;
-        END IF;
-        purchases := purchases || ticket;
-        IF person IS NULL AND told.kind IS NOT NULL THEN
-            PERFORM look_closer('people');
-        END IF;
-        INSERT INTO profiles_purchaseline (purchase_id, number, sku, label, category, quantity, amount_cents,
-                                           discount_cents, store_id, profile_id, business_day)
-        SELECT ticket, number, line->>0, line->>1, line->>2, (line->>3)::numeric, (line->>4)::bigint,
-               (line->>5)::bigint, told.store, person, told.day
-          FROM jsonb_array_elements(told.lines) WITH ORDINALITY AS of(line, number);
-    END LOOP;
+        RETURNING p.id, p.profile_id)
+    SELECT coalesce(array_agg(w.id), '{}'), array_agg(w.profile_id) INTO purchases, people FROM written w;
+    IF cardinality(purchases) = number THEN
+        fresh := array_fill(true, ARRAY[number]);
+    ELSE  -- some were known before, or stand here twice
+        SELECT array_agg(t.id ORDER BY t.n), array_agg(t.is_new ORDER BY t.n),
+               array_agg(CASE WHEN t.is_new THEN t.profile_id END ORDER BY t.n)
+          INTO purchases, fresh, people
+          FROM (SELECT p.id, p.profile_id, t.n,
+                       p.id = ANY(purchases) AND 1 = row_number() OVER (PARTITION BY p.id ORDER BY t.n) AS is_new
+                  FROM ROWS FROM (jsonb_to_recordset(tickets) AS (till bigint, store bigint, receipt text, day date))
+                       WITH ORDINALITY AS t(till, store, receipt, day, n)
+                  JOIN profiles_purchase p ON p.store_id = t.store AND p.till_id = t.till AND p.business_day = t.day
+                                          AND p.receipt_id = t.receipt) t;
+    END IF;
+    IF array_position(people, NULL) IS NOT NULL THEN
+        PERFORM look_closer('people')
+           FROM ROWS FROM (jsonb_to_recordset(tickets) AS (kind text), unnest(people), unnest(fresh))
+                AS t(kind, person, fresh) WHERE t.fresh AND t.person IS NULL AND t.kind IS NOT NULL;
+    END IF;
+    INSERT INTO profiles_purchaseline (purchase_id, number, sku, label, category, quantity, amount_cents,
+                                       discount_cents, store_id, profile_id, business_day)
+    SELECT t.purchase, line.number, line.said->>0, line.said->>1, line.said->>2, (line.said->>3)::numeric,
+           (line.said->>4)::bigint, (line.said->>5)::bigint, t.store, t.person, t.day
+      FROM ROWS FROM (jsonb_to_recordset(tickets) AS (store bigint, day date, lines jsonb),
+                      unnest(purchases), unnest(people), unnest(fresh)) AS t(store, day, lines, purchase, person, fresh),
+           jsonb_array_elements(t.lines) WITH ORDINALITY AS line(said, number)
+     WHERE t.fresh;
 
-    FOR merged IN
-        SELECT p.merged_into_id IS NOT NULL FROM profiles_profile p WHERE p.id = ANY(people)
-         ORDER BY p.id FOR NO KEY UPDATE
-    LOOP
-        IF merged THEN
-            PERFORM look_closer('people');
-        END IF;
-    END LOOP;
-
-    FOR told IN
-        SELECT * FROM jsonb_to_recordset(tickets) AS t(store bigint, day date, at timestamptz, total bigint)
-    LOOP
-        n := n + 1;
-        person := people[n];
-        CONTINUE WHEN person IS NULL;
-        -- What a recount from all purchases would say (profiles/facts.py), from what it said before.
+    SELECT count(*), count(p.merged_into_id) INTO held, merged
+      FROM (SELECT p.merged_into_id FROM profiles_profile p WHERE p.id = ANY(people)
+             ORDER BY p.id FOR NO KEY UPDATE) p;
+    IF held = 0 THEN
+        RETURN;
+    ELSIF merged > 0 THEN
+        PERFORM look_closer('people');
+    END IF;
+    -- What a recount from all purchases would say (profiles/facts.py), from what it said before.
+    WITH bought AS (
+        SELECT t.person, count(*) AS tickets, sum(t.total) AS cents, min(t.day) AS first_on, max(t.day) AS last_on,
+               min(t.store) AS store, max(t.store) AS other_store
+          FROM ROWS FROM (jsonb_to_recordset(tickets) AS (store bigint, day date, total bigint), unnest(people))
+               AS t(store, day, total, person)
+         WHERE t.person IS NOT NULL GROUP BY t.person),
+    counted AS (
         UPDATE profiles_profilefacts f
-           SET purchases = f.purchases + 1, spend_cents = f.spend_cents + told.total,
-               first_purchase_on = least(f.first_purchase_on, told.day),
-               last_purchase_on = greatest(f.last_purchase_on, told.day)
-         WHERE f.profile_id = person
-        RETURNING f.home_store_id,
-                  (SELECT k.since FROM profiles_profilestore k
-                    WHERE k.profile_id = f.profile_id AND k.store_id = told.store),
-                  (SELECT p.created_at FROM profiles_profile p WHERE p.id = f.profile_id)
-             INTO home, known_here, known;
-        IF NOT FOUND THEN
-            PERFORM look_closer('people');
-        END IF;
-        -- Who bought at home once more is at home there still; the others' visits are counted.
-        IF home IS DISTINCT FROM told.store THEN
-            UPDATE profiles_profilefacts f SET home_store_id = visited.store_id, home_region_id = visited.region_id
-              FROM (SELECT p.store_id, s.region_id FROM profiles_purchase p JOIN network_store s ON s.id = p.store_id
-                     WHERE p.profile_id = person GROUP BY 1, 2
+           SET purchases = f.purchases + b.tickets, spend_cents = f.spend_cents + b.cents,
+               first_purchase_on = least(f.first_purchase_on, b.first_on),
+               last_purchase_on = greatest(f.last_purchase_on, b.last_on)
+          FROM bought b WHERE f.profile_id = b.person
+        RETURNING f.profile_id,
+                  b.store = old.home_store_id AND b.other_store = old.home_store_id
+                      AND b.first_on > old.last_purchase_on AS as_ever)
+    SELECT held - count(*), array_agg(c.profile_id) FILTER (WHERE c.as_ever IS NOT TRUE) INTO held, others
+      FROM counted c;
+    IF held > 0 THEN
+        PERFORM look_closer('people');
+    END IF;
+    -- Who bought at home once more, later than ever before, is at home there still, and known there since before.
+    IF others IS NULL THEN
+        RETURN;
+    END IF;
+    UPDATE profiles_profilefacts f SET home_store_id = visited.store_id, home_region_id = visited.region_id
+      FROM unnest(others) AS other,
+           LATERAL (SELECT p.store_id, s.region_id FROM profiles_purchase p JOIN network_store s ON s.id = p.store_id
+                     WHERE p.profile_id = other GROUP BY 1, 2
                      ORDER BY count(*) DESC, max(p.business_day) DESC, p.store_id LIMIT 1) visited
-             WHERE f.profile_id = person AND f.home_store_id IS DISTINCT FROM visited.store_id;
-        END IF;
-        IF known_here IS NULL OR known_here > told.at THEN
-            INSERT INTO profiles_profilestore (profile_id, store_id, since) VALUES (person, told.store, told.at)
-                ON CONFLICT (profile_id, store_id) DO UPDATE SET since = excluded.since
-             WHERE profiles_profilestore.since > excluded.since;
-        END IF;
-        IF known > told.at THEN
-            UPDATE profiles_profile p SET created_at = told.at WHERE p.id = person;
-        END IF;
-    END LOOP;
+     WHERE f.profile_id = other AND f.home_store_id IS DISTINCT FROM visited.store_id;
+    INSERT INTO profiles_profilestore (profile_id, store_id, since)
+    SELECT t.person, t.store, min(t.at)
+      FROM ROWS FROM (jsonb_to_recordset(tickets) AS (store bigint, at timestamptz), unnest(people))
+           AS t(store, at, person)
+     WHERE t.person = ANY(others)
+       AND NOT EXISTS (SELECT FROM profiles_profilestore k
+                        WHERE k.profile_id = t.person AND k.store_id = t.store AND k.since <= t.at)
+     GROUP BY 1, 2
+        ON CONFLICT (profile_id, store_id) DO UPDATE SET since = excluded.since
+     WHERE profiles_profilestore.since > excluded.since;
+    UPDATE profiles_profile p SET created_at = t.at
+      FROM (SELECT t.person, min(t.at) AS at
+              FROM ROWS FROM (jsonb_to_recordset(tickets) AS (at timestamptz), unnest(people)) AS t(at, person)
+             WHERE t.person = ANY(others) GROUP BY 1) t
+     WHERE p.id = t.person AND p.created_at > t.at;
 END $$
