@@ -5,11 +5,12 @@ write into the old brand. So each file is idempotent, and `install()` runs them 
 created, cloned, renamed or restored.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, migrations, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -34,12 +35,37 @@ def call(statement: str, params: Sequence[Any]) -> Any:
     The statement is prepared and bound by the server: parameters are $1, $2, with a cast where a type is not obvious.
     Raises `CloserLook`.
     """
+    with _calling() as asked:
+        return asked().execute(statement, params, prepare=True).fetchone()
+
+
+def calls(statement: str, params: Iterable[Sequence[Any]]) -> list[Any]:
+    """The same several times, all or nothing; a row each. While the server works on one call, the next one's parameters
+    are thought of. Raises `CloserLook`."""
+    rows: list[Any] = []
+    refusal: psycopg.Error | None = None
+    with _calling() as asked:
+        with suppress(psycopg.errors.PipelineAborted), asked().connection.pipeline():
+            # The first refusal is the one that says why. What was sent after it is heard out at the end of the block.
+            try:
+                cursors = [asked().execute(statement, each, prepare=True) for each in params]
+                rows += [cursor.fetchone() for cursor in cursors]
+            except psycopg.Error as error:
+                refusal = error
+        if refusal:
+            raise refusal
+    return rows
+
+
+@contextmanager
+def _calling() -> Iterator[Callable[[], RawCursor]]:
+    """Gives new cursors in the brand's schema, and tells of what they raise."""
     database = connections[DEFAULT_DB_ALIAS]  # of this thread: the proxy looks for it at each word
     try:
         with transaction.atomic() if database.in_atomic_block else nullcontext():
             _stand_in_schema(database)
-            with database.wrap_database_errors, RawCursor(database.connection) as cursor:
-                return cursor.execute(statement, params, prepare=True).fetchone()
+            with database.wrap_database_errors:
+                yield lambda: RawCursor(database.connection)
     except DatabaseError as error:
         name = broken_promise(error)
         if name.startswith(CLOSER_LOOK):

@@ -1,8 +1,9 @@
 """Tickets: what one would earn, and recorded with what they earn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import islice
 from operator import itemgetter
 from time import monotonic
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from loyalty.till.together import Gathering, Held, TooLate
 from profiles import intake
 from profiles.intake import Problem, Ticket
 from profiles.models import Profile, Purchase
-from tenants.brand_sql import CloserLook, call
+from tenants.brand_sql import CloserLook, call, calls
 from tenants.calendar import brand_today
 from tenants.network.models import Till
 from tenants.scoping import whole_network
@@ -37,6 +38,8 @@ TOGETHER = 16
 PATIENCE = timedelta(milliseconds=100)
 # Calls under way at once: while one waits for the disk another is thought. More of them leave each with less company.
 LEADERS = 2
+# So many tickets of one till are one call; while the database records them, the next ones are thought of.
+PART = 100
 # A call that fails after so long failed for want of the database, and not for what was asked.
 LATE_SECONDS = 1.0
 
@@ -152,18 +155,18 @@ def _with_segments(till: Till, asked: Sequence[_Asked], book: Rulebook) -> Seque
 
 
 def _record_at_once(till: Till, asked: Sequence[_Asked], book: Rulebook | None) -> list[Answer | Problem]:
-    """Record and credit the tickets in one call. Raises `CloserLook`, with nothing written.
+    """Record and credit the tickets, all in one transaction. Raises `CloserLook`, with nothing written.
 
     A single ticket goes along with those that other threads record at this moment.
     """
     edition = book.programme.edition if book else None
-    told = [_told(till, each, book) for each in asked]
+    told = (_told(till, each, book) for each in asked)
     with ledger.refusals():
-        if len(told) > 1 or connection.in_atomic_block:
-            rows = _call(edition, told)
+        if len(asked) > 1 or connection.in_atomic_block:
+            rows = _call_by_parts(edition, told)
         else:
             brand_and_edition = connection.schema_name, edition
-            rows = [_together.ask(brand_and_edition, (asked[0].ticket.bought_at, told[0]))]
+            rows = [_together.ask(brand_and_edition, (asked[0].ticket.bought_at, next(told)))]
     kept = {n: _decode(row.body) for n, row in enumerate(rows) if row.body is not None}
     return _answers(till, asked, [row.purchase for row in rows], [row.fresh for row in rows], kept)
 
@@ -176,15 +179,29 @@ class _Row(NamedTuple):
     body: str | None
 
 
+_TILL_TICKETS = (
+    "SELECT purchases, fresh, bodies FROM till_tickets($1, $2, $3::bigint, $4::jsonb, $5::interval)"
+)
+
+
 def _call(edition: int | None, told: Sequence[dict], patience: timedelta | None = None) -> list[_Row]:
     """`patience`: so long may it wait for a lock, where that is less than the connection's."""
-    purchases, fresh, bodies = call(
-        "SELECT purchases, fresh, bodies FROM till_tickets($1, $2, $3::bigint, $4::jsonb, $5::interval)",
-        [timezone.now(), brand_today(), edition, _encode(told).decode(), patience],
-    )
-    answers = iter(bodies)
+    params = [timezone.now(), brand_today(), edition, _encode(told).decode(), patience]
+    return _rows(call(_TILL_TICKETS, params))
+
+
+def _call_by_parts(edition: int | None, told: Iterator[dict]) -> list[_Row]:
+    now, today = timezone.now(), brand_today()
+    parts = iter(lambda: list(islice(told, PART)), [])
+    params = ([now, today, edition, _encode(part).decode(), None] for part in parts)
+    return [row for answer in calls(_TILL_TICKETS, params) for row in _rows(answer)]
+
+
+def _rows(answer: tuple[list[int], list[bool], list[str]]) -> list[_Row]:
+    purchases, fresh, bodies = answer
+    kept = iter(bodies)
     return [
-        _Row(purchase, is_new, next(answers) if is_new else None)
+        _Row(purchase, is_new, next(kept) if is_new else None)
         for purchase, is_new in zip(purchases, fresh, strict=True)
     ]
 
