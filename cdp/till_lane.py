@@ -24,7 +24,8 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, RawPostDataException
 from django.middleware.security import SecurityMiddleware
 from django.urls import set_urlconf
@@ -103,7 +104,7 @@ class Entrance:
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "POST" or environ.get("PATH_INFO") not in VIEWS:
             return self._django(environ, start_response)
-        connection.close_if_unusable_or_obsolete()
+        connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
         set_urlconf(settings.ROOT_URLCONF)
         answer = self._answer(WSGIRequest(environ))
         start_response(f"{answer.status_code} {answer.reason_phrase}", list(answer.items()))
@@ -133,23 +134,24 @@ class TillLane:
         view = VIEWS.get(request.path_info) if request.method == "POST" else None
         if silence.silence.turns_away():
             return _turned_away(request)
+        database = connections[DEFAULT_DB_ALIAS]  # of this thread: the proxy looks for it at each word
         try:
-            connection.ensure_connection()
+            database.ensure_connection()
         except OperationalError as error:
             log.warning("the database cannot be reached: %s", error)
             return _turned_away(request)
         try:
             if view is None:
-                _calm()
+                _calm(database)
                 return self.get_response(request)
-            brand = _brand_of(request)
+            brand = _brand_of(request, database)
             if brand is None:
                 return self.get_response(request)
             _speak(request, brand)
             if request.path_info in ASK_ONLY:
-                return _sized(_answered(view, request, brand))
+                return _sized(_answered(view, request, brand, database))
             with self.door.passed():
-                return _sized(_answered(view, request, brand))
+                return _sized(_answered(view, request, brand, database))
         except Busy:
             return _refused(request, come_back())
         except Exception as error:
@@ -180,40 +182,42 @@ def _sized(answer: HttpResponse) -> HttpResponse:
     return answer
 
 
-def _answered(view, request: HttpRequest, brand: Brand) -> HttpResponse:
+def _answered(
+    view: Callable, request: HttpRequest, brand: Brand, database: BaseDatabaseWrapper
+) -> HttpResponse:
     for last_try in (False, True):
         try:
-            _enter(brand)
-            _hurry()
+            _enter(brand, database)
+            _hurry(database)
             return view(request)
         except (OperationalError, InterfaceError) as error:
-            if last_try or not _may_try_again(error):
+            if last_try or not _may_try_again(error, database):
                 raise
-            connection.close()
+            database.close()
     raise AssertionError
 
 
-def _brand_of(request: HttpRequest) -> Brand | None:
+def _brand_of(request: HttpRequest, database: BaseDatabaseWrapper) -> Brand | None:
     try:
         hostname = remove_www(request.get_host().split(":")[0])
     except DisallowedHost:
         return None
-    connection.health_check_done = True
+    database.health_check_done = True
     try:
         return brand_at(hostname)
     except (OperationalError, InterfaceError) as error:
-        if not _may_try_again(error):
+        if not _may_try_again(error, database):
             raise
-        connection.close()
+        database.close()
         return brand_at(hostname)
 
 
-def _enter(brand: Brand) -> None:
-    if connection.schema_name == brand.schema_name and connection.include_public_schema:
+def _enter(brand: Brand, database: BaseDatabaseWrapper) -> None:
+    if database.schema_name == brand.schema_name and database.include_public_schema:
         # The search path stands already.
-        connection.tenant = brand
+        database.tenant = brand
     else:
-        connection.set_tenant(brand)
+        database.set_tenant(brand)
 
 
 def _speak(request: HttpRequest, brand: Brand) -> None:
@@ -224,27 +228,27 @@ def _speak(request: HttpRequest, brand: Brand) -> None:
     request.tenant = brand
 
 
-def _hurry() -> None:
-    connection.ensure_connection()
-    if not getattr(connection.connection, "is_in_a_hurry", False):
-        with connection.cursor() as cursor:
+def _hurry(database: BaseDatabaseWrapper) -> None:
+    database.ensure_connection()
+    if not getattr(database.connection, "is_in_a_hurry", False):
+        with database.cursor() as cursor:
             cursor.execute(HURRY)
-        connection.connection.is_in_a_hurry = True
+        database.connection.is_in_a_hurry = True
 
 
-def _calm() -> None:
-    if getattr(connection.connection, "is_in_a_hurry", False):
+def _calm(database: BaseDatabaseWrapper) -> None:
+    if getattr(database.connection, "is_in_a_hurry", False):
         try:
-            with connection.cursor() as cursor:
+            with database.cursor() as cursor:
                 cursor.execute(CALM)
-            connection.connection.is_in_a_hurry = False
+            database.connection.is_in_a_hurry = False
         except (OperationalError, InterfaceError):
             # It died meanwhile. The next query opens another, which is in no hurry, or tells that there is none.
-            connection.close()
+            database.close()
 
 
-def _may_try_again(error: Exception) -> bool:
+def _may_try_again(error: Exception, database: BaseDatabaseWrapper) -> bool:
     """Whether the connection was dead before it was asked, and a new one may be had."""
-    if connection.in_atomic_block or isinstance(error.__cause__, silence.Unheard):
+    if database.in_atomic_block or isinstance(error.__cause__, silence.Unheard):
         return False
-    return connection.connection is None or connection.connection.closed
+    return database.connection is None or database.connection.closed
