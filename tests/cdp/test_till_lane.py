@@ -227,7 +227,8 @@ def quickly(monkeypatch, django_db_blocker):
 
 
 def test_a_statement_that_is_slow_is_waited_for_while_the_database_answers_others(brand, quickly):
-    till_lane._calm(connections[DEFAULT_DB_ALIAS])  # nor is this connection a till's any more, where another test made it one
+    # Nor is this connection a till's any more, where another test made it one.
+    till_lane._calm(connections[DEFAULT_DB_ALIAS])
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(1)")
     assert not silence.silence.turns_away()
