@@ -284,12 +284,16 @@ class BreakageEstimateAdmin(Pages):
         """The report: what is out there, in both views, by store and by month, and the estimates behind it."""
         self._may_view(request)
         told, names = liability.report(), owed.names()
+        vouchers = settlement.outstanding_vouchers()
         ages = range(max((len(cohort.curve) for cohort in told.cohorts), default=0))
         return self._page(
             request, "liability.html", _t("Liability and breakage"),
             report=told, total=told.total, cohorts=list(reversed(told.cohorts)), ages=ages,
             stores=[(names[store_id], row) for store_id, row in told.by_store().items()],
             carried=[(names[party], row) for party, row in told.carried().items()],
+            vouchers=[(names[row.store_id], row) for row in vouchers],
+            vouchers_points=sum(row.points for row in vouchers),
+            vouchers_cents=sum(row.cents for row in vouchers),
             estimates=BreakageEstimate.objects.select_related("made_by"),
             policies=AccountingPolicy.objects.select_related("made_by"),
             may_estimate=self.has_add_permission(request),

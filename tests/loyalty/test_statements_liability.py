@@ -11,9 +11,9 @@ import time_machine
 from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
 
-from loyalty import breakage, ledger, liability, till
+from loyalty import breakage, ledger, liability, till, vouchers
 from loyalty.liability import BadEstimate
-from loyalty.models import AccountingPolicy, BreakageEstimate
+from loyalty.models import AccountingPolicy, BreakageEstimate, Reward
 from profiles.models import Profile
 from tenants.network.models import AuditEvent
 from tests.loyalty.conftest import back, ticket
@@ -192,6 +192,27 @@ def test_estimates_are_made_by_whom_the_table_says(programme_p, client_of, alice
     assert client_of(alice).get(reverse("admin:loyalty_breakageestimate_csv")).status_code == 200
     with pytest.raises(BadEstimate):
         liability.estimate(Decimal(2), cohort=date(2026, 3, 2), reason="x", by=diane)
+
+
+def test_the_page_counts_vouchers_that_are_out_there_beside_the_points(
+    programme_p, lille_till, client_of, diane
+):
+    programme_p()
+    page = client_of(diane)
+    assert page.get(reverse(REPORT)).context["vouchers"] == []
+    till.record_purchase(lille_till[0], ticket("R1", 30000))
+    reward = Reward.objects.create(
+        code="five", name="5 €", kind="money_off", points=100, worth_cents=500, valid_from=date(2026, 1, 1)
+    )
+    bought = vouchers.buy(Profile.objects.get(), reward, store=lille_till[0].store, key="c", at=MAY)
+    told = page.get(reverse(REPORT))
+    assert told.context["vouchers_points"] == 100
+    assert told.context["vouchers_cents"] == 500
+    assert told.context["total"].left == 200
+    assert [name for name, _row in told.context["vouchers"]] == [str(lille_till[0].store)]
+    assert "Vouchers out there" in told.content.decode()
+    vouchers.use(bought.code, store=lille_till[0].store, at=MAY)
+    assert page.get(reverse(REPORT)).context["vouchers"] == []
 
 
 def test_the_curve_of_nothing_says_nothing():
