@@ -454,8 +454,10 @@ BEGIN
 
     -- Everybody's first ticket, then everybody's second: what the first earned counts for the tier of the second.
     IF cardinality(people) > 1 THEN
-        SELECT array_agg(t.turn ORDER BY t.n), array_agg(t.last ORDER BY t.n), max(t.turn) INTO turns, lasts, rounds
-          FROM (SELECT t.n, row_number() OVER (PARTITION BY t.person ORDER BY t.n) AS turn,
+        SELECT array_agg(t.turn ORDER BY t.n), array_agg(t.last ORDER BY t.n),
+               coalesce(max(t.turn) FILTER (WHERE t.person IS NOT NULL), 0)
+          INTO turns, lasts, rounds
+          FROM (SELECT t.n, t.person, row_number() OVER (PARTITION BY t.person ORDER BY t.n) AS turn,
                        max(t.n) OVER (PARTITION BY t.person) AS last
                   FROM unnest(people) WITH ORDINALITY AS t(person, n)) t;
     END IF;
