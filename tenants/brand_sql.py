@@ -41,10 +41,10 @@ def call(statement: str, params: Sequence[Any]) -> Any:
 
 def calls(statement: str, params: Iterable[Sequence[Any]]) -> list[Any]:
     """The same several times, all or nothing; a row each. While the server works on one call, the next one's parameters
-    are thought of. Raises `CloserLook`."""
+    are thought of. Raises `CloserLook`; and what thinking of parameters raises, with nothing written."""
     rows: list[Any] = []
     refusal: psycopg.Error | None = None
-    with _calling() as asked:
+    with _calling(in_transaction=True) as asked:
         with suppress(psycopg.errors.PipelineAborted), asked().connection.pipeline():
             # The first refusal is the one that says why. What was sent after it is heard out at the end of the block.
             try:
@@ -58,14 +58,18 @@ def calls(statement: str, params: Iterable[Sequence[Any]]) -> list[Any]:
 
 
 @contextmanager
-def _calling() -> Iterator[Callable[[], RawCursor]]:
-    """Gives new cursors in the brand's schema, and tells of what they raise."""
+def _calling(in_transaction: bool = False) -> Iterator[Callable[[], RawCursor]]:
+    """Gives new cursors in the brand's schema, and tells of what they raise.
+
+    A pipeline needs the transaction: alone, it would commit what was sent before an exception of ours, and a constraint
+    that fails as late as the commit would leave the connection unusable.
+    """
     database = connections[DEFAULT_DB_ALIAS]  # of this thread: the proxy looks for it at each word
+    _stand_in_schema(database)  # before the transaction: with it the schema would be taken back
     try:
-        with transaction.atomic() if database.in_atomic_block else nullcontext():
-            _stand_in_schema(database)
-            with database.wrap_database_errors:
-                yield lambda: RawCursor(database.connection)
+        together = transaction.atomic() if in_transaction or database.in_atomic_block else nullcontext()
+        with together, database.wrap_database_errors:
+            yield lambda: RawCursor(database.connection)
     except DatabaseError as error:
         name = broken_promise(error)
         if name.startswith(CLOSER_LOOK):

@@ -205,10 +205,10 @@ DECLARE
     facts bigint[];
 BEGIN
     INSERT INTO loyalty_account (kind, profile_id, balance)
-    SELECT kind, t.profile, 0
+    SELECT k.kind, t.profile, 0
       FROM (SELECT DISTINCT e.profile FROM jsonb_to_recordset(earnings) AS e(profile bigint)) t,
-           unnest(ARRAY['available', 'pending', 'debt']) kind
-     WHERE NOT EXISTS (SELECT FROM loyalty_account a WHERE a.profile_id = t.profile AND a.kind = kind);
+           unnest(ARRAY['available', 'pending', 'debt']) AS k(kind)
+     WHERE NOT EXISTS (SELECT FROM loyalty_account a WHERE a.profile_id = t.profile AND a.kind = k.kind);
     SELECT jsonb_agg(t.told || jsonb_build_object(
                'fact', t.fact, 'available', t.available, 'pending', t.pending, 'debt', t.debt,
                'issued', ledger_store_account('issued', t.store), 'stirs', t.stirs,
@@ -219,8 +219,8 @@ BEGIN
                    coalesce(sum(t.points) FILTER (WHERE NOT t.waits) OVER (
                        PARTITION BY t.profile ORDER BY e.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
                        AS came_before,
-                   -- A lot of this call may be stirred by a later ticket of it.
-                   t.idle IS NOT NULL OR coalesce(
+                   -- A lot of this call may be stirred by a later ticket of it, whatever that one's own points do.
+                   bool_or(t.idle IS NOT NULL) OVER (PARTITION BY t.profile ORDER BY e.n) OR coalesce(
                        (SELECT true FROM loyalty_lot l WHERE l.account_id = mine.available AND l.remaining > 0
                                                          AND l.idle_months IS NOT NULL LIMIT 1), false) AS stirs
               FROM jsonb_array_elements(earnings) WITH ORDINALITY AS e(told, n),
@@ -454,8 +454,10 @@ BEGIN
 
     -- Everybody's first ticket, then everybody's second: what the first earned counts for the tier of the second.
     IF cardinality(people) > 1 THEN
-        SELECT array_agg(t.turn ORDER BY t.n), array_agg(t.last ORDER BY t.n), max(t.turn) INTO turns, lasts, rounds
-          FROM (SELECT t.n, row_number() OVER (PARTITION BY t.person ORDER BY t.n) AS turn,
+        SELECT array_agg(t.turn ORDER BY t.n), array_agg(t.last ORDER BY t.n),
+               coalesce(max(t.turn) FILTER (WHERE t.person IS NOT NULL), 0)
+          INTO turns, lasts, rounds
+          FROM (SELECT t.n, t.person, row_number() OVER (PARTITION BY t.person ORDER BY t.n) AS turn,
                        max(t.n) OVER (PARTITION BY t.person) AS last
                   FROM unnest(people) WITH ORDINALITY AS t(person, n)) t;
     END IF;

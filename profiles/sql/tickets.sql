@@ -29,8 +29,8 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     number int := jsonb_array_length(tickets);
-    held bigint;
     merged bigint;
+    unknown boolean;
     others bigint[];
 BEGIN
     -- A card that two people share is the one's who had it first. Of two equal receipts at once the second waits here for
@@ -76,12 +76,13 @@ BEGIN
            jsonb_array_elements(t.lines) WITH ORDINALITY AS line(said, number)
      WHERE t.fresh;
 
-    SELECT count(*), count(p.merged_into_id) INTO held, merged
+    IF coalesce(array_remove(people, NULL), '{}') = '{}' THEN
+        RETURN;
+    END IF;
+    SELECT count(p.merged_into_id) INTO merged
       FROM (SELECT p.merged_into_id FROM profiles_profile p WHERE p.id = ANY(people)
              ORDER BY p.id FOR NO KEY UPDATE) p;
-    IF held = 0 THEN
-        RETURN;
-    ELSIF merged > 0 THEN
+    IF merged > 0 THEN
         PERFORM look_closer('people');
     END IF;
     -- What a recount from all purchases would say (profiles/facts.py), from what it said before.
@@ -100,9 +101,9 @@ BEGIN
         RETURNING f.profile_id,
                   b.store = old.home_store_id AND b.other_store = old.home_store_id
                       AND b.first_on > old.last_purchase_on AS as_ever)
-    SELECT held - count(*), array_agg(c.profile_id) FILTER (WHERE c.as_ever IS NOT TRUE) INTO held, others
-      FROM counted c;
-    IF held > 0 THEN
+    SELECT count(*) < (SELECT count(*) FROM bought), array_agg(c.profile_id) FILTER (WHERE c.as_ever IS NOT TRUE)
+      INTO unknown, others FROM counted c;
+    IF unknown THEN  -- without facts, or deleted before they were held
         PERFORM look_closer('people');
     END IF;
     -- Who bought at home once more, later than ever before, is at home there still, and known there since before.

@@ -1,13 +1,13 @@
 """Tickets in one call of the database: when it is enough, when it refuses; both ways end in the same ledger."""
 
 import random
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from django.db import transaction
 
 from loyalty import proof, returns, rulebook, till
-from loyalty.models import Cashier, Membership, Programme, Rule, TicketCashier, Tier, Transaction
+from loyalty.models import Cashier, Lot, Membership, Programme, Rule, TicketCashier, Tier, Transaction
 from loyalty.till import selling
 from profiles.intake import Shown, Ticket
 from profiles.models import Profile
@@ -144,6 +144,18 @@ def test_points_count_for_the_tier_until_a_year_is_over_to_the_second(met, lille
     assert looks == []
     told = Transaction.objects.filter(purchase__receipt_id__in=["Y1", "Y3"]).order_by("purchase__receipt_id")
     assert list(told.values_list("tier", flat=True)) == ["", "star"]
+
+
+def test_in_one_batch_too_a_ticket_gives_earlier_points_new_months(programme_p, lille_till, looks):
+    """Whatever becomes of its own points, which another version of the rule gave."""
+    rule = programme_p(expiry="inactivity", expiry_months=6)
+    terms = {"points": 1, "per_cents": 100, "rounding": "ticket", "expiry_months": 12}
+    rulebook.publish(rule, {}, terms, effective_from=AT, reason="another expiry")
+    early, late = AT - timedelta(days=30), AT + timedelta(days=1)
+    till.record_purchases(lille_till[0], [ticket("R1", 1000, at=early), ticket("R2", 1000, at=late)])
+    assert looks == ["people"]
+    lots = Lot.objects.order_by("transaction__occurred_at").values_list("expires_on", flat=True)
+    assert list(lots) == [date(2027, 5, 3), date(2027, 11, 3)]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -281,3 +281,24 @@ def test_the_same_receipt_twice_at_once_is_one_ticket(arena, members):  # noqa: 
     assert {answer.body["available"] for answer in outcomes} == {20}
     assert sorted(answer.replayed for answer in outcomes) == [False, True, True, True]
     assert Purchase.objects.filter(receipt_id=arena.receipt("T0")).count() == 1
+
+
+def test_a_batch_of_several_parts_holds_its_members_in_the_order_of_their_ids(arena, members, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(selling, "PART", 1)
+    go_on = Event()
+    holder = held(arena, members[0], go_on)
+    told = [
+        ticket(arena.receipt(f"P{n}"), 1000, shown=members[n], at=AT + timedelta(hours=-n)) for n in range(3)
+    ]
+    batch = arena.start(till.record_purchases, arena.till, told)
+    wait_until(lambda: arena.run(arena._somebody_waits))
+
+    def lock_the_last():
+        with transaction.atomic():
+            others = Profile.objects.filter(identifiers__kind="card", identifiers__key=members[2].value)
+            return len(others.select_for_update(nowait=True, of=("self",), no_key=True))
+
+    assert arena.run(lock_the_last) == 1
+    go_on.set()
+    holder.result(20)
+    assert [answer.status for answer in batch.result(20)] == [201, 201, 201]

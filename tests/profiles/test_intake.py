@@ -1,12 +1,13 @@
 """The one door: what is told comes in once, in comparable form, and the order of telling does not matter."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 
 import pytest
 
 from profiles import facts, survivorship
-from profiles.intake import Shown, Statement, find_people, record_purchases, take_in_records
+from profiles.intake import Shown, Statement, find_people, purchases, record_purchases, take_in_records
 from profiles.models import (
     Identifier,
     Profile,
@@ -17,6 +18,8 @@ from profiles.models import (
     Source,
     SourceRecord,
 )
+from tenants.brand_sql import CloserLook, call
+from tests.loyalty.conftest import CARD as CARD_OF_TICKETS
 from tests.loyalty.conftest import ticket
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
@@ -327,3 +330,11 @@ def test_a_shared_card_buys_for_who_had_it_first(crm, lille_till):
     marie = told(crm, statement("1", first_name="Marie", card=CARD))[0]
     told(crm, statement("2", first_name="Paul", card=CARD))
     assert find_people([Shown("card", CARD)], lille_till[0]) == {Shown("card", CARD): marie.profile_id}
+
+
+def test_a_buyer_who_is_gone_when_they_are_to_be_held_is_looked_at(lille_till):
+    """As by an import that is undone meanwhile: nothing is left of them but that their card was found."""
+    asked = purchases.as_told(ticket("R1", 1000), lille_till[0], "", {CARD_OF_TICKETS: 4711})
+    for told in ([asked], [asked, asked | {"receipt": "R2", "profile": None}]):
+        with pytest.raises(CloserLook, match="people"):
+            call("SELECT record_tickets($1, $2::jsonb)", [MONDAY, json.dumps(told)])

@@ -1,9 +1,13 @@
-"""Statements that are asked again and again are prepared once a connection."""
+"""Statements that are asked again and again are prepared once a connection; several calls are all or nothing."""
 
-from django.db import connection
+from contextlib import nullcontext
+
+import pytest
+from django.db import DataError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tenants.brand_sql import call, prepared
+from tenants.brand_sql import CloserLook, call, calls, prepared
+from tests.loyalty.test_ledger_invariants import arena, stage  # noqa: F401 - fixtures
 
 
 def kept(word: str) -> int:
@@ -45,3 +49,64 @@ def test_a_prepared_cursor_stands_in_the_brand_s_schema(brand):
     with prepared() as cursor:
         cursor.execute("SELECT current_schema()")
         assert cursor.fetchone() == (brand.schema_name,)
+
+
+# --- Several calls -------------------------------------------------------------------------------------------------
+
+NOTED = """
+CREATE TABLE noted (
+    id int PRIMARY KEY, of_number int REFERENCES noted (id) DEFERRABLE INITIALLY DEFERRED, said numeric);
+CREATE FUNCTION note(number int, of_number int, what text) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO noted VALUES (number, of_number, CASE what WHEN 'wrong' THEN 1 / (number - number) END);
+    IF what = 'look' THEN
+        PERFORM look_closer('people');
+    END IF;
+    RETURN number;
+END $$
+"""
+
+
+def carry_out(*statements: str) -> list:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def noted(arena):  # noqa: F811
+    arena.run(carry_out, NOTED)
+    yield
+    arena.run(carry_out, "DROP TABLE noted", "DROP FUNCTION note")
+
+
+def interrupted():
+    yield [1, None, ""]
+    yield [2, None, ""]
+    raise KeyError("a ticket that cannot be thought of")
+
+
+@pytest.mark.parametrize("around", [nullcontext, transaction.atomic])
+@pytest.mark.parametrize(
+    ("params", "refused"),
+    [
+        ([[1, None, ""], [2, None, "look"], [3, None, "wrong"]], CloserLook),
+        ([[1, None, ""], [2, None, "wrong"], [3, None, "look"]], DataError),
+        ([[1, None, ""], [2, 99, ""], [3, None, ""]], IntegrityError),  # at the commit
+        (interrupted, KeyError),
+    ],
+)
+def test_several_calls_are_all_or_nothing_and_the_first_refusal_is_told(
+    arena, noted, around, params, refused,  # noqa: F811
+):  # fmt: skip
+    def ask(params):
+        with around():
+            return calls("SELECT note($1::int, $2::int, $3::text)", params)
+
+    def refused_and_then_not():
+        with pytest.raises(refused):
+            ask(params() if callable(params) else params)
+        return carry_out("SELECT count(*) FROM noted"), ask([[1, None, ""], [2, 1, ""]])
+
+    assert arena.run(refused_and_then_not) == ([(0,)], [(1,), (2,)])
