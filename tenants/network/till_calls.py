@@ -108,8 +108,12 @@ class Row:
     @property
     def hint(self) -> str:
         if self.call.refused:
-            return _t("The till should show a person each ticket that was refused: the answer says why.")
-        return hint(self.call.status, self.call.code, self.call.replayed)
+            told = _t("The till should show a person each ticket that was refused: the answer says why.")
+            if not self.call.code:
+                return told
+            first = hint(422, self.call.code, field=self.call.field)
+            return _t("%(told)s The first one: %(hint)s") % {"told": told, "hint": first}
+        return hint(self.call.status, self.call.code, self.call.replayed, self.call.field)
 
 
 @dataclass(frozen=True)
