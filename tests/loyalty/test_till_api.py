@@ -311,6 +311,30 @@ def test_json_of_another_shape_is_a_400(northern, path, body):
     told(northern.post(path, body), 400, "invalid_body")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "field", "words", "french"),
+    [
+        ({"receipt_id": 12}, "receipt_id", "expected: text; sent: whole number", "nombre entier"),
+        ({"member": "299"}, "member", "expected: object, nothing; sent: text", "texte"),
+        ({"lines": [{"sku": "1", "amount": "1,50"}]}, "lines[0].amount", "no number such as 19.80", "nombre"),
+        ({"lines": [{"sku": "1", "amount": True}]}, "lines[0].amount", "sent: true or false", "vrai ou faux"),
+        ({"lines": []}, "lines", "entries: 1 at least", "1 au moins"),
+        ({"receipt_id": "x" * 65}, "receipt_id", "characters: 64 at most", "64 au plus"),
+        ({"bought_at": "26/11/2026 10:00"}, "bought_at", "no time such as", "heure"),
+        ({"bought_at": "2026-11-26T10:00:00"}, "bought_at", "needs a zone", "fuseau"),
+    ],
+)
+def test_what_has_another_shape_is_told_in_the_caller_s_language(northern, wrong, field, words, french):
+    for language, told_so in (("en", words), ("fr", french)):
+        answer = northern.client.post(
+            PURCHASES, json.dumps(sale() | wrong), "application/json", headers={"accept-language": language}
+        )
+        (error,) = answer.json()["errors"]
+        assert (answer.status_code, error["field"]) == (400, field)
+        assert told_so in error["detail"]
+        assert "`" not in error["detail"]
+
+
 @pytest.mark.parametrize("path", POSTS)
 def test_an_unknown_field_is_refused(northern, path):
     before = rows()
