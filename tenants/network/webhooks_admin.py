@@ -7,9 +7,9 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Min, OuterRef, Q, Subquery
 from django.http import Http404
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -200,10 +200,8 @@ class WebhookEndpointAdmin(StaysOnPage, Audited, ScopedModelAdmin):
             messages.error(request, _t("Not sent: the webhook is switched off."))
         else:
             messages.success(request, _t("It is sent again, under the same id."))
-        return redirect(self._address(endpoint) + "#deliveries")
-
-    def _address(self, endpoint) -> str:
-        return reverse("admin:network_webhookendpoint_change", args=[endpoint.pk])
+        # At its top, where the message stands.
+        return self._to_page_of(endpoint)
 
     def _secret_page(self, request, endpoint, secret):
         context = {

@@ -478,7 +478,8 @@ def test_the_page_shows_what_came_of_each_message(client_of, diane, alice, endpo
     assert client_of(diane).get(page_of(endpoint)).content.decode().count("behind an earlier one") == 1
     later.delete()
     again = reverse("admin:network_webhookendpoint_send_again", args=[endpoint.pk, message.pk])
-    client_of(diane).post(again)
+    answer = client_of(diane).post(again)
+    assert answer.headers["Location"] == page_of(endpoint), "at its top, where the message stands"
     message.refresh_from_db()
     assert message.state == "delivered", "sent after the answer, by the bell"
     tested = client_of(diane).post(
@@ -486,7 +487,10 @@ def test_the_page_shows_what_came_of_each_message(client_of, diane, alice, endpo
     )
     assert "The test event was taken" in tested.content.decode()
     assert client_of(diane).get(page_of(endpoint), {"show": "failed"}).status_code == 200
+    WebhookEndpoint.objects.update(is_on=False)
+    assert "Send again" not in client_of(diane).get(page_of(endpoint)).content.decode()
     # Who reads it may not touch it.
+    WebhookEndpoint.objects.update(is_on=True)
     reads = client_of(alice).get(page_of(endpoint)).content.decode()
     assert "points.posted" in reads
     assert "Send again" not in reads
