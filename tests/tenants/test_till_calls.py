@@ -19,7 +19,7 @@ from loyalty.benefits_api import PATHS as BENEFIT_PATHS
 from tenants.network import calls
 from tenants.network.calls import NEVER, OFFLINE, QUIET, SPEAKING, Call, pulse
 from tenants.network.hints import HINTS, hint
-from tenants.network.models import Till
+from tenants.network.models import Store, Till
 from tenants.network.till_calls import PATHS, Line, Row
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 from tests.loyalty.test_till_api import CARD, Caller, sale
@@ -371,6 +371,21 @@ def test_a_manager_sees_the_calls_of_the_own_tills_alone(both, bruno, chloe, dia
         assert "wron…" not in page
     page = client_of(diane).get(f"{CONSOLE}?q={part}").content.decode()
     assert all(told in page for told in ("REC-LILLE", "REC-LYON", "wron…"))
+
+
+def test_times_are_those_of_the_clock_in_the_store(both, diane, client_of):
+    lille, lyon = both
+    Store.objects.filter(pk=lyon.store_id).update(time_zone="Indian/Reunion")
+    (call,) = calls.last(connection.tenant.pk, [lyon.pk])[lyon.pk]
+    here = datetime.fromtimestamp(call.at, ZoneInfo("Indian/Reunion"))
+    page = client_of(diane).get(f"{CONSOLE}?till={lyon.pk}").content.decode()
+    assert here.strftime("%d/%m/%Y %H:%M</time>") in page
+    assert here.strftime("%H:%M:%S</time>") in page
+    assert here.strftime("%d/%m/%Y +04<") in page
+    assert " CET<" not in client_of(diane).get(f"{CONSOLE}?till={lille.pk}").content.decode()
+    early = calls.msgspec.structs.replace(call, at=NOON.timestamp() - 3600)
+    line = Line(Till.objects.get(pk=lyon.pk), pulse([early], NOON, PARIS))
+    assert line.label == "sounds offline since 15:00"
 
 
 def test_another_store_s_till_is_not_there(both, bruno, client_of):
