@@ -11,7 +11,8 @@ use it, statements and locks have a time limit; what does not end in time is tol
 equal request is under way). Where writing stands still, one thread of the process is kept for who only asks; where the
 database itself says nothing any more, everybody but one is turned away (`cdp/silence.py`).
 
-Every call with a till's key passes here, whatever its path, and is noted (`tenants/network/calls.py`).
+Every call with a till's key passes here, whatever its path, and is noted (`tenants/network/calls.py`); so is one to a
+till's path without a key.
 """
 
 import logging
@@ -24,7 +25,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, RawPostDataException
 from django.middleware.security import SecurityMiddleware
@@ -35,9 +36,10 @@ from django_tenants.utils import remove_www
 from cdp import silence
 from cdp.api_errors import answer_to, come_back
 from loyalty import api, benefits_api
+from tenants import doorbell
 from tenants.middleware import brand_at
 from tenants.models import Brand
-from tenants.network import auth, calls
+from tenants.network import auth, calls, throttle
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,10 @@ STANDSTILL_SECONDS = 0.5
 # For so long after a write that waited in vain, the next ones are expected to.
 WARY_SECONDS = 5.0
 CALM = "RESET statement_timeout; RESET lock_timeout"
+
+
+# Where no view of a till answers, nobody asked whose key it is.
+UNASKED = {403, 404, 405}
 
 
 class Busy(Exception):
@@ -108,7 +114,24 @@ class Entrance:
         set_urlconf(settings.ROOT_URLCONF)
         answer = self._answer(WSGIRequest(environ))
         start_response(f"{answer.status_code} {answer.reason_phrase}", list(answer.items()))
-        return [answer.content]
+        # A list is sent fastest, and the web server tells nobody when it was.
+        if answer.status_code >= 400 or doorbell.is_quiet():
+            return [answer.content]
+        return Ringing(answer.content)
+
+
+class Ringing:
+    """An answer after which the outbox's doorbell is rung: the signal that rings it for pages is Django's handler's."""
+
+    def __init__(self, content: bytes):
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+    def close(self) -> None:
+        """By the web server, when the answer has been sent."""
+        doorbell.ring()
 
 
 class TillLane:
@@ -120,7 +143,8 @@ class TillLane:
         silence.listen()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not calls.is_a_tills(request):
+        with_key = calls.has_key(request)
+        if not with_key and (request.method != "POST" or request.path_info not in VIEWS):
             return self._answer(request)
         auth.calling.set(None)
         answer, start = None, time.perf_counter()
@@ -128,7 +152,10 @@ class TillLane:
             answer = self._answer(request)
             return answer
         finally:
-            calls.note(request, answer, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            if with_key and answer is not None and answer.status_code in UNASKED:
+                _find_out_who(request)
+            calls.note(request, answer, seconds)
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         view = VIEWS.get(request.path_info) if request.method == "POST" else None
@@ -159,6 +186,13 @@ class TillLane:
             if answer is None:
                 raise
             return _refused(request, answer)
+
+
+def _find_out_who(request: HttpRequest) -> None:
+    """For the console: a till that calls a wrong path is not a stranger."""
+    if auth.calling.get() is None and hasattr(request, "tenant"):
+        with suppress(auth.UnknownTill, throttle.TooManyAttempts, DatabaseError):
+            auth.till_of_request(request)
 
 
 def _turned_away(request: HttpRequest) -> HttpResponse:

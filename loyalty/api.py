@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import wraps
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -39,11 +40,13 @@ LARGEST_BATCH_BODY = 4 * 1024 * 1024
 PLAUSIBLE_YEARS = range(1970, 9999)
 
 
-def posted(body_type: type, largest: int = wire.LARGEST_BODY) -> Callable:
-    """A view of a till's POST: key -> till -> scope, body -> `body_type`, answer -> JSON."""
+def posted(
+    body_type: type, largest: int = wire.LARGEST_BODY, told_by: Callable[[bytes], Any] | None = None
+) -> Callable:
+    """A view of a till's POST: key -> till -> scope, body -> `body_type` or what `told_by` reads, answer -> JSON."""
     decoder = msgspec.json.Decoder(body_type)
 
-    def decorate(verb: Callable[[Till, msgspec.Struct], Answer]) -> Callable:
+    def decorate(verb: Callable[[Till, Any], Answer]) -> Callable:
         @csrf_exempt
         @wraps(verb)
         def view(request: HttpRequest) -> HttpResponse:
@@ -51,7 +54,8 @@ def posted(body_type: type, largest: int = wire.LARGEST_BODY) -> Callable:
                 raise wire.MethodNotAllowed("POST")
             till = till_of_request(request)
             with scoped_to(till.scope):
-                return answered(verb(till, wire.decoded(wire.body_of(request, largest), decoder)))
+                body = wire.body_of(request, largest)
+                return answered(verb(till, told_by(body) if told_by else wire.decoded(body, decoder)))
 
         return view
 
@@ -98,11 +102,49 @@ def purchase(till: Till, body: schemas.PurchaseRequest) -> Answer:
     return counter.record_purchase(till, ticket, _paid_with(body))
 
 
-@posted(schemas.BatchRequest, LARGEST_BATCH_BODY)
-def batch(till: Till, body: schemas.BatchRequest) -> Answer:
+class _Misshapen(NamedTuple):
+    """A ticket of a batch that has not the documented shape; `receipt_id` as far as one can be read."""
+
+    receipt_id: str
+    wrong: wire.InvalidBody
+
+
+class _Named(msgspec.Struct):
+    receipt_id: str = ""
+
+
+_BATCH, _PARTS = msgspec.json.Decoder(schemas.BatchRequest), msgspec.json.Decoder(schemas.BatchParts)
+_PART, _NAME = msgspec.json.Decoder(schemas.PurchaseRequest), msgspec.json.Decoder(_Named)
+
+
+def _tickets_of(body: bytes) -> list[schemas.PurchaseRequest | _Misshapen]:
+    """The tickets of a batch. Each is decoded by itself where one of them is wrong. Raises `InvalidBody`, where the
+    batch itself is."""
+    try:
+        return wire.decoded(body, _BATCH).purchases
+    except wire.InvalidBody:
+        parts = wire.decoded(body, _PARTS, nul=True).purchases
+    told: list[schemas.PurchaseRequest | _Misshapen] = []
+    for part in map(bytes, parts):
+        try:
+            told.append(wire.decoded(part, _PART))
+        except wire.InvalidBody as wrong:
+            try:
+                name = wire.decoded(part, _NAME).receipt_id[:64]
+            except wire.InvalidBody:
+                name = ""
+            told.append(_Misshapen(name, wrong))
+    return told
+
+
+@posted(schemas.BatchRequest, LARGEST_BATCH_BODY, _tickets_of)
+def batch(till: Till, purchases: list[schemas.PurchaseRequest | _Misshapen]) -> Answer:
     """Record up to 500 tickets; a result for each, in the order sent. A bad ticket keeps no other out."""
     tickets, results = [], []
-    for position, told in enumerate(body.purchases):
+    for position, told in enumerate(purchases):
+        if isinstance(told, _Misshapen):
+            results.append((position, _item(told, told.wrong)))
+            continue
         try:
             tickets.append((position, _ticket(told), _paid_with(told)))
         except Problem as problem:
@@ -113,7 +155,7 @@ def batch(till: Till, body: schemas.BatchRequest) -> Answer:
     else:
         answers = tills.record_purchases(till, [ticket for ticket, _none in sent])
     for (position, *_sent), answer in zip(tickets, answers, strict=True):
-        results.append((position, _item(body.purchases[position], answer)))
+        results.append((position, _item(purchases[position], answer)))
     results.sort(key=lambda result: result[0])
     return Answer(200, {"results": [item for _position, item in results]})
 
@@ -243,8 +285,11 @@ def _quantity(quantity: Decimal, field: str) -> Decimal:
     return quantity
 
 
-def _item(told: schemas.PurchaseRequest, answer: Answer | Problem) -> dict:
+def _item(told: schemas.PurchaseRequest | _Misshapen, answer: Answer | Problem | wire.InvalidBody) -> dict:
     item = {"receipt_id": told.receipt_id, "replayed": False, "answer": None, "problem": None}
+    if isinstance(answer, wire.InvalidBody):
+        problem = {"code": "invalid_body", "detail": answer.detail, "field": answer.field}
+        return item | {"status": 400, "problem": problem}
     if isinstance(answer, Problem):
         return item | {
             "status": 422,

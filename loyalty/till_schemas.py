@@ -4,7 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 Name = Annotated[str, Meta(max_length=120)]
 Code = Annotated[str, Meta(min_length=1, max_length=40)]
@@ -88,6 +88,12 @@ class BatchRequest(Request):
     """Up to 500 tickets, such as a day the till was offline; each is judged as on its day."""
 
     purchases: Annotated[list[PurchaseRequest], Meta(min_length=1, max_length=500)]
+
+
+class BatchParts(Request):
+    """A batch whose tickets are looked at one by one."""
+
+    purchases: Annotated[list[Raw], Meta(min_length=1, max_length=500)]
 
 
 class LineReturned(Request):

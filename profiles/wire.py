@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 LARGEST_BODY = 1024 * 1024
 
@@ -19,6 +20,23 @@ encode = msgspec.json.Encoder(order="sorted").encode
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # What msgspec says of a name that is too many or too few: the path ends before it.
 _WRONG_NAME = re.compile(r"Object (?P<how>contains unknown|missing required) field `(?P<name>.+)`")
+
+# What msgspec says of values, and what it means to people. Types are named in JSON's words.
+_WRONG_TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<sent>[^`]+)`")
+_WRONG_LENGTH = re.compile(r"Expected `(?P<kind>[^`]+)` of length (?P<how>[<>])= (?P<number>\d+)")
+_WRONG_SIZE = re.compile(r"Expected `(?:int|float)` (?P<how>[<>])= (?P<number>-?[\d.]+)")
+_WRONG_VALUE = {
+    "Invalid RFC3339 encoded datetime": _lazy("this is no time such as 2026-11-21T17:05:00+01:00"),
+    "Expected `datetime` with a timezone component": _lazy("the time needs a zone, e.g. +02:00"),
+    "Invalid RFC3339 encoded date": _lazy("this is no day such as 2026-11-21"),
+    "Invalid decimal string": _lazy("this is no number such as 19.80"),
+    "Invalid UUID": _lazy("this is no UUID"),
+}
+_KINDS = {
+    "str": _lazy("text"), "int": _lazy("whole number"), "float": _lazy("number"), "decimal": _lazy("number"),
+    "bool": _lazy("true or false"), "null": _lazy("nothing"), "object": _lazy("object"), "array": _lazy("list"),
+    "datetime": _lazy("date and time"), "date": _lazy("day"), "uuid": "UUID",
+}  # fmt: skip
 
 
 class BodyTooLarge(ValueError):
@@ -82,9 +100,33 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder, *, nul: bool = False) ->
             name, is_unknown = wrong["name"], wrong["how"] == "contains unknown"
             told = _("no field is called «%s»") if is_unknown else _("the field «%s» is missing")
             raise InvalidBody(told % name, f"{path}.{name}".lstrip(".")) from None
-        raise InvalidBody(detail, path) from None
+        raise InvalidBody(_in_words(detail), path) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBody(_("the body is no valid JSON: %s") % error, "") from None
+
+
+def _in_words(detail: str) -> str:
+    """What msgspec says of a value, in the reader's language; as it is where we have no words for it."""
+    if detail in _WRONG_VALUE:
+        return str(_WRONG_VALUE[detail])
+    if wrong := _WRONG_TYPE.fullmatch(detail):
+        kinds = {"wanted": _kinds(wrong["wanted"]), "sent": _kinds(wrong["sent"])}
+        return _("expected: %(wanted)s; sent: %(sent)s") % kinds
+    if wrong := _WRONG_LENGTH.fullmatch(detail):
+        number = wrong["number"]
+        if wrong["kind"] == "str":
+            told = _("characters: %s at most") if wrong["how"] == "<" else _("characters: %s at least")
+        else:
+            told = _("entries: %s at most") if wrong["how"] == "<" else _("entries: %s at least")
+        return told % number
+    if wrong := _WRONG_SIZE.fullmatch(detail):
+        return (_("at most %s") if wrong["how"] == "<" else _("at least %s")) % wrong["number"]
+    return detail
+
+
+def _kinds(told: str) -> str:
+    # Several may stand for one word, as numbers do that may be written in two ways.
+    return ", ".join(dict.fromkeys(str(_KINDS.get(kind, kind)) for kind in told.split(" | ")))
 
 
 def answered(body: object, status: int = 200) -> HttpResponse:

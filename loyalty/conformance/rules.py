@@ -431,7 +431,7 @@ def reservation_unknown(kit: Kit) -> None:
 def batch(kit: Kit) -> None:
     """A batch has a result for each ticket in the order sent; a bad one keeps no other out; a double counts once.
 
-    Your till reads each `status`: 201 is done, 422 needs a person, whatever the batch's own status.
+    Your till reads each `status`: 201 is done, 400 and 422 need a person, whatever the batch's own status.
     """
     member = kit.card()
     start = datetime.now(UTC) - timedelta(hours=30)

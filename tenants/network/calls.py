@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 200  # of each till
 KEPT_SECONDS = 30 * 24 * 3600
-# The list of whoever calls with a key of no till.
+# The list of whoever calls without the key of a till.
 STRANGERS = 0
 
 # Calls that wait for the thread; where it does not come by, the oldest are forgotten.
@@ -57,7 +57,8 @@ BATCH = "purchases/batch"
 
 
 class Call(msgspec.Struct, array_like=True, frozen=True):
-    """A call as it is kept. `told_at`: what the till's clock said; `tickets`, `refused`: of a batch."""
+    """A call as it is kept. `told_at`: what the till's clock said; `tickets`, `refused`: of a batch, whose `id`, `code`
+    and `field` are those of the first ticket that was refused."""
 
     at: float
     method: str
@@ -103,8 +104,8 @@ _wake = threading.Event()
 _writer: threading.Thread | None = None
 
 
-def is_a_tills(request: HttpRequest) -> bool:
-    """Whether somebody calls as a till, whatever the path."""
+def has_key(request: HttpRequest) -> bool:
+    """Whether somebody calls with the key of a till, good or not, whatever the path."""
     return request.META.get("HTTP_AUTHORIZATION", "")[:5].lower() == "till "
 
 
@@ -122,15 +123,22 @@ def note(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> N
             time.time(), brand.pk, till.pk if till else STRANGERS, request.method or "", request.path_info,
             status, seconds, answer is not None and "Idempotent-Replayed" in answer.headers,
             body if len(body) <= HEAD else body[:HEAD] + body[-TAIL:],
-            told[:HEAD] if status >= 400 else b"",
+            told[:HEAD] if status >= 400 else _first_refused(told),
             (told.count(b'"status":'), told.count(b'"problem":{')) if status < 400 and told else (0, 0),
-            "" if till else request.META.get("HTTP_AUTHORIZATION", "")[5:9],
+            # Of what is no till's key, such as a password, nothing is kept.
+            request.META["HTTP_AUTHORIZATION"][5:9] if till is None and has_key(request) else "",
         )
     )  # fmt: skip
     if not _wake.is_set():
         _wake.set()
     if _writer is None or not _writer.is_alive():
         _start()
+
+
+def _first_refused(told: bytes) -> bytes:
+    """What the answer to a batch says of the first ticket that was refused."""
+    start = told.find(b'"problem":{')
+    return told[start : start + HEAD] if start >= 0 else b""
 
 
 def _start() -> None:
@@ -185,11 +193,16 @@ _MEMBER = re.compile(r"^members/[^/]+")
 def _told(heard: _Heard) -> Call:
     about = _writable(_MEMBER.sub("members/…", heard.path.removeprefix(ROOT))[:60])
     code = field = None
-    if heard.problem:
-        code, field = _CODE.search(heard.problem), _FIELD.search(heard.problem)
+    number = _said(heard.body, ID_OF_PATH.get(about))
+    problem = heard.problem
+    if heard.items[1]:
+        problem, _end, rest = problem.partition(b"}")
+        number = _said(rest, "receipt_id")
+    if problem:
+        code, field = _CODE.search(problem), _FIELD.search(problem)
     return Call(
         heard.at, _writable(heard.method), about, heard.status, round(1000 * heard.seconds, 1),
-        id=_said(heard.body, ID_OF_PATH.get(about))[:64], shown=_shown(heard, about), replayed=heard.replayed,
+        id=number[:64], shown=_shown(heard, about), replayed=heard.replayed,
         code=code[1].decode() if code else "", field=_unescaped(field[1]) if field else "",
         told_at=_instant(_said(heard.body, TIME_OF_PATH.get(about))),
         tickets=heard.items[0], refused=heard.items[1],
@@ -203,7 +216,7 @@ def _said(body: bytes, name: str | None) -> str:
 
 def _shown(heard: _Heard, about: str) -> str:
     if heard.till == STRANGERS:
-        return f"key:{heard.prefix}…"
+        return f"key:{heard.prefix}…" if heard.prefix else ""
     start = heard.body.find(b'"member"') if about != BATCH else -1
     found = _SHOWN.search(heard.body, start) if start >= 0 else None
     if found is None:

@@ -5,11 +5,14 @@ from django.utils.translation import gettext_lazy as _
 
 PROGRAM = _("The till's program is to be corrected; sent again unchanged, it is refused again.")
 BODY = _("The program sends another shape than documented: correct the field that is named.")
+NO_JSON = _("What arrived is no JSON object of this call: look at what the program really sends.")
 TELL = _("Nothing is wrong: the till should tell the customer.")
 NOTHING = _("Nothing is to be done.")
 AGAIN = _("Nothing is wrong: the till should send the same again in a moment.")
 CLOCK = _("Set the till's clock from a time server, then send the ticket again.")
-NEW_ID = _("The number was used for another content: a till must not begin its numbers anew.")
+NEW_ID = _(
+    "The number was used for another content: send a repeat unchanged, its time as well, and never begin numbers anew."
+)
 ENROL = _("Nobody has this card yet: the till should offer to enrol, or sell without a member.")
 OTHER_COUPON = _("The till should leave this coupon out and say why.")
 REWARD = _("The till should read the catalogue again and offer another reward.")
@@ -108,8 +111,10 @@ HINTS: dict[str, str | Promise] = {
 }
 
 
-def hint(status: int, code: str, replayed: bool = False) -> str:
+def hint(status: int, code: str, replayed: bool = False, field: str = "") -> str:
     """What to do about an answer; nothing about one that went well."""
+    if code == "invalid_body" and not field:
+        return str(NO_JSON)
     if code in HINTS:
         return str(HINTS[code])
     if status == 202:

@@ -1,7 +1,7 @@
 """The console of tills' last calls: which are speaking, what they asked, what they heard, and what to do about it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -91,6 +91,10 @@ class Row:
         return datetime.fromtimestamp(self.call.at, UTC)
 
     @property
+    def zone(self) -> tzinfo:
+        return _zone_of(self.till)
+
+    @property
     def what(self) -> str:
         return str(PATHS.get(self.call.path, f"{self.call.method} /{self.call.path}"))
 
@@ -108,8 +112,12 @@ class Row:
     @property
     def hint(self) -> str:
         if self.call.refused:
-            return _t("The till should show a person each ticket that was refused: the answer says why.")
-        return hint(self.call.status, self.call.code, self.call.replayed)
+            told = _t("The till should show a person each ticket that was refused: the answer says why.")
+            if not self.call.code:
+                return told
+            first = hint(422, self.call.code, field=self.call.field)
+            return _t("%(told)s The first one: %(hint)s") % {"told": told, "hint": first}
+        return hint(self.call.status, self.call.code, self.call.replayed, self.call.field)
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,9 @@ class Line:
     @property
     def label(self) -> str:
         if self.state == calls.OFFLINE and self.since:
-            return _t("sounds offline since %(time)s") % {"time": time_format(localtime(self.since))}
+            return _t("sounds offline since %(time)s") % {
+                "time": time_format(localtime(self.since, self.zone))
+            }
         return str(STATES[self.state])
 
     @property
@@ -137,6 +147,10 @@ class Line:
     def since(self) -> datetime | None:
         """When it was heard last, also where the call itself is kept no more."""
         return self.pulse.last_at or self.till.last_used_at
+
+    @property
+    def zone(self) -> tzinfo:
+        return _zone_of(self.till)
 
     @property
     def clock(self) -> str:
@@ -211,6 +225,11 @@ class TillCalls:
             "page": page, "chosen": chosen, "q": words, "status": status, "statuses": STATUSES.items(), "now": now,
             "kept": calls.KEPT,
         }  # fmt: skip
+
+
+def _zone_of(till: Till | None) -> tzinfo:
+    """The clock that hangs in the store; the page's own where it is no till's."""
+    return till.store.zone if till else timezone.get_current_timezone()
 
 
 def _chosen(told: str) -> Till | None:

@@ -1,13 +1,16 @@
 """Webhooks in head office: where events are sent to, the secret that is shown once, and what came of each message."""
 
+from datetime import datetime
+
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Min, OuterRef, Q, Subquery
 from django.http import Http404
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
+from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext
@@ -197,10 +200,8 @@ class WebhookEndpointAdmin(StaysOnPage, Audited, ScopedModelAdmin):
             messages.error(request, _t("Not sent: the webhook is switched off."))
         else:
             messages.success(request, _t("It is sent again, under the same id."))
-        return redirect(self._address(endpoint) + "#deliveries")
-
-    def _address(self, endpoint) -> str:
-        return reverse("admin:network_webhookendpoint_change", args=[endpoint.pk])
+        # At its top, where the message stands.
+        return self._to_page_of(endpoint)
 
     def _secret_page(self, request, endpoint, secret):
         context = {
@@ -224,7 +225,12 @@ def _state_of(endpoint: WebhookEndpoint) -> dict:
     if endpoint.failing_since:
         return {"code": "failing", "word": _t("failing"), "icon": "error", "tone": "cdp-no"}
     if endpoint.failures:
-        return {"code": "resting", "word": _t("tried again"), "icon": "hourglass_empty", "tone": "cdp-maybe"}
+        return {
+            "code": "resting",
+            "word": _t("last attempt failed"),
+            "icon": "hourglass_empty",
+            "tone": "cdp-maybe",
+        }
     if endpoint.succeeded_at:
         return {"code": "on", "word": _t("works"), "icon": "check_circle", "tone": "cdp-yes"}
     return {"code": "new", "word": _t("nothing sent yet"), "icon": "help", "tone": "cdp-maybe"}
@@ -232,26 +238,36 @@ def _state_of(endpoint: WebhookEndpoint) -> dict:
 
 def _page(request, endpoint: WebhookEndpoint, *, may_change: bool) -> dict:
     """What the page shows below the form."""
-    shown = request.GET.get("show", "")
+    shown, now = request.GET.get("show", ""), timezone.now()
     log = WebhookMessage.objects.filter(endpoint=endpoint)
     counts = log.aggregate(
         **{state.value: Count("pk", filter=Q(state=state)) for state in State}, every=Count("pk")
     )
     if shown in State.values:
         log = log.filter(state=shown)
+    latest = list(log.order_by("-id").prefetch_related("tries")[:LATEST])
+    waiting = WebhookMessage.objects.filter(endpoint=endpoint, state=State.WAITING)
+    of_members = waiting.filter(member__in={message.member for message in latest}).order_by()
+    first = dict(of_members.values("member").annotate(first=Min("pk")).values_list("member", "first"))
     return {
         "endpoint": endpoint,
         "state": _state_of(endpoint),
         "may_change": may_change,
-        "both_until": endpoint.old_secret_until,
+        "both_until": _still_to_come(endpoint.old_secret_until, now),
+        "rests_until": _still_to_come(endpoint.rests_until, now),
         "shown": shown,
         "filters": [("", pgettext("webhook messages", "all"), counts["every"])]
         + [(state.value, state.label, counts[state.value]) for state in State],
-        "deliveries": [_line(message) for message in log.order_by("-id").prefetch_related("tries")[:LATEST]],
+        "deliveries": [_line(message, first.get(message.member)) for message in latest],
     }
 
 
-def _line(message: WebhookMessage) -> dict:
+def _still_to_come(at: datetime | None, now: datetime) -> datetime | None:
+    return at if at and at > now else None
+
+
+def _line(message: WebhookMessage, first: int | None) -> dict:
+    """`first`: which of those that wait about the same member is sent first."""
     tone, icon = STATE_CHIPS[State(message.state)]
     tries = [{"attempt": attempt, "why": FAULTS.get(attempt.fault, "")} for attempt in message.tries.all()]
     event = pgettext("webhook messages", "Test") if message.event == TEST else HappenedTo(message.event).label
@@ -259,4 +275,5 @@ def _line(message: WebhookMessage) -> dict:
         "message": message, "event": event, "tone": tone, "icon": icon, "tries": tries,
         "latest": tries[-1] if tries else None, "body": webhooks.body_of(message).decode(),
         "is_test": message.event == TEST,
+        "is_behind": message.state == State.WAITING and first is not None and first < message.pk,
     }  # fmt: skip

@@ -12,6 +12,8 @@ from django.urls import get_urlconf, set_urlconf
 
 from cdp import till_lane
 from cdp.wsgi import application
+from tenants import doorbell
+from tenants.network.models import WebhookEndpoint
 from tests.conftest import HOST
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 
@@ -94,6 +96,23 @@ def test_refusals_are_the_same_ones(brand, lille_till, till_client, body, key, h
     assert (int(status.split()[0]), told) == (through.status_code, through.content)
     assert through.status_code == expected
     assert headers["Content-Type"] == through.headers["Content-Type"]
+
+
+def test_after_a_ticket_the_outbox_s_bell_is_rung_and_after_a_refusal_not(
+    brand, programme, lille_till, monkeypatch  # noqa: F811
+):  # fmt: skip
+    rung = []
+    monkeypatch.setattr(doorbell.webhooks, "due_endpoints", lambda: rung.append(1))
+    WebhookEndpoint(name="CRM", url="https://crm.example.com/hooks", events=["points.posted"]).issue_secret()
+    send("/api/v1/purchases", SALE, "nobody's")
+    assert rung == []
+    send("/api/v1/purchases", SALE, lille_till[1])
+    assert rung == [1]
+    WebhookEndpoint.objects.update(is_on=False)
+    doorbell.listen()
+    for _ticket in range(3):
+        send("/api/v1/purchases", SALE, lille_till[1])
+    assert rung == [1]
 
 
 def test_what_nobody_foresaw_is_a_500_and_is_logged(brand, lille_till, monkeypatch, caplog):

@@ -216,6 +216,32 @@ def test_points_become_money_once(northern):
     assert rows() == before
 
 
+def test_a_ticket_of_another_shape_keeps_no_other_of_its_batch_out(northern):
+    sent = [
+        sale("R1"), sale("R2") | {"reciept": 1}, sale("R3", 3.5) | {"receipt_id": 3}, "R4", None,
+        sale("R5") | {"cashier": "\u0000"}, sale("R6") | {"lines": []}, sale("R7", "1.005"), sale("R8"),
+    ]  # fmt: skip
+    results = northern.done(BATCH, {"purchases": sent}, 200)["results"]
+    assert [(item["receipt_id"], item["status"]) for item in results] == [
+        ("R1", 201), ("R2", 400), ("", 400), ("", 400), ("", 400), ("", 400),
+        ("R6", 400), ("R7", 422), ("R8", 201),
+    ]  # fmt: skip
+    wrong = [item["problem"] for item in results[1:7]]
+    assert {problem["code"] for problem in wrong} == {"invalid_body"}
+    assert [problem["field"] for problem in wrong] == ["reciept", "receipt_id", "", "", "", "lines"]
+    alone = told(northern.post(PURCHASES, sent[1]), 400, "invalid_body", "reciept")
+    assert wrong[0]["detail"] == alone["detail"]
+    before = rows()
+    bodies = [
+        ({"purchases": []}, "purchases"),
+        ({"purchases": [sale("R9")], "till": 1}, "till"),
+        ([sale("R9")], ""),
+    ]
+    for body, field in bodies:
+        told(northern.post(BATCH, body), 400, "invalid_body", field)
+    assert rows() == before
+
+
 def test_a_batch_answers_each_as_the_single_call_would(northern):
     known = northern.done(PURCHASES, sale("R0"))
     future = (timezone.now() + timedelta(days=4)).isoformat()
@@ -311,6 +337,30 @@ def test_json_of_another_shape_is_a_400(northern, path, body):
     told(northern.post(path, body), 400, "invalid_body")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "field", "words", "french"),
+    [
+        ({"receipt_id": 12}, "receipt_id", "expected: text; sent: whole number", "nombre entier"),
+        ({"member": "299"}, "member", "expected: object, nothing; sent: text", "texte"),
+        ({"lines": [{"sku": "1", "amount": "1,50"}]}, "lines[0].amount", "no number such as 19.80", "nombre"),
+        ({"lines": [{"sku": "1", "amount": True}]}, "lines[0].amount", "sent: true or false", "vrai ou faux"),
+        ({"lines": []}, "lines", "entries: 1 at least", "1 au moins"),
+        ({"receipt_id": "x" * 65}, "receipt_id", "characters: 64 at most", "64 au plus"),
+        ({"bought_at": "26/11/2026 10:00"}, "bought_at", "no time such as", "heure"),
+        ({"bought_at": "2026-11-26T10:00:00"}, "bought_at", "needs a zone", "fuseau"),
+    ],
+)
+def test_what_has_another_shape_is_told_in_the_caller_s_language(northern, wrong, field, words, french):
+    for language, told_so in (("en", words), ("fr", french)):
+        answer = northern.client.post(
+            PURCHASES, json.dumps(sale() | wrong), "application/json", headers={"accept-language": language}
+        )
+        (error,) = answer.json()["errors"]
+        assert (answer.status_code, error["field"]) == (400, field)
+        assert told_so in error["detail"]
+        assert "`" not in error["detail"]
+
+
 @pytest.mark.parametrize("path", POSTS)
 def test_an_unknown_field_is_refused(northern, path):
     before = rows()
@@ -390,7 +440,12 @@ def test_characters_that_no_database_keeps_are_refused(northern, path, text):
     northern.done(PURCHASES, sale("R1", "150.00"))
     before = rows()
     body = json.dumps(SOUND[path]).replace("2990000001234", text).replace('"R1"', f'"{text}"')
-    told(northern.post(path, body), 400, "invalid_body")
+    answer = northern.post(path, body)
+    if path == BATCH and "u0000" in text:
+        (item,) = answer.json()["results"]
+        assert (item["status"], item["problem"]["code"]) == (400, "invalid_body")
+    else:
+        told(answer, 400, "invalid_body")
     assert rows() == before
 
 

@@ -19,8 +19,8 @@ from loyalty.benefits_api import PATHS as BENEFIT_PATHS
 from tenants.network import calls
 from tenants.network.calls import NEVER, OFFLINE, QUIET, SPEAKING, Call, pulse
 from tenants.network.hints import HINTS, hint
-from tenants.network.models import Till
-from tenants.network.till_calls import PATHS, Line
+from tenants.network.models import Store, Till
+from tenants.network.till_calls import PATHS, Line, Row
 from tests.loyalty.conftest import programme  # noqa: F401 - a fixture
 from tests.loyalty.test_till_api import CARD, Caller, sale
 
@@ -94,8 +94,37 @@ def test_who_showed_the_card_is_told_and_not_who_is_enrolled(lille_calls, lille_
 def test_a_batch_tells_its_tickets(lille_calls, lille_till):
     batch = {"purchases": [sale("R1"), sale("R2", bought_at="9027-01-01T10:00:00+01:00"), sale("R3")]}
     lille_calls.done("/api/v1/purchases/batch", batch, 200)
-    (call,) = kept(lille_till[0])
-    assert (call.tickets, call.refused, call.id, call.shown, call.told_at) == (3, 1, "", "", None)
+    lille_calls.done("/api/v1/purchases/batch", {"purchases": [sale("R1")]}, 200)
+    good, call = kept(lille_till[0])
+    assert (call.tickets, call.refused, call.shown, call.told_at) == (3, 1, "", None)
+    assert (call.id, call.code, call.field) == ("R2", "future_date", "bought_at")
+    assert (good.tickets, good.refused, good.id, good.code) == (1, 0, "", "")
+    with translation.override("en"):
+        told = Row(lille_till[0], call).hint
+    assert "the answer says why" in told
+    assert "Set the till's clock" in told
+
+
+def test_a_till_that_calls_a_wrong_path_is_no_stranger(lille_calls, lille_till):
+    lille_calls.post("/api/v1/purchase", sale())
+    lille_calls.client.get("/api/v1/purchases")
+    told = kept(lille_till[0])
+    assert [(call.path, call.status, call.code) for call in told] == [
+        ("purchases", 403, "not_authenticated"), ("purchase", 404, "not_found"),
+    ]  # fmt: skip
+    assert Row(lille_till[0], told[1]).hint == str(HINTS["not_found"])
+    assert kept(calls.STRANGERS) == []
+
+
+def test_who_calls_as_a_till_without_its_header_is_noted_and_no_password_is(brand, client_of):
+    client = client_of()
+    for header in ("", "Bearer hunter2", "hunter2", "Till"):
+        client.post(
+            "/api/v1/identify", {"member": CARD}, "application/json", headers={"authorization": header}
+        )
+    client.get("/api/v1/purchases", headers={"authorization": "Basic hunter2"})
+    told = kept(calls.STRANGERS)
+    assert [(call.path, call.code, call.shown) for call in told] == [("identify", "unknown_till", "")] * 4
 
 
 @pytest.mark.parametrize(
@@ -295,6 +324,8 @@ def test_a_hint_is_told_in_the_reader_s_words():
     assert hint(201, "") == ""
     assert hint(201, "", replayed=True)
     assert hint(500, "") == hint(503, "unavailable")
+    assert "no JSON" in hint(400, "invalid_body")
+    assert "the field that is named" in hint(400, "invalid_body", field="lines[0].sku")
     assert hint(422, "a_new_code") == hint(405, "method_not_allowed")
     assert "waits for its sale" in hint(202, "")
     with translation.override("fr"):
@@ -340,6 +371,21 @@ def test_a_manager_sees_the_calls_of_the_own_tills_alone(both, bruno, chloe, dia
         assert "wron…" not in page
     page = client_of(diane).get(f"{CONSOLE}?q={part}").content.decode()
     assert all(told in page for told in ("REC-LILLE", "REC-LYON", "wron…"))
+
+
+def test_times_are_those_of_the_clock_in_the_store(both, diane, client_of):
+    lille, lyon = both
+    Store.objects.filter(pk=lyon.store_id).update(time_zone="Indian/Reunion")
+    (call,) = calls.last(connection.tenant.pk, [lyon.pk])[lyon.pk]
+    here = datetime.fromtimestamp(call.at, ZoneInfo("Indian/Reunion"))
+    page = client_of(diane).get(f"{CONSOLE}?till={lyon.pk}").content.decode()
+    assert here.strftime("%d/%m/%Y %H:%M</time>") in page
+    assert here.strftime("%H:%M:%S</time>") in page
+    assert here.strftime("%d/%m/%Y +04<") in page
+    assert " CET<" not in client_of(diane).get(f"{CONSOLE}?till={lille.pk}").content.decode()
+    early = calls.msgspec.structs.replace(call, at=NOON.timestamp() - 3600)
+    line = Line(Till.objects.get(pk=lyon.pk), pulse([early], NOON, PARIS))
+    assert line.label == "sounds offline since 15:00"
 
 
 def test_another_store_s_till_is_not_there(both, bruno, client_of):

@@ -469,10 +469,17 @@ def test_the_page_shows_what_came_of_each_message(client_of, diane, alice, endpo
     webhooks.deliver(endpoint.pk)
     body = client_of(diane).get(page_of(endpoint)).content.decode()
     assert all(
-        word in body for word in ("points.posted", "500", "Send again", message.webhook_id, "tried again")
+        word in body
+        for word in ("points.posted", "500", "Send again", message.webhook_id, "last attempt failed")
     )
+    assert "behind an earlier one" not in body
+    later = put(endpoint, n=2)
+    put(endpoint, member=BOB, n=3)
+    assert client_of(diane).get(page_of(endpoint)).content.decode().count("behind an earlier one") == 1
+    later.delete()
     again = reverse("admin:network_webhookendpoint_send_again", args=[endpoint.pk, message.pk])
-    client_of(diane).post(again)
+    answer = client_of(diane).post(again)
+    assert answer.headers["Location"] == page_of(endpoint), "at its top, where the message stands"
     message.refresh_from_db()
     assert message.state == "delivered", "sent after the answer, by the bell"
     tested = client_of(diane).post(
@@ -480,11 +487,23 @@ def test_the_page_shows_what_came_of_each_message(client_of, diane, alice, endpo
     )
     assert "The test event was taken" in tested.content.decode()
     assert client_of(diane).get(page_of(endpoint), {"show": "failed"}).status_code == 200
+    WebhookEndpoint.objects.update(is_on=False)
+    assert "Send again" not in client_of(diane).get(page_of(endpoint)).content.decode()
     # Who reads it may not touch it.
+    WebhookEndpoint.objects.update(is_on=True)
     reads = client_of(alice).get(page_of(endpoint)).content.decode()
     assert "points.posted" in reads
     assert "Send again" not in reads
     assert client_of(alice).post(again).status_code == 403
+
+
+def test_what_is_over_is_told_no_more(client_of, diane, endpoint):
+    hour = timedelta(hours=1)
+    for ahead, is_told in ((hour, True), (-hour, False)):
+        at = timezone.now() + ahead
+        WebhookEndpoint.objects.update(rests_until=at, old_secret_until=at)
+        body = client_of(diane).get(page_of(endpoint)).content.decode()
+        assert ("Not called until" in body, "signs as well until" in body) == (is_told, is_told)
 
 
 def test_a_store_sees_no_webhook(client_of, bruno, endpoint):
