@@ -1,13 +1,20 @@
 """Tickets in one call: what is counted of their buyers is what a recount from all purchases would say."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
 from profiles import facts
-from profiles.intake import Shown, record_purchases
-from profiles.models import Profile, ProfileFacts, ProfileStore, Purchase, PurchaseLine
+from profiles.intake import Shown, Statement, purchases, record_purchases, take_in_records
+from profiles.models import Profile, ProfileFacts, ProfileStore, Purchase, PurchaseLine, Source
+from tenants.brand_sql import call
 from tests.loyalty.conftest import AT, CARD, OTHER, ticket
+
+
+@pytest.fixture
+def crm(brand) -> Source:
+    return Source.objects.create(code="crm", name="CRM", kind="crm")
 
 
 def sell(machine, *told):
@@ -77,3 +84,25 @@ def test_a_receipt_repeated_with_an_unknown_card_makes_nobody(lille_till):
     assert (repeated.problem.code, recorded.verdict) == ("receipt_conflict", "recorded")
     assert Profile.objects.count() == 1
     assert Purchase.objects.count() == 2
+
+
+@pytest.mark.parametrize("home", ["lille", "lyon"])
+def test_a_call_of_several_stores_counts_as_in_a_recount(lille_till, lyon_till, home):
+    machines = {"lille": lille_till[0], "lyon": lyon_till[0]}
+    sell(machines[home], ("R1", -2, CARD), ("R2", 0, CARD))
+    told = [
+        purchases.as_told(ticket("N1", 100, at=AT + timedelta(days=day)), machine, "", None)
+        for day, machine in enumerate(machines.values(), start=1)
+    ]
+    call("SELECT record_tickets($1, $2::jsonb)", [AT, json.dumps(told)])
+    assert ProfileFacts.objects.get().purchases == 4
+    assert is_what_a_recount_says()
+
+
+@pytest.mark.parametrize("at", ["lille", "lyon"])
+def test_the_first_ticket_of_who_signed_up_in_lille_counts_as_in_a_recount(
+    crm, lille, lille_till, lyon_till, at
+):
+    take_in_records(crm, [Statement("1", {"card": CARD.value}, raw={}, stated_at=AT, store_code=lille.code)])
+    sell({"lille": lille_till[0], "lyon": lyon_till[0]}[at], ("R1", -1, CARD))
+    assert is_what_a_recount_says()
