@@ -6,13 +6,13 @@ from datetime import date, timedelta
 import pytest
 from django.db import transaction
 
-from loyalty import proof, returns, rulebook, till
+from loyalty import ledger, proof, returns, rulebook, till
 from loyalty.models import Cashier, Lot, Membership, Programme, Rule, TicketCashier, Tier, Transaction
 from loyalty.till import selling
 from profiles.intake import Shown, Ticket
 from profiles.models import Profile
 from tenants.brand_sql import CloserLook
-from tests.loyalty.conftest import AT, CARD, back, ticket
+from tests.loyalty.conftest import AT, CARD, OTHER, back, ticket
 
 
 @pytest.fixture
@@ -156,6 +156,24 @@ def test_in_one_batch_too_a_ticket_gives_earlier_points_new_months(programme_p, 
     assert looks == ["people"]
     lots = Lot.objects.order_by("transaction__occurred_at").values_list("expires_on", flat=True)
     assert list(lots) == [date(2027, 5, 3), date(2027, 11, 3)]
+
+
+def test_in_one_batch_too_a_debt_is_paid_once(met, lille, lille_till, looks):
+    (mine,) = ledger.accounts_of([met.pk]).values()
+    (other,) = ledger.store_accounts("adjustment", [lille.pk]).values()
+    owes = ledger.Fact(
+        key="owes", kind=ledger.Kind.ADJUST, profile_id=met.pk, store_id=lille.pk, occurred_at=AT,
+        points={mine.debt_id: -15, other: 15},
+    )  # fmt: skip
+    ledger.post([owes])
+    told = [ticket("R1", 1000), ticket("R2", 1000), ticket("S1", 1000, shown=OTHER)]
+    answers = till.record_purchases(lille_till[0], told)
+    assert looks == ["people"]
+    assert [(answer.body["available"], answer.body["debt"]) for answer in answers] == [
+        (15, 0),
+        (15, 0),
+        (10, 0),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(6))
