@@ -1,7 +1,6 @@
 """Tickets: what one would earn, and recorded with what they earn."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -163,8 +162,10 @@ def _record_at_once(till: Till, asked: Sequence[_Asked], book: Rulebook | None) 
     edition = book.programme.edition if book else None
     told = (_told(till, each, book) for each in asked)
     with ledger.refusals():
-        if len(asked) > 1 or connection.in_atomic_block:
+        if len(asked) > PART:
             rows = _call_by_parts(till, asked, edition, told)
+        elif len(asked) > 1 or connection.in_atomic_block:
+            rows = _call(edition, list(told))
         else:
             brand_and_edition = connection.schema_name, edition
             rows = [_together.ask(brand_and_edition, (asked[0].ticket.bought_at, next(told)))]
@@ -191,20 +192,20 @@ def _call(edition: int | None, told: Sequence[dict], patience: timedelta | None 
     return _rows(call(_TILL_TICKETS, params))
 
 
+@transaction.atomic
 def _call_by_parts(
     till: Till, asked: Sequence[_Asked], edition: int | None, told: Iterator[dict]
 ) -> list[_Row]:
+    """A call a part, in one transaction; each is thought of while the one before is carried out."""
+    # A part holds its buyers in the order of their ids, but no part knows of the next one's: two batches with the same
+    # people would wait for each other.
+    with whole_network():
+        shown = {each.ticket.shown for each in asked if each.ticket.shown}
+        Profile.hold(intake.purchases.find_people(shown, till).values())
     now, today = timezone.now(), brand_today()
     parts = iter(lambda: list(islice(told, PART)), [])
     params = ([now, today, edition, _encode(part).decode(), None] for part in parts)
-    with transaction.atomic() if len(asked) > PART else nullcontext():
-        if len(asked) > PART:
-            # A part holds its buyers in the order of their ids, but no part knows of the next one's: two batches with
-            # the same people would wait for each other.
-            with whole_network():
-                shown = {each.ticket.shown for each in asked if each.ticket.shown}
-                Profile.hold(intake.purchases.find_people(shown, till).values())
-        return [row for answer in calls(_TILL_TICKETS, params) for row in _rows(answer)]
+    return [row for answer in calls(_TILL_TICKETS, params) for row in _rows(answer)]
 
 
 def _rows(answer: tuple[list[int], list[bool], list[str]]) -> list[_Row]:
