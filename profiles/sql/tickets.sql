@@ -97,10 +97,10 @@ BEGIN
            SET purchases = f.purchases + b.tickets, spend_cents = f.spend_cents + b.cents,
                first_purchase_on = least(f.first_purchase_on, b.first_on),
                last_purchase_on = greatest(f.last_purchase_on, b.last_on)
-          FROM bought b WHERE f.profile_id = b.person
+          FROM bought b JOIN profiles_profilefacts was ON was.profile_id = b.person WHERE f.profile_id = b.person
         RETURNING f.profile_id,
-                  b.store = old.home_store_id AND b.other_store = old.home_store_id
-                      AND b.first_on > old.last_purchase_on AS as_ever)
+                  b.store = was.home_store_id AND b.other_store = was.home_store_id
+                      AND b.first_on > was.last_purchase_on AS as_ever)
     SELECT count(*) < (SELECT count(*) FROM bought), array_agg(c.profile_id) FILTER (WHERE c.as_ever IS NOT TRUE)
       INTO unknown, others FROM counted c;
     IF unknown THEN  -- without facts, or deleted before they were held
