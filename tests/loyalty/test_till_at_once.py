@@ -1,18 +1,29 @@
 """Tickets in one call of the database: when it is enough, when it refuses; both ways end in the same ledger."""
 
+import json
 import random
 from datetime import date, timedelta
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
-from loyalty import ledger, proof, returns, rulebook, till
-from loyalty.models import Cashier, Lot, Membership, Programme, Rule, TicketCashier, Tier, Transaction
+from loyalty import ledger, proof, returns, rulebook, statements, till
+from loyalty.models import (
+    Cashier,
+    Lot,
+    Membership,
+    Programme,
+    Rule,
+    TicketCashier,
+    Tier,
+    Transaction,
+)
 from loyalty.till import selling
-from profiles.intake import Shown, Ticket
+from profiles.intake import Shown, Ticket, purchases
 from profiles.models import Profile
-from tenants.brand_sql import CloserLook
-from tests.loyalty.conftest import AT, CARD, OTHER, back, ticket
+from tenants.brand_sql import CloserLook, call
+from tests.loyalty.conftest import AT, CARD, OTHER, back, known, ticket
 
 
 @pytest.fixture
@@ -216,3 +227,49 @@ def test_both_ways_end_in_the_same_ledger(programme_p, lille_till, lyon_till, lo
         closely = play()
         transaction.set_rollback(True)
     assert at_once == closely
+
+
+@pytest.mark.parametrize(
+    ("terms", "bought", "available", "pending"),
+    [
+        ({}, [400], 0, 0),  # their last day had passed before they were told
+        ({"pending_days": 30}, [1], 0, 10),
+        (
+            {"expiry": "inactivity", "expiry_months": 6},
+            [220, 60],
+            20,
+            0,
+        ),  # the second lets the first live again
+    ],
+)
+def test_a_ticket_answers_what_the_ledger_holds(
+    programme_p, lille_till, looks, terms, bought, available, pending
+):
+    programme_p(**terms)
+    now = timezone.now()
+    sell(lille_till[0], "R0", 99, at=now - timedelta(days=1000))  # enrols, and earns nothing
+    member = Profile.objects.get()
+    ledger.accounts_of([member.pk])
+    looks.clear()
+    for n, days in enumerate(bought, start=1):
+        heard = sell(lille_till[0], f"R{n}", 1000, at=now - timedelta(days=days)).body
+    assert (heard["available"], heard["pending"]) == (available, pending)
+    held = statements.balance_of(member)
+    assert (heard["available"], heard["pending"], heard["debt"]) == (held.available, held.pending, held.debt)
+    assert looks == []
+
+
+def test_a_member_without_accounts_is_looked_at(programme_p, crm, lille, lille_till, looks):
+    programme_p()
+    rulebook.Rulebook.load()
+    Membership.objects.create(profile=known(crm, lille))
+    assert sell(lille_till[0], "R1", 1000).body["available"] == 10
+    assert looks == ["people"]
+
+
+def test_a_buyer_who_was_merged_before_being_held_is_looked_at(met, crm, lille, lille_till):
+    gone = known(crm, lille, card=OTHER.value, first_name="Jeanne", email="jeanne@mail.example")
+    Profile.objects.filter(pk=gone.pk).update(merged_into=met)
+    asked = purchases.as_told(ticket("R1", 1000, shown=OTHER), lille_till[0], "", {OTHER: gone.pk})
+    with pytest.raises(CloserLook, match="people"):
+        call("SELECT record_tickets($1, $2::jsonb)", [AT, json.dumps([asked])])
