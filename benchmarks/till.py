@@ -154,20 +154,27 @@ def served(settings_module: str, application: str = "") -> Iterator[int]:
     """The port of a server as `make run` starts it, with its application or another."""
     from django.conf import settings
 
-    from cdp.management.commands.serve import web_command
+    from cdp.management.commands.serve import RECORDER, recorder_address, web_command
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     *command, ours = web_command(f"127.0.0.1:{port}")
     command.append(application or ours)
+    environment = {"DJANGO_SETTINGS_MODULE": settings_module}
+    if not application:
+        environment["TILL_RECORDER"] = recorder_address()
     log = Path(settings.VAR_DIR) / "log" / "bench-till.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (log.parent, Path(recorder_address()).parent):
+        folder.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=settings.BASE_DIR, env=os.environ | {"DJANGO_SETTINGS_MODULE": settings_module},
-            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
-        )  # fmt: skip
+        programmes = [
+            subprocess.Popen(
+                [sys.executable, "-m", *told],
+                cwd=settings.BASE_DIR, env=os.environ | environment,
+                stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
+            )
+            for told in ([command] if application else [RECORDER, command])
+        ]  # fmt: skip
     try:
         end = time.monotonic() + READY_SECONDS
         while True:
@@ -180,11 +187,13 @@ def served(settings_module: str, application: str = "") -> Iterator[int]:
                 time.sleep(0.1)
         yield port
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
+        for programme in programmes:
+            os.killpg(programme.pid, signal.SIGTERM)
+        for programme in programmes:
+            try:
+                programme.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(programme.pid, signal.SIGKILL)
 
 
 def watch(limits: bool) -> None:

@@ -26,6 +26,8 @@ BASE_DOMAIN = env.str("BASE_DOMAIN", default="localhost")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[BASE_DOMAIN, f".{BASE_DOMAIN}", "127.0.0.1"])
 SECURE = env.bool("SECURE", default=False)
 WEB_THREADS = env.int("WEB_THREADS", default=4)  # of each process of the web server
+# The socket of the recorder of tickets, where web processes have one to hand them to.
+TILL_RECORDER = env.str("TILL_RECORDER", default="")
 
 # --- Apps: a table lives in public, in each brand's schema, or in both -----------------------------------------
 

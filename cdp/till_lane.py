@@ -36,6 +36,7 @@ from django_tenants.utils import remove_www
 from cdp import silence
 from cdp.api_errors import answer_to, come_back
 from loyalty import api, benefits_api
+from loyalty.till import desk
 from tenants import doorbell
 from tenants.middleware import brand_at
 from tenants.models import Brand
@@ -222,8 +223,11 @@ def _answered(
     for last_try in (False, True):
         try:
             _enter(brand, database)
-            _hurry(database)
+            hurry(database)
             return view(request)
+        except desk.Unanswered:
+            silence.silence.begins()
+            raise
         except (OperationalError, InterfaceError) as error:
             if last_try or not _may_try_again(error, database):
                 raise
@@ -262,7 +266,8 @@ def _speak(request: HttpRequest, brand: Brand) -> None:
     request.tenant = brand
 
 
-def _hurry(database: BaseDatabaseWrapper) -> None:
+def hurry(database: BaseDatabaseWrapper) -> None:
+    """Set the time limits of what tills wait for."""
     database.ensure_connection()
     if not getattr(database.connection, "is_in_a_hurry", False):
         with database.cursor() as cursor:

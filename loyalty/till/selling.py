@@ -2,46 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from itertools import islice
-from operator import itemgetter
-from time import monotonic
-from typing import NamedTuple
+from datetime import date
 
 import msgspec
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
-from psycopg.errors import LockNotAvailable
 
 from loyalty import cases, ledger, members, rules, segments, statements
 from loyalty.models import TillRequest, Transaction
 from loyalty.rulebook import NoProgramme, Rulebook
+from loyalty.till import recording
 from loyalty.till.answers import Answer, again, once_more_after_a_race, points_of, told_before
 from loyalty.till.judging import as_rules_see_it
 from loyalty.till.people import member_who_shows
+from loyalty.till.recording import Page, Row
 from loyalty.till.returning import apply_parked
-from loyalty.till.together import Gathering, Held, TooLate
 from profiles import intake
 from profiles.intake import Problem, Ticket
 from profiles.models import Profile, Purchase
-from tenants.brand_sql import CloserLook, call, calls
+from tenants.brand_sql import CloserLook
 from tenants.calendar import brand_today
 from tenants.network.models import Till
 from tenants.scoping import whole_network
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
-
-# So many tickets of several tills are recorded in one call, and so long it waits for a member whom others hold: then
-# each goes alone, and only theirs waits.
-TOGETHER = 16
-PATIENCE = timedelta(milliseconds=100)
-# Calls under way at once: while one waits for the disk another is thought. More of them leave each with less company.
-LEADERS = 2
-# So many tickets of one till are one call; while the database records them, the next ones are thought of.
-PART = 100
-# A call that fails after so long failed for want of the database, and not for what was asked.
-LATE_SECONDS = 1.0
 
 
 def quote(till: Till, ticket: Ticket) -> dict:
@@ -159,89 +144,27 @@ def _record_at_once(till: Till, asked: Sequence[_Asked], book: Rulebook | None) 
 
     A single ticket goes along with those that other threads record at this moment.
     """
-    edition = book.programme.edition if book else None
-    told = (_told(till, each, book) for each in asked)
+    page = Page(connection.schema_name, book.programme.edition if book else None, brand_today())
+    told = (_encode(_told(till, each, book)) for each in asked)
     with ledger.refusals():
-        if len(asked) > PART:
-            rows = _call_by_parts(till, asked, edition, told)
+        if len(asked) > recording.PART:
+            rows = _record_in_parts(page, till, asked, told)
         elif len(asked) > 1 or connection.in_atomic_block:
-            rows = _call(edition, list(told))
+            rows = recording.record(page, list(told))
         else:
-            brand_and_edition = connection.schema_name, edition
-            rows = [_together.ask(brand_and_edition, (asked[0].ticket.bought_at, next(told)))]
+            rows = [recording.record_one(page, asked[0].ticket.bought_at, next(told))]
     kept = {n: _decode(row.body) for n, row in enumerate(rows) if row.body is not None}
     return _answers(till, asked, [row.purchase for row in rows], [row.fresh for row in rows], kept)
 
 
-class _Row(NamedTuple):
-    """What `till_tickets` says of a ticket: its purchase, whether it is new, the answer that was kept."""
-
-    purchase: int
-    fresh: bool
-    body: str | None
-
-
-_TILL_TICKETS = (
-    "SELECT purchases, fresh, bodies FROM till_tickets($1, $2, $3::bigint, $4::jsonb, $5::interval)"
-)
-
-
-def _call(edition: int | None, told: Sequence[dict], patience: timedelta | None = None) -> list[_Row]:
-    """`patience`: so long may it wait for a lock, where that is less than the connection's."""
-    params = [timezone.now(), brand_today(), edition, _encode(told).decode(), patience]
-    return _rows(call(_TILL_TICKETS, params))
-
-
 @transaction.atomic
-def _call_by_parts(
-    till: Till, asked: Sequence[_Asked], edition: int | None, told: Iterator[dict]
-) -> list[_Row]:
-    """A call a part, in one transaction; each is thought of while the one before is carried out."""
+def _record_in_parts(page: Page, till: Till, asked: Sequence[_Asked], told: Iterator[bytes]) -> list[Row]:
     # A part holds its buyers in the order of their ids, but no part knows of the next one's: two batches with the same
     # people would wait for each other.
     with whole_network():
         shown = {each.ticket.shown for each in asked if each.ticket.shown}
         Profile.hold(intake.purchases.find_people(shown, till).values())
-    now, today = timezone.now(), brand_today()
-    parts = iter(lambda: list(islice(told, PART)), [])
-    params = ([now, today, edition, _encode(part).decode(), None] for part in parts)
-    return [row for answer in calls(_TILL_TICKETS, params) for row in _rows(answer)]
-
-
-def _rows(answer: tuple[list[int], list[bool], list[str]]) -> list[_Row]:
-    purchases, fresh, bodies = answer
-    kept = iter(bodies)
-    return [
-        _Row(purchase, is_new, next(kept) if is_new else None)
-        for purchase, is_new in zip(purchases, fresh, strict=True)
-    ]
-
-
-def _call_for_several(
-    brand_and_edition: tuple[str, int | None], asked: Sequence[tuple[datetime, dict]]
-) -> list[_Row]:
-    """Tickets of several tills, each with its instant, thought with the same edition.
-
-    Raises `Held` and `TooLate`.
-    """
-    order = sorted(range(len(asked)), key=lambda n: asked[n][0])
-    start = monotonic()
-    try:
-        rows = _call(brand_and_edition[1], [asked[n][1] for n in order], PATIENCE)
-    except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
-            raise Held from error
-        if monotonic() - start > LATE_SECONDS:
-            raise TooLate(*error.args) from error.__cause__
-        raise
-    return [row for _n, row in sorted(zip(order, rows, strict=True), key=itemgetter(0))]
-
-
-def _call_for_one(brand_and_edition: tuple[str, int | None], asked: tuple[datetime, dict]) -> _Row:
-    return _call(brand_and_edition[1], [asked[1]])[0]
-
-
-_together = Gathering(_call_for_several, _call_for_one, most=TOGETHER, leaders=LEADERS)
+    return recording.record_in_parts(page, told)
 
 
 @transaction.atomic

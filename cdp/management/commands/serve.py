@@ -1,9 +1,9 @@
-"""`manage.py serve`: web, worker and timetable under one small supervisor, until Ctrl-C.
+"""`manage.py serve`: web, recorder, worker and timetable under one small supervisor, until Ctrl-C.
 
 Each programme runs in a session of its own (so that a terminal's Ctrl-C reaches the supervisor alone, which then
 ends them in order), writes to `var/log/NAME.log` and is named in `var/run/NAME.pid`, by which `make stop` finds it
 even where the supervisor was killed. When one of them ends, all do: a worker that silently died would leave tasks
-waiting for ever.
+waiting for ever. Only the recorder, which the web processes can do without for a while, is started anew.
 """
 
 import fcntl
@@ -32,6 +32,7 @@ from tenants.roles import Role
 STOP_SECONDS = 40.0  # longer than a request or a task that is nearly done
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.2
+RESPAWN_SECONDS = 5.0
 LAST_LINES = 15
 WORKERS, THREADS = 2, settings.WEB_THREADS
 # Without the query and the path's tail: search words and invitation links stay out of the log.
@@ -57,14 +58,24 @@ def web_command(bind: str, workers: int = WORKERS, threads: int = THREADS) -> li
     ]  # fmt: skip
 
 
+RECORDER = ["manage", "record_tickets"]
+
+
+def recorder_address() -> str:
+    """Where the recorder's socket is, unless somebody said where."""
+    return settings.TILL_RECORDER or str(settings.VAR_DIR / "run" / "recorder.sock")
+
+
 @dataclass
 class Programme:
-    """One of the programmes, and its process once it runs."""
+    """One of the programmes, and its process once it runs. `spare`: the others can do without it while it is away."""
 
     name: str
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
+    spare: bool = False
     process: subprocess.Popen | None = None
+    _started: float = 0.0
 
     @property
     def log(self) -> Path:
@@ -86,6 +97,12 @@ class Programme:
                 start_new_session=True,
             )
         self.pid_file.write_text(str(self.process.pid))
+        self._started = time.monotonic()
+
+    def start_anew(self) -> None:
+        """A while after it was started last: one that cannot live is not started all the time."""
+        if time.monotonic() > self._started + RESPAWN_SECONDS:
+            self.start()
 
     @property
     def has_ended(self) -> bool:
@@ -111,7 +128,11 @@ class Command(BaseCommand):
         for folder in ("run", "log"):
             (settings.VAR_DIR / folder).mkdir(parents=True, exist_ok=True)
         programmes = [
-            Programme("web", web_command(bind, workers, threads), {"WEB_THREADS": str(threads)}),
+            Programme("recorder", RECORDER, {"TILL_RECORDER": recorder_address()}, spare=True),
+            Programme(
+                "web", web_command(bind, workers, threads),
+                {"WEB_THREADS": str(threads), "TILL_RECORDER": recorder_address()},
+            ),
             Programme(
                 "worker",
                 ["celery", "-A", "cdp.celery", "worker", "--pool=prefork", f"--concurrency={concurrency}",
@@ -142,7 +163,11 @@ class Command(BaseCommand):
         if host in {"", ANY_ADDRESS}:
             host = "127.0.0.1"
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and not heard and not any(each.has_ended for each in programmes):
+        while (
+            time.monotonic() < deadline
+            and not heard
+            and not any(each.has_ended and not each.spare for each in programmes)
+        ):
             connection = http.client.HTTPConnection(host, port, timeout=5)
             try:
                 connection.request("GET", "/readyz", headers={"Host": settings.BASE_DOMAIN})
@@ -167,10 +192,13 @@ class Command(BaseCommand):
         connections.close_all()  # the supervisor needs no database while it watches
 
     def _watch(self, programmes: list[Programme], heard: list[int]) -> Programme | None:
-        """Wait for a signal (returns nothing) or for the first programme that ends (returns it)."""
+        """Wait for a signal (returns nothing) or for the first programme that ends (returns it); a spare one is started
+        anew."""
         while not heard:
             for programme in programmes:
-                if programme.has_ended:
+                if programme.has_ended and programme.spare and not heard:
+                    programme.start_anew()
+                elif programme.has_ended:
                     # `make stop` tells everybody at once; a programme may be gone before we have heard.
                     time.sleep(POLL_SECONDS)
                     return None if heard else programme
