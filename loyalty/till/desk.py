@@ -23,6 +23,7 @@ from tenants.brand_sql import CloserLook
 PATIENCE_SECONDS = 8.0
 # A recorder that was not there, or kept somebody waiting for too long, is not asked again for so long.
 AVOIDED_SECONDS = 1.0
+LARGEST = 64 * 1024 * 1024
 _LENGTH_BYTES = 4
 
 
@@ -77,8 +78,12 @@ class Line:
         if not part:
             raise EOFError
         self._heard += part
+        if len(self._heard) < _LENGTH_BYTES:
+            return None
         end = _LENGTH_BYTES + int.from_bytes(self._heard[:_LENGTH_BYTES])
-        if len(self._heard) < max(end, _LENGTH_BYTES + 1):
+        if end > LARGEST:
+            raise msgspec.DecodeError("the message is too long")
+        if len(self._heard) < end:
             return None
         data, self._heard = self._heard[_LENGTH_BYTES:end], self._heard[end:]
         return language.decode(data)

@@ -68,13 +68,18 @@ class Recorder:
             leaders = [threads.submit(self._lead) for _one in range(LEADERS)]
             wait(leaders, return_when=FIRST_EXCEPTION)
             self.stop()
+        for key in [*self._selector.get_map().values()]:
+            key.fileobj.close()
+        self._selector.close()
+        self._ringer.close()
         for leader in leaders:
             leader.result()
 
     def stop(self) -> None:
         """What is under way is ended; who waits hears nothing, and records for themselves."""
         self._is_stopped = True
-        self._ring()
+        with suppress(OSError):  # it has ended
+            self._ring()
 
     def _ring(self) -> None:
         with suppress(BlockingIOError):  # it rings still

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from cdp import embedded
-from cdp.management.commands.serve import web_command
+from cdp.management.commands.serve import RECORDER, web_command
 
 ROOT = Path(embedded.__file__).parent.parent
 THREADS = 4
@@ -190,10 +190,12 @@ def send(cluster: Cluster, slug: str, *tasks: str) -> None:
 
 
 class Web:
-    """The web server that `make run` starts."""
+    """The web server that `make run` starts, and the recorder beside it."""
 
-    def __init__(self, port: int, process: subprocess.Popen, log: Callable[[], str]):
-        self.port, self.process, self.log = port, process, log
+    def __init__(
+        self, port: int, process: subprocess.Popen, log: Callable[[], str], recorder: subprocess.Popen
+    ):
+        self.port, self.process, self.log, self.recorder = port, process, log, recorder
 
     def workers(self) -> list[psutil.Process]:
         found = []
@@ -220,11 +222,30 @@ def served(
 ) -> Iterator[Web]:
     port = free_port()
     command = web_command(f"127.0.0.1:{port}", workers, threads)
-    environment = {"WEB_THREADS": str(threads), "DJANGO_SETTINGS_MODULE": "cdp.settings"} | environment
-    with cluster.programme(name, *command, **environment) as process:
-        web = Web(port, process, lambda: cluster.log_of(name))
-        assert until(web.is_alive, 60), web.log()
-        yield web
+    environment = {
+        "WEB_THREADS": str(threads), "DJANGO_SETTINGS_MODULE": "cdp.settings",
+        "TILL_RECORDER": str(cluster.folder / f"{name}.sock"),
+    } | environment  # fmt: skip
+    recorder, web = f"{name}-recorder", name
+    with (
+        cluster.programme(recorder, *RECORDER, **environment) as beside,
+        cluster.programme(web, *command, **environment) as process,
+    ):
+        server = Web(port, process, lambda: cluster.log_of(web), beside)
+        assert until(server.is_alive, 60), server.log()
+        assert until(Path(environment["TILL_RECORDER"]).exists, 60), cluster.log_of(recorder)
+        yield server
+
+
+@contextmanager
+def recording(cluster: Cluster, name: str = "web") -> Iterator[subprocess.Popen]:
+    """Another recorder in the place of the web server's own, as the supervisor starts one."""
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "cdp.settings",
+        "TILL_RECORDER": str(cluster.folder / f"{name}.sock"),
+    }
+    with cluster.programme(f"{name}-recorder", *RECORDER, **environment) as process:
+        yield process
 
 
 def free_port() -> int:
