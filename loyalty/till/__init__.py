@@ -7,6 +7,8 @@ sends the request once more. The same id with another content is refused.
 |---|---|
 | `people` | who stands there: identify, enrol, show |
 | `selling` | quote a ticket; record tickets and credit them |
+| `recording` | tickets are written down, alone or with those of others |
+| `desk`, `recorder` | how they are handed to the process that records for all |
 | `returning` | goods brought back, also before their sale |
 | `redeeming` | points spent for money off |
 | `judging` | how the rules see a ticket; why it earned what it did |

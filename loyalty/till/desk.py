@@ -21,8 +21,8 @@ from tenants.brand_sql import CloserLook
 
 # Longer than the database is given for a call of the recorder's.
 PATIENCE_SECONDS = 8.0
-# A recorder that was not there, or kept somebody waiting for too long, is not asked again for so long.
-AVOIDED_SECONDS = 1.0
+# For so long a recorder is not asked again that was not there; and one that kept somebody waiting for too long.
+AVOIDED_SECONDS, DISTRUSTED_SECONDS = 1.0, 60.0
 LARGEST = 64 * 1024 * 1024
 _LENGTH_BYTES = 4
 
@@ -139,7 +139,7 @@ def _asked(slip: Slip) -> Reply | None:
             return reply
         except TimeoutError:
             _hang_up()
-            _avoided_until = time.monotonic() + AVOIDED_SECONDS
+            _avoided_until = time.monotonic() + DISTRUSTED_SECONDS
             raise TooLate("the recorder does not answer") from None
         except (OSError, EOFError, msgspec.MsgspecError):
             _hang_up()  # another recorder may serve there since

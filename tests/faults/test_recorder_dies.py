@@ -26,7 +26,7 @@ def test_the_recorder_killed_frozen_and_started_anew(world, web, say):
             time.sleep(1)
             moments.append(time.monotonic())
             psutil.Process(another.pid).suspend()
-            time.sleep(desk.PATIENCE_SECONDS + 4)
+            time.sleep(2 * desk.PATIENCE_SECONDS + 2)
             psutil.Process(another.pid).resume()
             time.sleep(2)
         time.sleep(1)
