@@ -269,7 +269,7 @@ def measure(rounds: int) -> tuple[dict, dict]:
 
     from benchmarks.brand import scratch_brand
     from benchmarks.pgbench import rate
-    from benchmarks.till_clients import drive, joined
+    from benchmarks.till_clients import AHEAD, drive, joined
     from loyalty import proof
 
     with scratch_brand(BRAND, stores=STORES):
@@ -281,8 +281,8 @@ def measure(rounds: int) -> tuple[dict, dict]:
         stock = served("benchmarks.stock_settings", "benchmarks.stock_wsgi:application")
         with served("cdp.settings") as port, stock as stock_port:
 
-            def take(name: str, clients: int, requests, at: int = port, seconds: float = SECONDS) -> None:
-                loads.setdefault(name, []).append(drive(at, clients, seconds, requests))
+            def take(name: str, clients: int, requests, at: int = port, ahead: int = AHEAD) -> None:
+                loads.setdefault(name, []).append(drive(at, clients, SECONDS, requests, ahead))
                 wrong = {s: n for s, n in loads[name][-1].statuses.items() if s not in (200, 201)}
                 if wrong:
                     raise RuntimeError(f"{name}: {wrong}")
@@ -300,7 +300,7 @@ def measure(rounds: int) -> tuple[dict, dict]:
                 watch(True)
                 take("earn 8 again", 8, tills.new_run().purchases)
                 take("stock", 8, tills.new_run().stock, stock_port)
-                take("batch", 1, tills.new_run().batches)
+                take("batch", 1, tills.new_run().batches, ahead=10)
                 take("identify", 8, tills.new_run().identifications)
                 take("redeem", 8, tills.new_run().redemptions)
         proved = proof.prove()

@@ -1,11 +1,14 @@
 """Tills that send one request after the other over a kept connection, a process each: rate, percentiles, answers."""
 
+import itertools
 import multiprocessing
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+AHEAD = 1000
 
 # What a client sends: the bytes of one whole HTTP request after the other.
 Requests = Callable[[int], Iterator[bytes]]
@@ -46,14 +49,17 @@ def request(path: str, host: str, key: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def drive(port: int, clients: int, seconds: float, requests: Requests) -> Load:
-    """Let so many clients send for so long; each begins with one request that is not counted."""
+def drive(port: int, clients: int, seconds: float, requests: Requests, ahead: int = AHEAD) -> Load:
+    """Let so many clients send for so long; each begins with one request that is not counted.
+
+    `ahead`: so many requests of each are made up before the clock runs, for making them up takes the machine's time.
+    """
     context = multiprocessing.get_context("fork")
     ready, begin = context.Barrier(clients + 1), context.Value("d", 0.0)
     results = context.SimpleQueue()
     clock = ready, begin, results
     processes = [
-        context.Process(target=_client, args=(_Link(port), requests(n), seconds, clock), daemon=True)
+        context.Process(target=_client, args=(_Link(port), requests(n), seconds, clock, ahead), daemon=True)
         for n in range(clients)
     ]
     for process in processes:
@@ -71,9 +77,10 @@ def drive(port: int, clients: int, seconds: float, requests: Requests) -> Load:
     return Load(clients, elapsed, [each for times, _counted, _end in told for each in times], statuses)
 
 
-def _client(link: "_Link", sent: Iterator[bytes], seconds: float, clock: tuple) -> None:
+def _client(link: "_Link", made_up: Iterator[bytes], seconds: float, clock: tuple, ahead: int) -> None:
     ready, begin, results = clock
-    link.ask(next(sent))
+    link.ask(next(made_up))
+    sent = itertools.chain([*itertools.islice(made_up, ahead)], made_up)
     ready.wait()
     ready.wait()
     times, statuses = [], Counter()
