@@ -423,7 +423,8 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     ]
     # The weight of a line is what it would earn alone, exactly; a bonus is shared out like the rest.
     base = next((r for r in rules if earned.steps and r.code == earned.steps[0]["rule"]), None)
-    weights, exact = [Fraction(0)] * len(ticket.lines), Fraction(0)
+    weights: list[Fraction | int] = [0] * len(ticket.lines)
+    exact = Fraction(0)
     if base is not None:
         multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
         multipliers.sort(key=lambda rule: (rule.priority, rule.code))
@@ -561,7 +562,7 @@ def _extra_of_multipliers(
 
 def _amounts(ticket: Ticket, terms: Words) -> list[Fraction | int]:
     """Cents of each line that may earn: what lies below zero is shared out over the lines above, in proportion."""
-    above = [max(0, line.amount_cents) for line in ticket.lines]
+    above: list[Fraction | int] = [max(0, line.amount_cents) for line in ticket.lines]
     paid = sum(above)
     net = paid if terms.get("amounts") == GROSS else max(0, ticket.total_cents)
     if net == paid:  # nothing lowers them
