@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
@@ -96,6 +97,16 @@ class Door:
                 del self._inside[me]
 
 
+class Written(WSGIRequest):
+    """A till's POST. Its body is read as it is: how long it may be, each view has said before (`wire.body_of`)."""
+
+    @property
+    def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = self.read()
+        return self._body
+
+
 class Entrance:
     """A WSGI application in front of Django's: the tills' POSTs go straight to the lane, everything else to Django.
 
@@ -105,20 +116,37 @@ class Entrance:
 
     def __init__(self, django: WSGIHandler):
         self._django = django
-        lane = TillLane(django.get_response)
-        self._answer = convert_exception_to_response(SecurityMiddleware(lane))
+        self._lane = TillLane(django.get_response)
+        self._security = SecurityMiddleware(self._lane)
+        self._answer = convert_exception_to_response(self._guarded)
+        self._headers: dict[bool, dict[str, str]] = {}
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "POST" or environ.get("PATH_INFO") not in VIEWS:
             return self._django(environ, start_response)
-        connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+        database = connections[DEFAULT_DB_ALIAS]  # of this thread: the proxy looks for it at each word
+        database.close_if_unusable_or_obsolete()
         set_urlconf(settings.ROOT_URLCONF)
-        answer = self._answer(WSGIRequest(environ))
-        start_response(f"{answer.status_code} {answer.reason_phrase}", list(answer.items()))
+        request = Written(environ)
+        answer = self._answer(request)
+        headers = self._headers_of_all(request) | dict(answer.items())
+        start_response(f"{answer.status_code} {answer.reason_phrase}", list(headers.items()))
         # A list is sent fastest, and the web server tells nobody when it was.
-        if answer.status_code >= 400 or doorbell.is_quiet():
+        if answer.status_code >= 400 or doorbell.is_quiet(database.schema_name):
             return [answer.content]
         return Ringing(answer.content)
+
+    def _guarded(self, request: HttpRequest) -> HttpResponse:
+        return self._security.process_request(request) or self._lane(request)
+
+    def _headers_of_all(self, request: HttpRequest) -> dict[str, str]:
+        """What the security middleware adds to every answer, made once: it depends on the wire alone."""
+        is_secure = bool(self._security.sts_seconds) and request.is_secure()
+        if is_secure not in self._headers:
+            bare = self._security.process_response(request, HttpResponse())
+            del bare.headers["Content-Type"]
+            self._headers[is_secure] = dict(bare.items())
+        return self._headers[is_secure]
 
 
 class Ringing:
@@ -235,9 +263,22 @@ def _answered(
     raise AssertionError
 
 
+@lru_cache(maxsize=1024)
+def _host_in(header: str) -> str:
+    """The host that a request's header names. Raises `DisallowedHost`."""
+    bare = HttpRequest()
+    bare.META["HTTP_HOST"] = header
+    return _host_of(bare)
+
+
+def _host_of(request: HttpRequest) -> str:
+    return remove_www(request.get_host().split(":")[0])
+
+
 def _brand_of(request: HttpRequest, database: BaseDatabaseWrapper) -> Brand | None:
+    header = request.META.get("HTTP_HOST")
     try:
-        hostname = remove_www(request.get_host().split(":")[0])
+        hostname = _host_in(header) if header else _host_of(request)
     except DisallowedHost:
         return None
     database.health_check_done = True

@@ -36,6 +36,10 @@ from tenants.scoping import scoped_to
 
 LARGEST_BATCH_BODY = 4 * 1024 * 1024
 
+# Compared and rounded with as they are: each would be made anew for every amount of a ticket.
+LARGEST_AMOUNT, CENT, CENTS_OF_ONE = Decimal(10**10), Decimal("0.01"), Decimal(100)
+NOTHING, LARGEST_QUANTITY, THOUSANDTH = Decimal(0), Decimal(10**6), Decimal("0.001")
+
 # Years in which shops tell the time: beyond them, adding a zone or a window leaves the calendar.
 PLAUSIBLE_YEARS = range(1970, 9999)
 
@@ -270,19 +274,25 @@ def _instant(told: datetime, field: str) -> datetime:
 
 
 def cents(amount: Decimal, field: str) -> int:
-    if not amount.is_finite() or abs(amount) >= 10**10 or amount != round(amount, 2):
-        raise Problem("invalid_amount", _("an amount has at most two decimals: %s") % str(amount)[:40], field)
-    return int(round(amount, 2) * 100)
+    if amount.is_finite() and -LARGEST_AMOUNT < amount < LARGEST_AMOUNT:
+        rounded = amount.quantize(CENT)
+        if amount == rounded:
+            return int(rounded * CENTS_OF_ONE)
+    raise Problem("invalid_amount", _("an amount has at most two decimals: %s") % str(amount)[:40], field)
 
 
 def _quantity(quantity: Decimal, field: str) -> Decimal:
-    if not quantity.is_finite() or not 0 < quantity < 10**6 or quantity != round(quantity, 3):
-        raise Problem(
-            "invalid_quantity",
-            _("a quantity is more than zero and has at most three decimals"),
-            f"{field}.quantity",
-        )
-    return quantity
+    if (
+        quantity.is_finite()
+        and NOTHING < quantity < LARGEST_QUANTITY
+        and quantity == quantity.quantize(THOUSANDTH)
+    ):
+        return quantity
+    raise Problem(
+        "invalid_quantity",
+        _("a quantity is more than zero and has at most three decimals"),
+        f"{field}.quantity",
+    )
 
 
 def _item(told: schemas.PurchaseRequest | _Misshapen, answer: Answer | Problem | wire.InvalidBody) -> dict:

@@ -7,12 +7,13 @@ order and any split of returns comes to the same sum.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from msgspec.structs import replace
 
 from loyalty import ledger, vouchers
 from loyalty.models import LotUse, TicketPayment, Transaction, Voucher

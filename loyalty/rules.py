@@ -37,13 +37,16 @@ Rules are taken by priority, then code, so the same ticket earns the same whoeve
 import calendar
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
 from math import floor
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 Words = Mapping[str, Any]  # the JSON of conditions or terms
 Step = dict[str, str | int]
@@ -113,8 +116,7 @@ class InvalidRule(ValueError):
         self.path, self.message = path, message
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Struct, frozen=True):
     """A line of a ticket. `amount_cents` is what was paid for it."""
 
     sku: str
@@ -122,8 +124,7 @@ class Line:
     amount_cents: int
 
 
-@dataclass(frozen=True)
-class Ticket:
+class Ticket(Struct, frozen=True):
     """What the rules look at. `local_time` is the store's; `tier` the member's before this ticket ("" for none);
     `earned_before` what the member's other tickets of the same day had earned when this one was judged; `segments`
     those that the member was in when the ticket came; `payment` the word of the till ("" where it said none)."""
@@ -139,7 +140,7 @@ class Ticket:
 
     @property
     def total_cents(self) -> int:
-        return sum(line.amount_cents for line in self.lines)
+        return sum([line.amount_cents for line in self.lines])
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,7 @@ class RuleTerms:
     terms: Words = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Earned:
+class Earned(Struct, frozen=True):
     """Points of a ticket and why: one step a rule, `{"rule", "version", "points", "why"}`; the steps' points sum
     to `points`. The terms of waiting and expiry come from the base rule (no months and no day: never expires).
     `barred`: without its member's segments the ticket would have earned, with them it earns nothing."""
@@ -335,21 +335,22 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     terms = base.terms
     multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
 
-    # Exact fractions: rounding comes once, at the scope that the base rule says.
-    by_line = terms.get("rounding") == ROUND_LINE
-    rate, exact = Fraction(terms["points"], terms["per_cents"]), Fraction(0)
-    extra = {rule.code: Fraction(0) for rule in multipliers}
+    # Exact: rounding comes once, at the scope that the base rule says. Counted in parts of a point, so many to one that
+    # whole cents stay whole numbers, which are quicker than fractions.
+    by_line, parts = terms.get("rounding") == ROUND_LINE, terms["per_cents"]
+    exact: Fraction | int = 0
+    extra: dict[str, Fraction | int] = {rule.code: 0 for rule in multipliers}
     for matching, cents in _portions(ticket, base, multipliers, by_line=by_line):
-        earned = cents * rate
-        exact += floor(earned) if by_line else earned
+        earned = cents * terms["points"]
+        exact += earned // parts * parts if by_line else earned
         for rule, share in _extra_of_multipliers(earned, matching):
-            extra[rule.code] += floor(share) if by_line else share
+            extra[rule.code] += share // parts * parts if by_line else share
 
-    running = floor(exact)
+    running = exact // parts
     steps = [_step(base, running, "base")]
     for rule in multipliers:
         exact += extra[rule.code]
-        gained = floor(exact) - running
+        gained = exact // parts - running
         if extra[rule.code]:
             steps.append(_step(rule, gained, "multiplier"))
             running += gained
@@ -422,7 +423,8 @@ def explain(ticket: Ticket, rules: Sequence[RuleTerms]) -> Explanation:
     ]
     # The weight of a line is what it would earn alone, exactly; a bonus is shared out like the rest.
     base = next((r for r in rules if earned.steps and r.code == earned.steps[0]["rule"]), None)
-    weights, exact = [Fraction(0)] * len(ticket.lines), Fraction(0)
+    weights: list[Fraction | int] = [0] * len(ticket.lines)
+    exact = Fraction(0)
     if base is not None:
         multipliers = [r for r in rules if r.kind == MULTIPLIER and _ticket_meets(ticket, r.conditions)]
         multipliers.sort(key=lambda rule: (rule.priority, rule.code))
@@ -501,6 +503,7 @@ def spendable_on(earned_on: date, pending_days: int) -> date:
     return earned_on + timedelta(days=pending_days)
 
 
+@lru_cache(maxsize=1024)
 def last_day(earned_on: date, expiry_months: int | None) -> date | None:
     """The last day of points that live some months. Month ends clip: 29 February + 12 months is 28 February."""
     if expiry_months is None:
@@ -524,7 +527,7 @@ def _portions(
     for line, cents in zip(ticket.lines, _amounts(ticket, base.terms), strict=True):
         if not _line_meets(line, base.conditions):
             continue
-        matching = tuple(n for n, rule in enumerate(multipliers) if _line_meets(line, rule.conditions))
+        matching = tuple([n for n, rule in enumerate(multipliers) if _line_meets(line, rule.conditions)])
         if by_line:
             yield [multipliers[n] for n in matching], cents
         else:
@@ -534,8 +537,8 @@ def _portions(
 
 
 def _extra_of_multipliers(
-    earned: Fraction, matching: Sequence[RuleTerms]
-) -> Iterator[tuple[RuleTerms, Fraction]]:
+    earned: Fraction | int, matching: Sequence[RuleTerms]
+) -> Iterator[tuple[RuleTerms, Fraction | int]]:
     """(rule, points beyond the base) by the stacking class of the multipliers that match, in order of priority.
 
     The class of the first of them holds.
@@ -559,11 +562,12 @@ def _extra_of_multipliers(
 
 def _amounts(ticket: Ticket, terms: Words) -> list[Fraction | int]:
     """Cents of each line that may earn: what lies below zero is shared out over the lines above, in proportion."""
-    paid = sum(line.amount_cents for line in ticket.lines if line.amount_cents > 0)
+    above: list[Fraction | int] = [max(0, line.amount_cents) for line in ticket.lines]
+    paid = sum(above)
     net = paid if terms.get("amounts") == GROSS else max(0, ticket.total_cents)
     if net == paid:  # nothing lowers them
-        return [max(0, line.amount_cents) for line in ticket.lines]
-    return [Fraction(max(0, line.amount_cents) * net, paid) if paid else Fraction(0) for line in ticket.lines]
+        return above
+    return [Fraction(cents * net, paid) for cents in above]
 
 
 def _ticket_meets(ticket: Ticket, conditions: Words) -> bool:
@@ -603,9 +607,9 @@ def _alike(word: str) -> str:
 def _line_meets(line: Line, conditions: Words) -> bool:
     if line.amount_cents <= 0:  # given away, or brought back since
         return False
-    if line.category in conditions.get("except_categories", ()) or line.sku in conditions.get(
-        "except_skus", ()
-    ):
+    if "except_categories" in conditions and line.category in conditions["except_categories"]:
+        return False
+    if "except_skus" in conditions and line.sku in conditions["except_skus"]:
         return False
     if "categories" in conditions and line.category not in conditions["categories"]:
         return False

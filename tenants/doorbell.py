@@ -35,9 +35,9 @@ _quiet_until: dict[str, float] = {}
 
 def ring() -> None:
     """Have the brand's outbox looked into, if something in it is due. Never raises for want of a server."""
-    if is_quiet():
-        return
     schema = connection.schema_name
+    if is_quiet(schema):
+        return
     try:
         if not cache.get(WANTED):
             _be_quiet(schema)
@@ -48,10 +48,9 @@ def ring() -> None:
         logger.warning("the outbox waits for the timetable: %s", away)
 
 
-def is_quiet() -> bool:
+def is_quiet(schema: str) -> bool:
     """Whether ringing would ask nobody anything, as for a brand that is known to have no webhooks."""
-    schema = connection.schema_name
-    return schema == get_public_schema_name() or monotonic() < _quiet_until.get(schema, 0)
+    return monotonic() < _quiet_until.get(schema, 0) or schema == get_public_schema_name()
 
 
 def answer() -> None:

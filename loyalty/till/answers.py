@@ -1,8 +1,8 @@
 """What a till is told, and the answers that are kept: the same request again gets it again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from django.db import IntegrityError, OperationalError
 from django.utils.translation import gettext as _
 from psycopg.errors import DeadlockDetected
@@ -15,8 +15,7 @@ from tenants.network.models import Till
 ID_OF_REQUEST = {"purchase": "receipt_id", "refund": "refund_id", "redemption": "redemption_id"}
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What the till is told. `replayed`: it was told before, word for word."""
 
     status: int

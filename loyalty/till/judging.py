@@ -14,9 +14,10 @@ from tenants.scoping import whole_network
 def as_rules_see_it(
     till: Till, ticket: Ticket, tier: str, earned_before: int, segments: frozenset[int] = frozenset()
 ) -> rules.Ticket:
+    store = till.store
     return rules.Ticket(
-        ticket.bought_at.astimezone(till.store.zone),
-        till.store.code,
+        ticket.bought_at.astimezone(store.zone),
+        store.code,
         tier,
         [rules.Line(line.sku[:40], line.category[:60], line.amount_cents) for line in ticket.lines],
         earned_before,

@@ -1,12 +1,12 @@
 """Tickets: what one would earn, and recorded with what they earn."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
 
 import msgspec
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils import timezone
+from msgspec.structs import replace
 
 from loyalty import cases, ledger, members, rules, segments, statements
 from loyalty.models import TillRequest, Transaction
@@ -87,15 +87,15 @@ def record_purchases(till: Till, tickets: Sequence[Ticket]) -> list[Answer | Pro
     return [answers[position] for position in range(len(tickets))]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A ticket, the key under which its answer is kept, and its fingerprint; `segments`: of those that the rules ask
-    about, the ones that its member is in."""
+class _Asked(msgspec.Struct, frozen=True):
+    """A ticket, the key under which its answer is kept, and its fingerprint; `in_force`: the rules that judge it where
+    nobody looks closer; `segments`: of those that the rules ask about, the ones that its member is in."""
 
     ticket: Ticket
     day: date
     key: str
     content: str
+    in_force: Sequence[rules.RuleTerms] = ()
     segments: frozenset[int] = frozenset()
 
     @classmethod
@@ -118,17 +118,19 @@ def _record(till: Till, asked: Sequence[_Asked]) -> list[Answer | Problem]:
         book = Rulebook.remembered()
     except NoProgramme:
         book = None
-    if book is None or not any(rules.look_at_the_day(book.at(each.ticket.bought_at)) for each in asked):
+    else:
+        asked = [replace(each, in_force=book.at(each.ticket.bought_at)) for each in asked]
+    if not any(rules.look_at_the_day(each.in_force) for each in asked):
         try:
-            return _record_at_once(till, _with_segments(till, asked, book) if book else asked, book)
+            return _record_at_once(till, _with_segments(till, asked), book)
         except CloserLook:
             pass
     return _look_closer(till, asked)
 
 
-def _with_segments(till: Till, asked: Sequence[_Asked], book: Rulebook) -> Sequence[_Asked]:
+def _with_segments(till: Till, asked: Sequence[_Asked]) -> Sequence[_Asked]:
     """The tickets with the segments of who shows themselves: one query, and none where no rule asks."""
-    looked_at = rules.segments_looked_at(rule for each in asked for rule in book.at(each.ticket.bought_at))
+    looked_at = rules.segments_looked_at(rule for each in asked for rule in each.in_force)
     if not looked_at:
         return asked
     keys = [
@@ -144,12 +146,13 @@ def _record_at_once(till: Till, asked: Sequence[_Asked], book: Rulebook | None) 
 
     A single ticket goes along with those that other threads record at this moment.
     """
-    page = Page(connection.schema_name, book.programme.edition if book else None, brand_today())
+    database = connections[DEFAULT_DB_ALIAS]  # of this thread: the proxy looks for it at each word
+    page = Page(database.schema_name, book.programme.edition if book else None, brand_today())
     told = (_encode(_told(till, each, book)) for each in asked)
     with ledger.refusals():
         if len(asked) > recording.PART:
             rows = _record_in_parts(page, till, asked, told)
-        elif len(asked) > 1 or connection.in_atomic_block:
+        elif len(asked) > 1 or database.in_atomic_block:
             rows = recording.record(page, list(told))
         else:
             rows = [recording.record_one(page, asked[0].ticket.bought_at, next(told))]
@@ -198,10 +201,10 @@ def _told(till: Till, asked: _Asked, book: Rulebook | None) -> dict:
         "body": asked.body, "earns": {},
     }  # fmt: skip
     if book is not None and ticket.shown:
-        in_force = book.at(ticket.bought_at)
-        tiers = ["", *book.thresholds] if rules.look_at_the_tier(in_force) else ["*"]
+        tiers = ["", *book.thresholds] if rules.look_at_the_tier(asked.in_force) else ["*"]
+        seen = as_rules_see_it(till, ticket, "", 0, asked.segments)
         for tier in tiers:
-            earned = rules.points_for(as_rules_see_it(till, ticket, tier, 0, asked.segments), in_force)
+            earned = rules.points_for(replace(seen, tier=tier), asked.in_force)
             told["earns"][tier] = ledger.as_posted(earned, asked.day, segments=asked.segments)
     return told
 

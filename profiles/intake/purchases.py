@@ -55,8 +55,7 @@ class Shown:
             object.__setattr__(self, "kind", Identifier.Kind.PASS.value)
 
 
-@dataclass(frozen=True)
-class TicketLine:
+class TicketLine(msgspec.Struct, frozen=True):
     """`amount_cents` is what was paid for the line, discounts taken off."""
 
     sku: str
@@ -67,8 +66,7 @@ class TicketLine:
     discount_cents: int = 0
 
 
-@dataclass(frozen=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     receipt_id: str
     bought_at: datetime
     lines: Sequence[TicketLine]
@@ -78,7 +76,7 @@ class Ticket:
 
     @property
     def total_cents(self) -> int:
-        return sum(line.amount_cents for line in self.lines)
+        return sum([line.amount_cents for line in self.lines])
 
     @property
     def content(self) -> list:

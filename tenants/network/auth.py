@@ -67,10 +67,10 @@ calling: ContextVar[Till | None] = ContextVar("calling", default=None)
 
 def till_of_request(request: HttpRequest) -> Till:
     """The till that calls. Raises `UnknownTill`, `TooManyAttempts`."""
-    return till_of_key(request.META.get("HTTP_AUTHORIZATION", ""), throttle.address_of(request))
+    return till_of_key(request.META.get("HTTP_AUTHORIZATION", ""), request)
 
 
-def till_of_key(header: str, address: str = "") -> Till:
+def till_of_key(header: str, request: HttpRequest | None = None) -> Till:
     """The till whose key stands in an `Authorization: Till <key>` header. Raises `UnknownTill`, `TooManyAttempts`.
 
     A till that was recognised is remembered by the hash of its key for two seconds.
@@ -81,6 +81,7 @@ def till_of_key(header: str, address: str = "") -> Till:
     known_by = connection.schema_name, hash_of_key(key)
     at, till = _remembered.get(known_by, (0.0, None))
     if till is None or time.monotonic() - at > SECONDS_REMEMBERED:
+        address = throttle.address_of(request) if request else ""
         if till is None:
             throttle.admit(address, key[:KEY_PREFIX_LENGTH], known_by[1])
         try:

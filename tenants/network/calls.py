@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -82,7 +81,7 @@ class Unreachable(Exception):
 # --- Noting ----------------------------------------------------------------------------------------------------------
 
 
-class _Heard(NamedTuple):
+class _Heard(msgspec.Struct, frozen=True):
     """A call as it waits for the thread; `items`: how many a batch had, and how many of them were refused."""
 
     at: float
