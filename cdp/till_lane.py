@@ -252,7 +252,9 @@ def _answered(
         try:
             _enter(brand, database)
             hurry(database)
-            return view(request)
+            answer = view(request)
+            silence.silence.is_over()  # also where it was the recorder who asked the database
+            return answer
         except desk.Unanswered:
             silence.silence.begins()
             raise

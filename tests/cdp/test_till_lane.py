@@ -14,6 +14,7 @@ from django.utils import timezone
 from cdp import silence, till_lane
 from loyalty import api, benefits_api
 from loyalty import till as tills
+from loyalty.till import desk
 from tenants.brand_sql import call
 from tenants.network import auth
 from tenants.network.models import Till
@@ -271,3 +272,22 @@ def test_who_is_refused_has_been_read_to_the_end(brand, quickly):
     answer = identify(client)
     assert told_to_come_back(answer)
     assert json.loads(vars(answer.wsgi_request)["_body"]) == BODY
+
+
+def test_what_the_recorder_hears_of_the_database_is_believed_here_too(
+    lille_till, till_client, quickly, monkeypatch
+):
+    client = till_client(lille_till[1])
+    assert identify(client).status_code == 404, "brand and till are known from here on"
+
+    def unanswered(*_about):
+        raise desk.Unanswered("the database does not answer")
+
+    with monkeypatch.context() as silent:
+        silent.setattr(tills, "identify", unanswered)
+        assert told_to_come_back(identify(client))
+    assert silence.silence.is_believed()
+    time.sleep(silence.BELIEVED_SECONDS)
+    monkeypatch.setattr(tills, "identify", lambda *_about: {})
+    assert identify(client).status_code == 200
+    assert not silence.silence.turns_away(), "one who was answered speaks for all"
