@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from loyalty import liability, owed, owed_pdf, settlement
+from loyalty import liability, owed, settlement
 from loyalty.models import AccountingPolicy, BreakageEstimate, FundingKey, SettlementStatement
 from tenants.calendar import brand_today
 from tenants.network.admin import Audited, ReadOnly, ScopedModelAdmin
@@ -118,9 +118,8 @@ class SettlementStatementAdmin(Pages):
                 (entry, names.get(entry.issuer), names.get(entry.redeemer), names.get(entry.party))
                 for entry in owed.entries(lines.object_list)
             ]
-        month = owed_pdf.month_of(told)
         return self._page(
-            request, "settlement.html", _t("Statement between stores, %(month)s") % {"month": month},
+            request, "settlement.html", _t("Statement between stores, %(month)s") % {"month": told.month},
             told=told, statement=told.statement, original=told.statement, lines=lines, rows=rows,
             nets=[(net, names[net.party]) for net in nets], sum_cents=sum(net.cents for net in nets),
             debts=[
@@ -155,6 +154,8 @@ class SettlementStatementAdmin(Pages):
         return _csv_of(owed.Settlement())
 
     def pdf_view(self, request, pk):
+        from loyalty import owed_pdf  # large; a web process starts without
+
         self._may_view(request)
         statement = get_object_or_404(SettlementStatement, pk=pk)
         audit(request.user, "downloaded", statement, format="pdf")

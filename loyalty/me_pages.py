@@ -23,7 +23,7 @@ from django.views.decorators.http import require_http_methods
 
 from loyalty import me, member_links, wallet
 from loyalty.me_api import address_of
-from loyalty.wallet import apple, google, issuers, passes
+from loyalty.wallet import apple, issuers, passes
 from profiles.admin.customers import PANELS, Panel
 from profiles.models import Profile
 from tenants.network.models import audit
@@ -132,6 +132,8 @@ def apple_pass(request: HttpRequest, profile: Profile) -> HttpResponse:
 @opened_by_link
 def google_pass(request: HttpRequest, profile: Profile) -> HttpResponse:
     """Leads the member to Google, where the pass is saved."""
+    from loyalty.wallet import google  # with httpx; a web process starts without
+
     issuer = issuers.google()
     if issuer is None:
         raise Http404

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from loyalty import settlement
@@ -93,6 +94,11 @@ class Settlement:
     @property
     def name(self) -> str:
         return str(self.statement) if self.statement else "open"
+
+    @property
+    def month(self) -> str:
+        """The month in words, or that it is open."""
+        return date_format(self.statement.month, "F Y") if self.statement else _("open period")
 
     def count(self) -> int:
         return self.rows.count() if isinstance(self.rows, QuerySet) else len(self.rows)

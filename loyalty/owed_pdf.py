@@ -1,4 +1,7 @@
-"""A settlement on paper, in the reader's language: for all, or for the one store that the scope is."""
+"""A settlement on paper, in the reader's language: for all, or for the one store that the scope is.
+
+Loaded when the first is written: what draws it is large, and a web process that starts keeps tills waiting.
+"""
 
 from functools import cache
 from html import escape
@@ -38,13 +41,6 @@ def _fonts() -> tuple[str, str]:
     return "Text", "Bold"
 
 
-def month_of(told: owed.Settlement) -> str:
-    """The settlement's month in words, or that it is open."""
-    if told.statement is None:
-        return _("open period")
-    return date_format(told.statement.month, "F Y")
-
-
 def write(told: owed.Settlement, store: Store | None = None) -> bytes:
     """The document. `store`: the statement of this one alone, with its lines; without it, all nets and debts."""
     text, bold = _fonts()
@@ -52,7 +48,7 @@ def write(told: owed.Settlement, store: Store | None = None) -> bytes:
     head = ParagraphStyle("head", fontName=bold, fontSize=15, leading=20, spaceAfter=4)
     section = ParagraphStyle("section", fontName=bold, fontSize=11, leading=15, spaceBefore=12, spaceAfter=5)
     note = ParagraphStyle("note", parent=plain, textColor=QUIET, fontSize=8, leading=11)
-    title = _("Statement between stores, %(month)s") % {"month": month_of(told)}
+    title = _("Statement between stores, %(month)s") % {"month": told.month}
     story: list = [Paragraph(escape(connection.tenant.name), note), Paragraph(escape(title), head)]
     if store:
         owner = " · ".join(

@@ -23,7 +23,7 @@ from loyalty import (
     vouchers,
 )
 from loyalty.models import Membership
-from loyalty.wallet import passes, telling
+from loyalty.wallet import passes
 from tenants.calendar import brand_today
 from tenants.network.models import Job, audit
 from tenants.scoping import whole_network
@@ -158,6 +158,8 @@ def read_segments() -> int:
 def update_wallet_passes() -> int:
     """Find the wallet passes that changed and tell the wallets; with much of it, in several tasks, so that others have
     their turn. Returns how many passes were told of."""
+    from loyalty.wallet import telling  # with httpx, which only whoever carries this out needs
+
     passes.note_all()
     told = telling.tell()
     if told and telling.is_due():

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 
 from cdp.store_area.entrance import page_of_store, show
-from loyalty import owed, owed_pdf
+from loyalty import owed
 from loyalty.admin_finance import as_file
 from loyalty.models import SettlementStatement
 from tenants.network.models import Store, audit
@@ -30,7 +30,7 @@ def statement(request: HttpRequest, store: Store, pk: int) -> HttpResponse:
     given, paid = told.given_and_paid()
     lines = Paginator(told.rows, LINES_A_PAGE).get_page(request.GET.get("page"))
     return show(
-        request, store, "statements", _("Statement of %(month)s") % {"month": owed_pdf.month_of(told)},
+        request, store, "statements", _("Statement of %(month)s") % {"month": told.month},
         template="statement", statement=told.statement, given=given, paid=paid, net=given + paid, page=lines,
         entries=owed.entries(lines.object_list),
     )  # fmt: skip
@@ -46,6 +46,8 @@ def as_csv(request: HttpRequest, store: Store, pk: int) -> HttpResponse:
 
 @page_of_store
 def as_pdf(request: HttpRequest, store: Store, pk: int) -> HttpResponse:
+    from loyalty import owed_pdf  # large; a web process starts without
+
     told = _downloaded(request, store, pk, "pdf")
     return as_file(owed_pdf.write(told, store), _name(store, told, "pdf"), "application/pdf")
 

@@ -3,8 +3,6 @@
 from functools import lru_cache
 from io import BytesIO
 
-from PIL import Image, ImageDraw, ImageFont
-
 # Apple's names, and how many pixels each side has.
 ICONS = {
     "icon.png": 29,
@@ -21,6 +19,8 @@ FINER = 4
 @lru_cache(maxsize=256)
 def drawn(name: str, side: int, *, ground: str, ink: str) -> bytes:
     """A PNG of so many pixels a side: the first letter of the name in one colour (`#rrggbb`) on the other."""
+    from PIL import Image, ImageDraw, ImageFont  # a web process starts without
+
     large = side * FINER
     image = Image.new("RGBA", (large, large), (0, 0, 0, 0))
     pen = ImageDraw.Draw(image)

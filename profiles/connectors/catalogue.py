@@ -1,6 +1,6 @@
 """The table of kinds: a new one is a module that fills in a `Kind`, and a row here."""
 
-from profiles.connectors import contest, elsewhere, s3, sftp, shopify, woocommerce
+from profiles.connectors import contest, elsewhere, folders, shopify, woocommerce
 from profiles.connectors.kinds import Kind
 
 KINDS: dict[str, Kind] = {
@@ -8,8 +8,8 @@ KINDS: dict[str, Kind] = {
     for kind in (
         elsewhere.TILLS,
         elsewhere.UPLOADS,
-        sftp.KIND,
-        s3.KIND,
+        folders.SFTP,
+        folders.S3,
         shopify.KIND,
         woocommerce.KIND,
         contest.KIND,

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from profiles.models import Connection
@@ -138,6 +139,20 @@ class Kind:
     @property
     def is_configured_here(self) -> bool:
         return not self.page
+
+
+def when_used(function: str) -> Callable[..., Any]:
+    """The function of this full name, whose module is loaded by the first call.
+
+    For modules on top of large libraries: every process knows all kinds, hardly any ever speaks to such a place, and a
+    web process that starts keeps tills waiting. The price: the first connection of a process takes some tenths of a
+    second longer, and a library that is missing is missed only then.
+    """
+
+    def loaded_and_called(*args: Any) -> Any:
+        return import_string(function)(*args)
+
+    return loaded_and_called
 
 
 def check_settings(kind: Kind, told: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -3,7 +3,6 @@
 An object appears whole or not at all, so nothing is waited for.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import IO
@@ -15,11 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from botocore.exceptions import HTTPClientError as NetworkError
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from profiles.connectors import kinds
-from profiles.connectors.kinds import ConnectorError, Finding, Found, Kind, Setting, StillWritten, Vanished
-from profiles.connectors.samples import customers_csv
+from profiles.connectors.kinds import ConnectorError, Finding, Found, StillWritten, Vanished
 from profiles.models import Connection
 
 PIECE = 256 * 1024
@@ -219,51 +216,3 @@ def test(connection: Connection, _request) -> list[Finding]:
     except ConnectorError as fault:
         findings.append(Finding(step, False, fault.detail))
     return findings
-
-
-def _an_endpoint(address: str) -> str:
-    try:
-        parts = urlsplit(address)
-        kinds.a_host((parts.hostname or "").strip(":"))
-        parts.port  # noqa: B018 - read for what it refuses
-        if parts.scheme not in ("https", "http") or re.search(r"\s", address):
-            raise ValueError(address)
-    except ValueError as wrong:
-        raise ValueError(_("an address such as https://s3.fr-par.scw.cloud")) from wrong
-    return address.rstrip("/")
-
-
-def _a_region(name: str) -> str:
-    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", name) or name.isdigit():
-        raise ValueError(_("a region such as eu-west-3"))
-    return name
-
-
-KIND = Kind(
-    code="s3",
-    title=gettext_lazy("Bucket (S3)"),
-    summary=gettext_lazy(
-        "The same for a bucket at Amazon or any host that speaks S3: objects below a prefix are fetched every five "
-        "minutes, taken in, and moved to done/ or failed/."
-    ),
-    icon="inventory_2",
-    format=gettext_lazy(
-        "CSV or XLSX, one customer a row, with an id that never changes. Columns are read as in the last import of the "
-        "same source."
-    ),
-    anchor="bucket-s3",
-    sample=customers_csv,
-    settings=(
-        Setting("endpoint", gettext_lazy("address of the host"),
-                gettext_lazy("e.g. https://s3.fr-par.scw.cloud; empty for Amazon"), required=False,
-                check=_an_endpoint),
-        Setting("region", gettext_lazy("region"), default="eu-west-3", check=_a_region),
-        Setting("bucket", gettext_lazy("bucket")),
-        Setting("prefix", gettext_lazy("prefix"), gettext_lazy("e.g. clients/in; empty for the whole bucket"),
-                required=False),
-        Setting("access_key", gettext_lazy("access key")),
-    ),
-    secret=gettext_lazy("secret access key"),
-    open=open_folder,
-    test=test,
-)  # fmt: skip

@@ -19,11 +19,9 @@ from typing import IO
 import paramiko
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from profiles.connectors import kinds
-from profiles.connectors.kinds import ConnectorError, Finding, Found, Kind, Setting, StillWritten, Vanished
-from profiles.connectors.samples import customers_csv
+from profiles.connectors.kinds import ConnectorError, Finding, Found, StillWritten, Vanished
 from profiles.models import Connection
 
 PIECE = 256 * 1024
@@ -293,37 +291,3 @@ def _read_one(folder: SftpFolder, files: list[Found]) -> str:
         raise ConnectorError("no_access", _("the user may not read «%s»") % newest.name) from refused
     written = datetime.fromtimestamp(int(newest.mark.partition(":")[2]), UTC)
     return _("«%(file)s», written %(at)s") % {"file": newest.name, "at": f"{written:%Y-%m-%d %H:%M} UTC"}
-
-
-KIND = Kind(
-    code="sftp",
-    title=gettext_lazy("Watched SFTP folder"),
-    summary=gettext_lazy(
-        "Files that a back office puts down are fetched every five minutes, taken in, and moved to done/ or failed/ "
-        "with a report beside them."
-    ),
-    icon="folder_shared",
-    format=gettext_lazy(
-        "CSV or XLSX, one customer a row, with an id that never changes. Columns are read as in the last import of the "
-        "same source. A file is taken when two looks find it unchanged, or at once when a file of its name with .done "
-        "behind it stands beside it."
-    ),
-    anchor="watched-sftp-folder",
-    sample=customers_csv,
-    settings=(
-        Setting("host", gettext_lazy("host"), gettext_lazy("e.g. sftp.example.com"), check=kinds.a_host),
-        Setting("port", gettext_lazy("port"), default=22, type=int, check=kinds.a_port),
-        Setting("user", gettext_lazy("user")),
-        Setting("folder", gettext_lazy("folder"), default="/", check=kinds.a_folder),
-        Setting("pattern", gettext_lazy("file names"), gettext_lazy("e.g. clients-*.csv"), default="*.csv",
-                check=kinds.a_pattern),
-        Setting("needs_marker", gettext_lazy("only with a .done file"),
-                gettext_lazy("For senders that announce each file with an empty file of its name and .done."),
-                required=False, default=False, type=bool),
-    ),
-    secret=gettext_lazy("password or private key"),
-    secret_help=gettext_lazy("A private key is pasted whole, from -----BEGIN to END-----, without a passphrase."),
-    secret_has_lines=True,
-    open=open_folder,
-    test=test,
-)  # fmt: skip

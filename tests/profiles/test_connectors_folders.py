@@ -17,7 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection as database
 from moto.server import ThreadedMotoServer
 
-from profiles.connectors import kinds, polling, s3, sftp
+from profiles.connectors import folders, kinds, polling, s3, sftp
 from profiles.connectors.kinds import ConnectorError, StillWritten
 from profiles.connectors.polling import poll
 from profiles.imports import run
@@ -73,7 +73,7 @@ def watched(crm, server) -> Connection:
 
 def settings_for(port, **more) -> dict:
     told = {"host": "127.0.0.1", "port": port, "user": USER, "folder": "/in"} | more
-    kept, wrong = kinds.check_settings(sftp.KIND, told)
+    kept, wrong = kinds.check_settings(folders.SFTP, told)
     assert wrong == {}
     return kept
 
@@ -554,7 +554,7 @@ def client(store):
 @pytest.fixture
 def bucket(crm, store, client) -> Connection:
     told = {"endpoint": store, "bucket": "acme", "prefix": "clients/in/", "access_key": "k"}
-    kept, wrong = kinds.check_settings(s3.KIND, told)
+    kept, wrong = kinds.check_settings(folders.S3, told)
     assert wrong == {}
     made = Connection(kind="s3", name="Bucket", source=crm, settings=kept)
     made.secret = "s"
@@ -698,16 +698,16 @@ def test_the_test_of_a_bucket_reads_and_writes_and_leaves_nothing(bucket, client
 @pytest.mark.parametrize(
     ("kind", "told", "wrong"),
     [
-        (sftp.KIND, {}, {"host", "user"}),
-        (sftp.KIND, {"host": "a b", "user": "u"}, {"host"}),
-        (sftp.KIND, {"host": "h", "user": "u", "port": 70000}, {"port"}),
-        (sftp.KIND, {"host": "h", "user": "u", "port": "x"}, {"port"}),
-        (sftp.KIND, {"host": "h", "user": "u", "folder": "/a/../b"}, {"folder"}),
-        (sftp.KIND, {"host": "h", "user": "u", "pattern": "in/*.csv"}, {"pattern"}),
-        (sftp.KIND, {"host": "h", "user": "u", "colour": "red"}, {"colour"}),
-        (s3.KIND, {"bucket": "b", "access_key": "k", "endpoint": "ftp://x"}, {"endpoint"}),
+        (folders.SFTP, {}, {"host", "user"}),
+        (folders.SFTP, {"host": "a b", "user": "u"}, {"host"}),
+        (folders.SFTP, {"host": "h", "user": "u", "port": 70000}, {"port"}),
+        (folders.SFTP, {"host": "h", "user": "u", "port": "x"}, {"port"}),
+        (folders.SFTP, {"host": "h", "user": "u", "folder": "/a/../b"}, {"folder"}),
+        (folders.SFTP, {"host": "h", "user": "u", "pattern": "in/*.csv"}, {"pattern"}),
+        (folders.SFTP, {"host": "h", "user": "u", "colour": "red"}, {"colour"}),
+        (folders.S3, {"bucket": "b", "access_key": "k", "endpoint": "ftp://x"}, {"endpoint"}),
         *(
-            (s3.KIND, {"bucket": "b", "access_key": "k", "endpoint": odd}, {"endpoint"})
+            (folders.S3, {"bucket": "b", "access_key": "k", "endpoint": odd}, {"endpoint"})
             for odd in (
                 "https://h:99999",
                 "https://a b",
@@ -718,15 +718,15 @@ def test_the_test_of_a_bucket_reads_and_writes_and_leaves_nothing(bucket, client
             )
         ),
         *(
-            (s3.KIND, {"bucket": "b", "access_key": "k", "region": odd}, {"region"})
+            (folders.S3, {"bucket": "b", "access_key": "k", "region": odd}, {"region"})
             for odd in ("eu west", "eu_west", "-eu", "33", "é")
         ),
         (
-            s3.KIND,
+            folders.S3,
             {"bucket": "b", "access_key": "k", "endpoint": "https://h:9000/", "region": "fr-par"},
             set(),
         ),
-        (s3.KIND, {"bucket": "b", "access_key": "k"}, set()),
+        (folders.S3, {"bucket": "b", "access_key": "k"}, set()),
     ],
 )
 def test_settings_are_checked_by_their_kind(brand, kind, told, wrong):
