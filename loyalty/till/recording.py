@@ -19,8 +19,8 @@ from loyalty.till import desk
 from loyalty.till.desk import Slip, TooLate
 from tenants.brand_sql import call, calls
 
-# So long waits a call for tickets of several tills for a member whom others hold.
-PATIENCE = timedelta(milliseconds=100)
+# So long waits the recorder's call for a member whom others hold, and with it all who come meanwhile.
+PATIENCE = timedelta(milliseconds=50)
 # So many tickets of one till are one call; while the database records them, the next ones are thought of.
 PART = 100
 # A call that fails after so long failed for want of the database, and not for what was asked.

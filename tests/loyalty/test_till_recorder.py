@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from loyalty import till
-from loyalty.till import desk, recorder, recording
+from loyalty.till import desk, recording
 from loyalty.till.desk import Slip, TooLate, Unanswered
 from loyalty.till.recorder import Recorder
 from loyalty.till.recording import Held, Page, Row
@@ -87,20 +87,19 @@ class Clerk:
 class Crowd:
     """Processes that hand in slips, a thread each, which may be left with them to record themselves."""
 
-    def __init__(self, clerk: Clerk, served: Recorder):
-        self.clerk, self._served = clerk, served
+    def __init__(self, clerk: Clerk, served: Recorder, said: list[bytes]):
+        self.clerk, self.served, self._said = clerk, served, said
         self._pool = ThreadPoolExecutor(12)
         self.futures: list[Future] = []
 
     def hands_in(self, *told: str, schema: str = "acme") -> None:
         for one in told:
-            heard = len(self.clerk.calls), len(self._served._waiting)
             self.futures.append(self._pool.submit(hands_in, Slip(schema, 1, TODAY, AT, one.encode())))
-            wait_until(lambda heard=heard: (len(self.clerk.calls), len(self._served._waiting)) != heard)
+            wait_until(lambda one=one: one.encode() in self._said)
 
     def begins(self, told: str = "first") -> None:
         """A call is under way from here on."""
-        self.futures.append(self._pool.submit(hands_in, Slip("acme", 1, TODAY, AT, told.encode())))
+        self.hands_in(told)
         assert self.clerk.at_it.wait(10)
 
     def hears(self) -> list:
@@ -110,16 +109,29 @@ class Crowd:
 
 
 @pytest.fixture
+def said(monkeypatch) -> list[bytes]:
+    """What was handed in so far and lies there."""
+    heard: list[bytes] = []
+    say = desk.Line.say
+
+    def listen(line, what):
+        say(line, what)
+        if isinstance(what, Slip):
+            heard.append(what.told)
+
+    monkeypatch.setattr(desk.Line, "say", listen)
+    return heard
+
+
+@pytest.fixture
 def clerk() -> Clerk:
     return Clerk()
 
 
 @pytest.fixture
-def crowd(clerk, monkeypatch) -> Iterator[Crowd]:
-    """Before a recorder that carries out one call at a time."""
-    monkeypatch.setattr(recorder, "COMPANY", 99)
+def crowd(clerk, said) -> Iterator[Crowd]:
     with serving(never, record=clerk) as served:
-        yield Crowd(clerk, served)
+        yield Crowd(clerk, served, said)
         clerk.let_go.set()
 
 
@@ -130,40 +142,13 @@ def never(_error: Exception | None) -> bool:
 # --- At the desk ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def two_leaders(clerk) -> Iterator[Crowd]:
-    with serving(never, record=clerk) as served:
-        yield Crowd(clerk, served)
-        clerk.let_go.set()
-
-
-def test_who_comes_while_a_call_is_under_way_goes_in_one_call(two_leaders):
-    two_leaders.begins()
-    two_leaders.hands_in("a", "b")
-    assert two_leaders.hears() == [
-        (5, True, "recorded first"), (1, True, "recorded a"), (1, True, "recorded b"),
-    ]  # fmt: skip
-    assert two_leaders.clerk.calls == [("acme", ["first"]), ("acme", ["a", "b"])]
-
-
-def test_a_second_call_leaves_beside_the_first_where_it_has_company(two_leaders):
-    two_leaders.begins()
-    two_leaders.hands_in("a", "b")
-    assert len(two_leaders.clerk.calls) == 1, "two wait"
-    two_leaders.hands_in("c")
-    assert [future.result(10) for future in two_leaders.futures[1:]] == [
-        (1, True, "recorded a"), (1, True, "recorded b"), (1, True, "recorded c"),
-    ]  # fmt: skip
-    assert not two_leaders.futures[0].done(), "the first call is under way still"
-    two_leaders.hears()
-
-
-def test_no_call_takes_more_than_it_may(crowd, monkeypatch):
-    monkeypatch.setattr(recorder, "TOGETHER", 3)
+def test_who_comes_while_a_call_is_under_way_goes_in_the_next(crowd):
     crowd.begins()
-    crowd.hands_in("a", "b", "c", "d", "e")
-    crowd.hears()
-    assert [told for _page, told in crowd.clerk.calls] == [["first"], ["a", "b", "c"], ["d", "e"]]
+    crowd.hands_in("a", "b", "c")
+    assert crowd.hears() == [
+        (5, True, "recorded first"), (1, True, "recorded a"), (1, True, "recorded b"), (1, True, "recorded c"),
+    ]  # fmt: skip
+    assert crowd.clerk.calls == [("acme", ["first"]), ("acme", ["a", "b", "c"])]
 
 
 def test_who_comes_alone_goes_alone(clerk):
@@ -203,7 +188,7 @@ def test_who_goes_alone_hears_at_what_a_closer_look_is_needed(clerk):
 
 @pytest.mark.parametrize(("silent", "raised"), [(False, TooLate), (True, Unanswered)])
 def test_what_came_too_late_is_everybody_s_of_the_call(crowd, clerk, silent, raised):
-    crowd._served._is_silent = lambda error: silent and error is not None
+    crowd.served._is_silent = lambda error: silent and error is not None
     clerk.troubles["b"] = TooLate("it took five seconds")
     crowd.begins()
     crowd.hands_in("a", "b")
@@ -298,7 +283,6 @@ def test_who_went_before_the_answer_harms_nobody(address, crowd, clerk):
     with socket.socket(socket.AF_UNIX) as gone:
         gone.connect(address)
         desk.Line(gone).say(slip(b"gone"))
-        wait_until(lambda: crowd._served._waiting)
     crowd.hands_in("b")
     assert crowd.hears()[1] == (1, True, "recorded b")
     assert clerk.calls[1] == ("acme", ["gone", "b"])
@@ -412,15 +396,13 @@ def sell(arena, receipt, card, cents=1000, earlier=timedelta(0)):  # noqa: F811
 
 
 @pytest.fixture
-def one_at_a_time(monkeypatch, arena) -> Iterator[Recorder]:  # noqa: F811
-    monkeypatch.setattr(recorder, "COMPANY", 99)
-    with serving(never) as served:
-        yield served
+def recorded(arena) -> Iterator[None]:  # noqa: F811
+    with serving(never):
+        yield
 
 
-def test_tickets_of_a_crowd_are_recorded_together(arena, members, calls, one_at_a_time, monkeypatch):  # noqa: F811
+def test_tickets_of_a_crowd_are_recorded_together(arena, members, recorded, calls, said, monkeypatch):  # noqa: F811
     monkeypatch.setattr(recording, "PATIENCE", timedelta(seconds=20))
-    calls.clear()
     go_on = Event()
     holder = held(arena, members[0], go_on)
     first = arena.start(sell, arena, "C0", members[0])  # waits for who holds the member
@@ -437,8 +419,7 @@ def test_tickets_of_a_crowd_are_recorded_together(arena, members, calls, one_at_
     assert calls == [1, 2]
 
 
-def test_a_member_whom_others_hold_keeps_nobody_else_waiting(arena, members, calls, one_at_a_time):  # noqa: F811
-    calls.clear()
+def test_a_member_whom_others_hold_keeps_nobody_else_waiting(arena, members, recorded, calls):  # noqa: F811
     go_on = Event()
     holder = held(arena, members[0], go_on)
     try:
