@@ -154,17 +154,18 @@ def served(settings_module: str, application: str = "") -> Iterator[int]:
     """The port of a server as `make run` starts it, with its application or another."""
     from django.conf import settings
 
-    from cdp.management.commands.serve import RECORDER, recorder_address, web_command
+    from cdp.management.commands.serve import RECORDER, web_command
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     *command, ours = web_command(f"127.0.0.1:{port}")
     command.append(application or ours)
     environment = {"DJANGO_SETTINGS_MODULE": settings_module}
+    desk = Path(settings.VAR_DIR) / "run" / f"bench-{port}.sock"
     if not application:
-        environment["TILL_RECORDER"] = recorder_address()
+        environment["TILL_RECORDER"] = str(desk)
     log = Path(settings.VAR_DIR) / "log" / "bench-till.log"
-    for folder in (log.parent, Path(recorder_address()).parent):
+    for folder in (log.parent, desk.parent):
         folder.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         programmes = [
@@ -194,6 +195,7 @@ def served(settings_module: str, application: str = "") -> Iterator[int]:
                 programme.wait(20)
             except subprocess.TimeoutExpired:
                 os.killpg(programme.pid, signal.SIGKILL)
+        desk.unlink(missing_ok=True)
 
 
 def watch(limits: bool) -> None:

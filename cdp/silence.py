@@ -1,9 +1,10 @@
 """A database that takes connections and answers nothing, such as a machine that is frozen, and how long we wait for it.
 
 Its own time limits are no help then, and neither is the kernel's: both count only while somebody is there to count.
-So each wait of the web server is looked at from here. After a while without a word another connection is tried: where
-that one is answered, the statement is slow, and goes on; where it is not, the database is silent, and the wait ends
-with an error as though the wire had been cut. A till's wait ends in any case, a little after the database's own limit.
+So each wait of the web server and of the recorder is looked at from here. After a while without a word another
+connection is tried: where that one is answered, the statement is slow, and goes on; where it is not, the database is
+silent, and the wait ends with an error as though the wire had been cut. A till's wait ends in any case, a little after
+the database's own limit.
 
 While silence lasts, one caller at a time looks whether it is over, and all others are told at once to come back: else
 they would take every thread to wait in. In good times this costs a generator a statement, about a microsecond.
@@ -88,6 +89,9 @@ def _connected(connection: BaseDatabaseWrapper, params: dict[str, Any]) -> psyco
         return type(connection).get_new_connection(connection, params)
     except psycopg.errors.ConnectionTimeout:
         silence.begins()
+        raise
+    except psycopg.OperationalError:
+        silence.is_over()  # to be refused is an answer
         raise
 
 

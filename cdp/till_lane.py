@@ -331,6 +331,10 @@ def _calm(database: BaseDatabaseWrapper) -> None:
 
 def _may_try_again(error: Exception, database: BaseDatabaseWrapper) -> bool:
     """Whether the connection was dead before it was asked, and a new one may be had."""
-    if database.in_atomic_block or isinstance(error.__cause__, silence.Unheard):
+    if (
+        database.in_atomic_block
+        or isinstance(error, desk.TooLate)
+        or isinstance(error.__cause__, silence.Unheard)
+    ):
         return False
     return database.connection is None or database.connection.closed

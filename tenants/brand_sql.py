@@ -12,7 +12,15 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, migrations, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    OperationalError,
+    connection,
+    connections,
+    migrations,
+    transaction,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import Cursor, RawCursor
@@ -98,6 +106,9 @@ def prepared() -> Iterator[CursorWrapper]:
 def _stand_in_schema(database: BaseDatabaseWrapper) -> None:
     if not (database.connection and database.search_path_set_schemas and database.health_check_done):
         database.cursor().close()  # opens the connection and sets its schema
+        if not (database.connection and database.search_path_set_schemas):
+            # Where the schema could not be set, nobody hears of it, and the one before stands.
+            raise OperationalError("the schema of the brand could not be entered")
 
 
 def broken_promise(error: DatabaseError) -> str:

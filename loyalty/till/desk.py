@@ -5,10 +5,12 @@ leaves a ticket to who brought it, the process records the ticket itself. It may
 silent in the middle, for a ticket that was recorded is known by its receipt.
 """
 
+import logging
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -19,12 +21,16 @@ from django.db import OperationalError
 
 from tenants.brand_sql import CloserLook
 
-# Longer than the database is given for a call of the recorder's.
+# The longest wait for the recorder: a call under way, and one's own.
 PATIENCE_SECONDS = 8.0
-# For so long a recorder is not asked again that was not there; and one that kept somebody waiting for too long.
-AVOIDED_SECONDS, DISTRUSTED_SECONDS = 1.0, 60.0
-LARGEST = 64 * 1024 * 1024
+# For so long nobody asks a recorder that was not there; and one that kept somebody waiting for too long.
+AVOIDED_SECONDS, DISTRUSTED_SECONDS = 1.0, 20.0
+# A line that broke within so long was broken before; another recorder may serve there since.
+AT_ONCE_SECONDS = 1.0
+LARGEST = 8 * 1024 * 1024
 _LENGTH_BYTES = 4
+
+log = logging.getLogger(__name__)
 
 
 class TooLate(OperationalError):
@@ -67,6 +73,15 @@ class Line:
         self.socket = connected
         self._heard = b""
 
+    @contextmanager
+    def unless_it_breaks(self) -> Iterator[None]:
+        """Whatever ends the block before its time ends the line."""
+        try:
+            yield
+        except BaseException:
+            self.socket.close()
+            raise
+
     def say(self, what: Slip | Reply) -> None:
         data = _encode(what)
         self.socket.sendall(len(data).to_bytes(_LENGTH_BYTES) + data)
@@ -108,13 +123,36 @@ def opened() -> socket.socket:
     return entrance
 
 
+class Doubt:
+    """Whether this process asks the recorder. Where it was not to be had, one looks now and then for all."""
+
+    def __init__(self) -> None:
+        self._seconds = self._until = 0.0
+
+    def keeps_away(self) -> bool:
+        now = time.monotonic()
+        if now < self._until:
+            return True
+        if self._seconds:
+            self._until = now + self._seconds
+        return False
+
+    def begins(self, seconds: float) -> None:
+        if not self._seconds:
+            log.warning("no recorder answers at %s: tickets are recorded one by one", address())
+        self._seconds, self._until = seconds, time.monotonic() + seconds
+
+    def is_over(self) -> None:
+        self._seconds = self._until = 0.0
+
+
+doubt = Doubt()
 _mine = threading.local()
-_avoided_until = 0.0
 
 
 def hand_in(slip: Slip) -> tuple[int, bool, str | None] | None:
     """The ticket's row, from the recorder; None where the caller has to record it. Raises `CloserLook`, `TooLate`."""
-    if not settings.TILL_RECORDER or time.monotonic() < _avoided_until:
+    if not settings.TILL_RECORDER or doubt.keeps_away():
         return None
     reply = _asked(slip)
     if reply is None:
@@ -127,39 +165,47 @@ def hand_in(slip: Slip) -> tuple[int, bool, str | None] | None:
 
 
 def _asked(slip: Slip) -> Reply | None:
-    global _avoided_until  # noqa: PLW0603 - one word of the process
-    kept: Line | None = getattr(_mine, "line", None)
+    kept, start = _kept_line(), time.monotonic()
     for known in [kept, None] if kept else [None]:
         try:
-            line = _mine.line = known or _called()
-            line.say(slip)
-            reply = None
-            while reply is None:
-                reply = line.heard(REPLY)
-            return reply
+            line = known or _called()
+            with line.unless_it_breaks():
+                line.say(slip)
+                reply = None
+                while reply is None:
+                    reply = line.heard(REPLY)
         except TimeoutError:
-            _hang_up()
-            _avoided_until = time.monotonic() + DISTRUSTED_SECONDS
+            doubt.begins(DISTRUSTED_SECONDS)
             raise TooLate("the recorder does not answer") from None
         except (OSError, EOFError, msgspec.MsgspecError):
-            _hang_up()  # another recorder may serve there since
-    _avoided_until = time.monotonic() + AVOIDED_SECONDS
+            if time.monotonic() - start > AT_ONCE_SECONDS:
+                return None
+        else:
+            _mine.line = line
+            doubt.is_over()
+            return reply
+    doubt.begins(AVOIDED_SECONDS)
     return None
+
+
+def _kept_line() -> Line | None:
+    """This thread's line, taken out: it comes back with a whole reply, so that no other slip ever hears that one."""
+    line: Line | None = getattr(_mine, "line", None)
+    _mine.line = None
+    return line
 
 
 def _called() -> Line:
     connected = socket.socket(socket.AF_UNIX)
     connected.settimeout(PATIENCE_SECONDS)
-    try:
+    line = Line(connected)
+    with line.unless_it_breaks():
         connected.connect(address())
-    except OSError:
-        connected.close()
-        raise
-    return Line(connected)
+    return line
 
 
-def _hang_up() -> None:
-    line: Line | None = getattr(_mine, "line", None)
-    if line is not None:
+def hang_up() -> None:
+    """End this thread's line."""
+    line = _kept_line()
+    if line:
         line.socket.close()
-    _mine.line = None

@@ -144,7 +144,7 @@ def _with_segments(till: Till, asked: Sequence[_Asked]) -> Sequence[_Asked]:
 def _record_at_once(till: Till, asked: Sequence[_Asked], book: Rulebook | None) -> list[Answer | Problem]:
     """Record and credit the tickets, all in one transaction. Raises `CloserLook`, with nothing written.
 
-    A single ticket goes along with those that other threads record at this moment.
+    A single ticket goes by the recorder, along with those that others hand in at this moment.
     """
     database = connections[DEFAULT_DB_ALIAS]  # of this thread: the proxy looks for it at each word
     page = Page(database.schema_name, book.programme.edition if book else None, brand_today())

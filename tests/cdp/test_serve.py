@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 from django.core.management.base import CommandError
@@ -81,3 +82,23 @@ def test_a_folder_is_served_once():
 def test_an_address_without_a_port_is_refused(bind):
     with pytest.raises(CommandError, match="host:port"):
         Command().handle(bind=bind, workers=1, threads=1, concurrency=1)
+
+
+def test_a_spare_one_is_started_anew_and_the_others_are_not_ended(programmes, monkeypatch):
+    monkeypatch.setattr(serve, "RESPAWN_SECONDS", 0.5)
+    web, recorder = programmes(web=SERVER, recorder=SERVER)
+    recorder.spare = True
+    before, started = recorder.process, time.monotonic()
+    before.kill()
+    before.wait()
+    heard: list[int] = []
+    watching = threading.Thread(target=Command()._watch, args=([web, recorder], heard))
+    watching.start()
+    while recorder.process is before:
+        assert time.monotonic() < started + 20
+        time.sleep(0.02)
+    assert time.monotonic() - started >= 0.3, "not at once: it was started only now"
+    heard.append(signal.SIGTERM)
+    watching.join(10)
+    assert not web.has_ended
+    assert not recorder.has_ended

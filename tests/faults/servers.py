@@ -238,7 +238,7 @@ def served(
 
 
 @contextmanager
-def recording(cluster: Cluster, name: str = "web") -> Iterator[subprocess.Popen]:
+def recording(cluster: Cluster, name: str) -> Iterator[subprocess.Popen]:
     """Another recorder in the place of the web server's own, as the supervisor starts one."""
     environment = {
         "DJANGO_SETTINGS_MODULE": "cdp.settings",

@@ -1,16 +1,28 @@
 """The recorder is killed, stands still and comes back: tills are served all the same; nothing is lost or doubled."""
 
 import time
+from collections.abc import Iterator
 
 import psutil
+import pytest
 
 from loyalty.till import desk
 from tests.faults.oracles import check
-from tests.faults.servers import recording, until
+from tests.faults.servers import Web, recording, served, until
 from tests.faults.tills import busy, in_seconds
 
 # Who meets a dead recorder records the ticket in the same breath.
 WITHOUT_A_WRITE_SECONDS = 2.0
+NAME = "web-and-recorder"
+
+
+@pytest.fixture
+def web(world) -> Iterator[Web]:
+    """One of its own: the others' recorder lives on."""
+    with served(world.cluster, NAME) as running:
+        with busy(running.port, world.machines, world.book, "recorder-warm"):
+            time.sleep(2)
+        yield running
 
 
 def test_the_recorder_killed_frozen_and_started_anew(world, web, say):
@@ -21,7 +33,7 @@ def test_the_recorder_killed_frozen_and_started_anew(world, web, say):
         web.recorder.kill()
         web.recorder.wait(10)
         time.sleep(3)
-        with recording(world.cluster) as another:
+        with recording(world.cluster, NAME) as another:
             assert until(lambda: is_at_work(another.pid), 60), "it is found without anybody's help"
             time.sleep(1)
             moments.append(time.monotonic())

@@ -8,18 +8,20 @@ from datetime import date, timedelta
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
+from zlib import crc32
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from loyalty import till
-from loyalty.till import desk, recording
+from loyalty.till import desk, recorder, recording
 from loyalty.till.desk import Slip, TooLate, Unanswered
 from loyalty.till.recorder import Recorder
 from loyalty.till.recording import Held, Page, Row
 from profiles.intake import Shown
 from profiles.models import Identifier, Profile, Purchase
+from tenants import brand_sql
 from tenants.brand_sql import CloserLook
 from tests.loyalty.conftest import AT, ticket
 from tests.loyalty.test_ledger_invariants import arena, stage  # noqa: F401 - fixtures
@@ -37,9 +39,10 @@ def wait_until(holds) -> None:
 @pytest.fixture(autouse=True)
 def address(settings, tmp_path_factory, monkeypatch) -> Iterator[str]:
     settings.TILL_RECORDER = str(tmp_path_factory.mktemp("r") / "desk")
-    monkeypatch.setattr(desk, "_avoided_until", 0.0)
+    desk.doubt.is_over()
     yield settings.TILL_RECORDER
-    desk._hang_up()
+    desk.hang_up()
+    desk.doubt.is_over()
 
 
 def hands_in(slip: Slip) -> tuple[int, bool, str | None] | None:
@@ -47,13 +50,13 @@ def hands_in(slip: Slip) -> tuple[int, bool, str | None] | None:
     try:
         return desk.hand_in(slip)
     finally:
-        desk._hang_up()
+        desk.hang_up()
 
 
 @contextmanager
 def serving(*args, **named) -> Iterator[Recorder]:
     served = Recorder(*args, **named)
-    desk._avoided_until = 0.0  # whoever asked before it was there asks again
+    desk.doubt.is_over()  # whoever asked before it was there asks again
     thread = Thread(target=served.serve)
     thread.start()
     try:
@@ -135,8 +138,14 @@ def crowd(clerk, said) -> Iterator[Crowd]:
         clerk.let_go.set()
 
 
-def never(_error: Exception | None) -> bool:
-    return False
+class Silence:
+    """What the recorder is told of the database: nothing but good."""
+
+    def __init__(self, turns_away: bool = False, is_believed: bool = False):
+        self.turns_away, self.is_believed = lambda: turns_away, lambda: is_believed
+
+
+never = Silence()
 
 
 # --- At the desk ---------------------------------------------------------------------------------------------------
@@ -188,17 +197,34 @@ def test_who_goes_alone_hears_at_what_a_closer_look_is_needed(clerk):
 
 @pytest.mark.parametrize(("silent", "raised"), [(False, TooLate), (True, Unanswered)])
 def test_what_came_too_late_is_everybody_s_of_the_call(crowd, clerk, silent, raised):
-    crowd.served._is_silent = lambda error: silent and error is not None
+    crowd.served._silence = Silence(is_believed=silent)
     clerk.troubles["b"] = TooLate("it took five seconds")
     crowd.begins()
     crowd.hands_in("a", "b")
     _first, *late = crowd.hears()
     assert [type(each) for each in late] == [raised, raised]
-    assert str(late[0]) == "it took five seconds"
+    assert str(late[0]) == ("the database does not answer" if silent else "it took five seconds")
+
+
+def test_who_came_while_a_call_came_too_late_waits_no_longer(crowd, clerk):
+    clerk.troubles["first"] = TooLate("it took five seconds")
+    crowd.begins()
+    crowd.hands_in("a")
+    crowd.hands_in("b", schema="other")
+    assert [type(each) for each in crowd.hears()] == [TooLate] * 3
+    assert len(clerk.calls) == 1
+
+
+def test_no_call_takes_more_than_it_may(crowd, clerk, monkeypatch):
+    monkeypatch.setattr(recorder, "MOST", 2)
+    crowd.begins()
+    crowd.hands_in("a", "b", "c")
+    assert len(crowd.hears()) == 4
+    assert all(len(told) <= 2 for _page, told in clerk.calls)
 
 
 def test_while_the_database_is_silent_nobody_waits_for_it(clerk):
-    with serving(lambda error: error is None, record=clerk), pytest.raises(Unanswered):
+    with serving(Silence(turns_away=True), record=clerk), pytest.raises(Unanswered):
         desk.hand_in(Slip("acme", 1, TODAY, AT, b"a"))
     assert clerk.calls == []
 
@@ -214,7 +240,7 @@ def test_without_a_recorder_each_records_itself(settings, monkeypatch):
     assert desk.hand_in(slip()) is None, "nobody serves there"
     monkeypatch.setattr(desk, "_asked", lambda _slip: pytest.fail("it was not there a moment ago"))
     assert desk.hand_in(slip()) is None
-    monkeypatch.setattr(desk, "_avoided_until", 0.0)
+    desk.doubt.is_over()
     settings.TILL_RECORDER = ""
     assert desk.hand_in(slip()) is None
 
@@ -239,8 +265,9 @@ def test_a_recorder_that_goes_in_the_middle_leaves_the_ticket_to_who_brought_it(
         assert brought.result(10) is None
 
 
-def test_a_recorder_that_stands_still_is_left_after_a_while(address, monkeypatch):
+def test_a_recorder_that_stands_still_is_left_after_a_while_and_looked_for_by_one(address, monkeypatch):
     monkeypatch.setattr(desk, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(desk, "DISTRUSTED_SECONDS", 0.5)
     with socket.socket(socket.AF_UNIX) as entrance:
         entrance.bind(address)
         entrance.listen()
@@ -249,6 +276,38 @@ def test_a_recorder_that_stands_still_is_left_after_a_while(address, monkeypatch
         start = monotonic()
         assert desk.hand_in(slip()) is None, "the next one does not wait for it"
         assert monotonic() - start < 0.1
+        sleep(0.6)
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(hands_in, slip())
+            sleep(0.05)
+            assert desk.hand_in(slip()) is None, "another looks"
+            assert isinstance(looking.exception(10), TooLate)
+
+
+def test_no_slip_ever_hears_the_reply_to_another(clerk, monkeypatch):
+    """Whatever interrupts a thread that waits, its line is not used again."""
+    clerk.let_go.set()
+    with serving(never, record=clerk):
+        assert desk.hand_in(slip()) == (1, True, "recorded a")
+        line = desk._mine.line
+        monkeypatch.setattr(line, "heard", lambda *_about: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            desk.hand_in(slip(b"interrupted"))
+        assert desk.hand_in(slip()) == (1, True, "recorded a")
+        assert line.socket.fileno() == -1
+
+
+def test_the_newest_recorder_has_the_place_and_the_other_one_goes(address, clerk, monkeypatch):
+    monkeypatch.setattr(recorder, "PLACE_SECONDS", 0.1)
+    clerk.let_go.set()
+    older = Recorder(never, record=clerk)
+    thread = Thread(target=older.serve)
+    thread.start()
+    assert desk.hand_in(slip()) == (1, True, "recorded a")
+    with serving(never, record=clerk):
+        thread.join(10)
+        assert not thread.is_alive()
+        assert desk.hand_in(slip()) == (1, True, "recorded a")
 
 
 def test_a_message_may_come_in_pieces(address, clerk):
@@ -365,7 +424,7 @@ def calls(monkeypatch) -> list[int]:
 @pytest.fixture
 def members(arena, request):  # noqa: F811
     """Three members of this test alone, each with a ticket of yesterday."""
-    cards = [Shown("card", f"297{abs(hash(request.node.nodeid)) % 10**9:09d}{n}") for n in range(3)]
+    cards = [Shown("card", f"297{crc32(request.node.nodeid.encode()) % 10**9:09d}{n}") for n in range(3)]
     for n, card in enumerate(cards):
         arena.run(till.record_purchase, arena.till, ticket(arena.receipt(f"W{n}"), 1000, shown=card))
     return cards
@@ -392,7 +451,7 @@ def sell(arena, receipt, card, cents=1000, earlier=timedelta(0)):  # noqa: F811
     try:
         return till.record_purchase(arena.till, told)
     finally:
-        desk._hang_up()
+        desk.hang_up()
 
 
 @pytest.fixture
@@ -409,8 +468,10 @@ def test_tickets_of_a_crowd_are_recorded_together(arena, members, recorded, call
     wait_until(lambda: arena.run(arena._somebody_waits))
     # The later they come, the earlier they were bought: they are judged in that order, and each hears its own answer.
     # Nobody reads the desk meanwhile: what is handed in lies on the lines.
-    more = [arena.start(sell, arena, f"C{n}", members[n], 1000 * n, timedelta(minutes=n)) for n in (1, 2)]
-    sleep(0.5)
+    more = []
+    for n in (1, 2):
+        more += [arena.start(sell, arena, f"C{n}", members[n], 1000 * n, timedelta(minutes=n))]
+        wait_until(lambda n=n: len(said) == 1 + n)
     go_on.set()
     holder.result(20)
     answers = [future.result(20) for future in [first, *more]]
@@ -469,6 +530,27 @@ def test_a_ticket_that_the_recorder_wrote_before_it_died_is_known(arena, members
         answer = arena.run(sell, arena, "D0", members[0])
     assert (answer.replayed, answer.body["available"]) == (True, 20)
     assert Purchase.objects.filter(receipt_id=arena.receipt("D0")).count() == 1
+
+
+def test_a_call_is_made_in_the_schema_of_its_brand_or_not_at_all(arena, members, monkeypatch):  # noqa: F811
+    """A connection that could not be told the schema stands in the one before."""
+
+    def where(schema):
+        recorder._stand_in(schema)
+        return brand_sql.call("SELECT current_schema()", [])[0]
+
+    def play():
+        assert [where(schema) for schema in ("arena", "public", "arena")] == ["arena", "public", "arena"]
+        with monkeypatch.context() as broken:
+            broken.setattr(connections["default"], "_get_cursor_search_paths", lambda: ['x"; SELECT 1/0; --'])
+            broken.setattr(
+                "django_tenants.postgresql_backend.base.quote_schema_name", lambda name: f"{name}, 1, ("
+            )
+            with pytest.raises(OperationalError, match="could not be entered"):
+                where("public")
+        assert where("public") == "public"
+
+    arena.run(play)
 
 
 def test_a_connection_that_died_is_replaced(arena, members):  # noqa: F811

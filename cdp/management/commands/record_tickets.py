@@ -19,13 +19,7 @@ class Command(BaseCommand):
             raise CommandError("TILL_RECORDER does not say where its socket shall be")
         silence.listen()
         connection_created.connect(lambda connection, **_sent: hurry(connection), weak=False)
-        recorder = Recorder(_is_silent)
+        recorder = Recorder(silence.silence)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_told: recorder.stop())
         recorder.serve()
-
-
-def _is_silent(error: Exception | None) -> bool:
-    if error is None:
-        return silence.silence.turns_away()
-    return isinstance(error.__cause__, silence.Unheard) and silence.silence.is_believed()

@@ -99,10 +99,12 @@ class Programme:
         self.pid_file.write_text(str(self.process.pid))
         self._started = time.monotonic()
 
-    def start_anew(self) -> None:
-        """A while after it was started last: one that cannot live is not started all the time."""
-        if time.monotonic() > self._started + RESPAWN_SECONDS:
-            self.start()
+    def start_anew(self) -> bool:
+        """A while after it was started last: one that cannot live is not started all the time. Whether it was."""
+        if time.monotonic() < self._started + RESPAWN_SECONDS:
+            return False
+        self.start()
+        return True
 
     @property
     def has_ended(self) -> bool:
@@ -113,7 +115,7 @@ class Programme:
 
 
 class Command(BaseCommand):
-    help = "Serve the platform: web, Celery worker and timetable, until Ctrl-C."
+    help = "Serve the platform: web, recorder, Celery worker and timetable, until Ctrl-C."
 
     def add_arguments(self, parser):
         parser.add_argument("--bind", default="127.0.0.1:8000", help="host:port of the web server")
@@ -197,7 +199,10 @@ class Command(BaseCommand):
         while not heard:
             for programme in programmes:
                 if programme.has_ended and programme.spare and not heard:
-                    programme.start_anew()
+                    if programme.start_anew():
+                        self.stderr.write(
+                            f"{programme.name} had ended and was started anew: see {programme.log}"
+                        )
                 elif programme.has_ended:
                     # `make stop` tells everybody at once; a programme may be gone before we have heard.
                     time.sleep(POLL_SECONDS)
