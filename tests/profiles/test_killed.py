@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from random import Random
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 from django.conf import settings
@@ -49,6 +49,20 @@ def command(path, source, media) -> subprocess.Popen:
     )
 
 
+def wait_for_its_end_in_the_database() -> None:
+    """The statement under way goes on after its process: until then another would hear that somebody carries it on."""
+    end, locks = monotonic() + 60, 1
+    while locks:
+        assert monotonic() < end
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                " WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+            )
+            (locks,) = cursor.fetchone()
+        sleep(0.05)
+
+
 def rows_of(source: str) -> list[int]:
     told = SourceRecord.objects.filter(source__code=source)
     return [
@@ -85,6 +99,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_numbers(brand, tmp_path):
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
+            wait_for_its_end_in_the_database()
     else:
         assert command(rough, "shop", tmp_path).wait() == 0
 
