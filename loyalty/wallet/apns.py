@@ -5,7 +5,10 @@ The telephone then asks our web service what changed.
 
 import secrets
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
@@ -22,12 +25,13 @@ NEVER = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic", "Unregistered"})
 
 
 class Apns:
-    """A line to Apple, for a while; several threads may push at once. Raises `SecretUnreadable`, and `httpx.HTTPError`
+    """Lines to Apple, for a while; several threads may push at once. Raises `SecretUnreadable`, and `httpx.HTTPError`
     where Apple is away."""
 
     def __init__(self, issuer: AppleIssuer):
         self._topic = issuer.pass_type
-        self._client = httpx.Client(http2=True, http1=False, verify=_as(issuer), timeout=SECONDS)
+        self._holder = _as(issuer)
+        self._free: SimpleQueue[httpx.Client] = SimpleQueue()
 
     def __enter__(self) -> "Apns":
         return self
@@ -35,12 +39,28 @@ class Apns:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        with suppress(Empty):
+            while True:
+                self._free.get_nowait().close()
+
+    @contextmanager
+    def _line(self) -> Iterator[httpx.Client]:
+        """One that is nobody else's for the moment: where threads share one, its streams may begin out of order, and
+        Apple would end it."""
+        try:
+            line = self._free.get_nowait()
+        except Empty:
+            line = httpx.Client(http2=True, http1=False, verify=self._holder, timeout=SECONDS)
+        try:
+            yield line
+        finally:
+            self._free.put(line)
 
     def push(self, token: str) -> int:
         """Push to one telephone; the status that Apple answers, 410 for every token that will never work."""
         headers = {"apns-topic": self._topic, "apns-push-type": "background", "apns-priority": "5"}
-        answer = self._client.post(f"{settings.APNS_URL}/3/device/{token}", content=b"{}", headers=headers)
+        with self._line() as line:
+            answer = line.post(f"{settings.APNS_URL}/3/device/{token}", content=b"{}", headers=headers)
         if answer.status_code == 400 and _reason(answer) in NEVER:
             return GONE
         return answer.status_code
