@@ -291,3 +291,18 @@ def test_what_the_recorder_hears_of_the_database_is_believed_here_too(
     monkeypatch.setattr(tills, "identify", lambda *_about: {})
     assert identify(client).status_code == 200
     assert not silence.silence.turns_away(), "one who was answered speaks for all"
+
+
+def test_to_be_refused_is_an_answer(quickly):
+    """A machine that was frozen and started anew refuses at first: whoever looked has heard it, and speaks for all."""
+
+    class Starting:
+        def get_new_connection(self, _params):
+            raise psycopg.OperationalError("the database system is starting up")
+
+    silence.silence.begins()
+    time.sleep(silence.BELIEVED_SECONDS)
+    assert not silence.silence.turns_away(), "one looks"
+    with pytest.raises(psycopg.OperationalError, match="starting up"):
+        silence._connected(Starting(), {})
+    assert not silence.silence.turns_away()

@@ -1,5 +1,6 @@
 """A programme for the cast: one point an euro, double points for dairy, a bonus from 100 € on, two tiers."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -7,6 +8,8 @@ import pytest
 
 from loyalty import rulebook
 from loyalty.models import Programme, Rule, Tier
+from loyalty.till import desk
+from loyalty.till.desk import Slip
 from profiles.intake import (
     RefundLineStatement,
     RefundStatement,
@@ -91,3 +94,28 @@ def ticket(receipt_id, *cents, shown=CARD, at=None, category="", quantity=1) -> 
             for n, amount in enumerate(cents, start=1)
         ],
     )
+
+
+@pytest.fixture
+def address(settings, tmp_path_factory) -> Iterator[str]:
+    """Where a recorder may serve, and is looked for."""
+    settings.TILL_RECORDER = str(tmp_path_factory.mktemp("r") / "desk")
+    desk.doubt.is_over()
+    yield settings.TILL_RECORDER
+    desk.hang_up()
+    desk.doubt.is_over()
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[bytes]:
+    """What was handed in so far and lies there."""
+    heard: list[bytes] = []
+    say = desk.Line.say
+
+    def listen(line, what):
+        say(line, what)
+        if isinstance(what, Slip):
+            heard.append(what.told)
+
+    monkeypatch.setattr(desk.Line, "say", listen)
+    return heard
