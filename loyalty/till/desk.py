@@ -75,7 +75,7 @@ class Line:
 
     @contextmanager
     def unless_it_breaks(self) -> Iterator[None]:
-        """Whatever ends the block before its time ends the line."""
+        """Whatever ends the block before its time ends the line: no other slip ever hears a reply that is due still."""
         try:
             yield
         except BaseException:
@@ -165,7 +165,7 @@ def hand_in(slip: Slip) -> tuple[int, bool, str | None] | None:
 
 
 def _asked(slip: Slip) -> Reply | None:
-    kept, start = _kept_line(), time.monotonic()
+    kept, start = getattr(_mine, "line", None), time.monotonic()
     for known in [kept, None] if kept else [None]:
         try:
             line = known or _called()
@@ -188,13 +188,6 @@ def _asked(slip: Slip) -> Reply | None:
     return None
 
 
-def _kept_line() -> Line | None:
-    """This thread's line, taken out: it comes back with a whole reply, so that no other slip ever hears that one."""
-    line: Line | None = getattr(_mine, "line", None)
-    _mine.line = None
-    return line
-
-
 def _called() -> Line:
     connected = socket.socket(socket.AF_UNIX)
     connected.settimeout(PATIENCE_SECONDS)
@@ -206,6 +199,5 @@ def _called() -> Line:
 
 def hang_up() -> None:
     """End this thread's line."""
-    line = _kept_line()
-    if line:
-        line.socket.close()
+    if hasattr(_mine, "line"):
+        _mine.line.socket.close()

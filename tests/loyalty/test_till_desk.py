@@ -147,12 +147,34 @@ def test_who_came_while_a_call_came_too_late_waits_no_longer(crowd, clerk):
     assert len(clerk.calls) == 1
 
 
+def test_what_came_too_late_keeps_the_other_brands_of_its_call_waiting_no_longer(crowd, clerk):
+    clerk.troubles["a"] = TooLate("it took five seconds")
+    crowd.begins()
+    crowd.hands_in("a")
+    crowd.hands_in("b", schema="other")
+    _first, *late = crowd.hears()
+    assert [type(each) for each in late] == [TooLate] * 2
+    assert clerk.calls == [("acme", ["first"]), ("acme", ["a"])]
+
+
 def test_no_call_takes_more_than_it_may(crowd, clerk, monkeypatch):
     monkeypatch.setattr(recorder, "MOST", 2)
+    clerk.let_go.set()
+    lines = [desk._called() for _n in range(6)]
+    for line in lines:  # each is let in
+        line.say(slip(b"known"))
+        assert line.heard(desk.REPLY)
+    clerk.calls.clear()
+    clerk.at_it.clear()
+    clerk.let_go.clear()
     crowd.begins()
-    crowd.hands_in("a", "b", "c")
-    assert len(crowd.hears()) == 4
-    assert all(len(told) <= 2 for _page, told in clerk.calls)
+    for line in lines:  # all lie there at once
+        line.say(slip(b"known"))
+    crowd.hears()
+    for line in lines:
+        assert line.heard(desk.REPLY)
+        line.socket.close()
+    assert [len(told) for _page, told in clerk.calls] == [1, 2, 2, 2]
 
 
 def test_while_the_database_is_silent_nobody_waits_for_it(clerk):
