@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
+from uuid import UUID
 
 from django.utils import timezone
 
+from campaigns.control import arm_of
+from campaigns.models import Campaign, Recipient
 from profiles import facts
 from profiles.models import (
     Channel,
@@ -34,6 +37,17 @@ def person(*stores: Store, allows: Sequence[str] = (), **fields) -> Profile:
         tell_consent(profile, channel, granted=True)
     facts.refresh([profile.pk])
     return profile
+
+
+def draw(campaign: Campaign, people: Sequence[Profile], *, held_back: int) -> None:
+    """Give these people ids of which the campaign's draw holds back the first ones, and nobody else."""
+    for n, profile in enumerate(people):
+        wanted = Recipient.Arm.CONTROL if n < held_back else Recipient.Arm.TREATED
+        ids = (UUID(int=(n + 1) * 1000 + k) for k in range(1000))
+        profile.public_id = next(
+            i for i in ids if arm_of(campaign.salt, i, campaign.control_percent) == wanted
+        )
+        profile.save(update_fields=["public_id"])
 
 
 def tell_consent(

@@ -251,14 +251,8 @@ def test_a_campaign_that_reaches_nobody_is_refused(campaign, lille, alice):
 
 @pytest.fixture
 def frozen(campaign, lille, alice):
-    """A dozen, four of whom the draw holds back: whoever they are, both arms have people."""
-    for n, person in enumerate(crowd(12, lille)):
-        wanted = CONTROL if n < 4 else TREATED
-        ids = (UUID(int=(n + 1) * 1000 + k) for k in range(1000))
-        person.public_id = next(
-            i for i in ids if arm_of(campaign.salt, i, campaign.control_percent) == wanted
-        )
-        person.save(update_fields=["public_id"])
+    """A dozen, four of whom the draw holds back."""
+    factories.draw(campaign, crowd(12, lille), held_back=4)
     return freeze(campaign, alice)
 
 

@@ -44,12 +44,18 @@ def reward(today, programme) -> Reward:  # noqa: F811
 
 @pytest.fixture
 def frozen(today, alice, lille, lyon, reward):
-    """`frozen(store=None, people=20, control=30)`: a campaign whose audience is chosen, half of Lille, half of Lyon."""
+    """`frozen(store=None)`: a campaign for twenty, half of Lille, half of Lyon, six of whom are held back."""
 
-    def made(store=None, people=20, control=30) -> Campaign:
-        for n in range(people):
-            home = store or (lille, lyon)[n % 2]
-            factories.person(home, allows=["email"], email=f"c{n}@exemple.fr", last_name=f"Nom{n}")
+    def made(store=None) -> Campaign:
+        people = [
+            factories.person(
+                store or (lille, lyon)[n % 2],
+                allows=["email"],
+                email=f"c{n}@exemple.fr",
+                last_name=f"Nom{n}",
+            )
+            for n in range(20)
+        ]
         segment = Segment(name="Everybody", store=store)
         save(segment, {"all": []}, alice)
         campaign = Campaign.objects.create(
@@ -57,9 +63,10 @@ def frozen(today, alice, lille, lyon, reward):
             segment=segment,
             goal="visit",
             goal_uplift=2,
-            control_percent=control,
+            control_percent=30,
             store=store,
         )
+        factories.draw(campaign, people, held_back=6)
         campaign = freeze(campaign, alice)
         # Who never bought goes with no store: here everybody does.
         for home in () if store else (lille, lyon):
