@@ -61,7 +61,9 @@ class Segment(StoreScoped):
 class SegmentVersion(StoreScoped):
     """The conditions as saved at one time, never changed: exports and campaigns name the version they used."""
 
-    segment = models.ForeignKey(Segment, models.CASCADE, related_name="versions", verbose_name=_("segment"))
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, related_name="versions", verbose_name=_("segment"), db_index=False
+    )
     number = models.PositiveIntegerField(_("version"))
     definition = models.JSONField(_("conditions"))
     reason = models.CharField(_("why"), max_length=300, blank=True)
@@ -150,7 +152,11 @@ class Recipient(StoreScoped):
         CONTROL = "control", _("control group")
 
     campaign = models.ForeignKey(
-        Campaign, models.CASCADE, related_name="recipients", verbose_name=_("campaign")
+        Campaign,
+        models.CASCADE,
+        related_name="recipients",
+        verbose_name=_("campaign"),
+        db_index=False,
     )
     profile = models.ForeignKey(Profile, models.PROTECT, related_name="campaigns", verbose_name=_("customer"))
     arm = models.CharField(_("arm"), max_length=8, choices=Arm.choices)
@@ -233,7 +239,9 @@ class Given(StoreScoped):
         NO_STORE = "no_store", _("goes with no store that could book the points")
         GONE = "gone", _("is not kept any more")
 
-    handout = models.ForeignKey(Handout, models.PROTECT, related_name="given", verbose_name=_("handout"))
+    handout = models.ForeignKey(
+        Handout, models.PROTECT, related_name="given", verbose_name=_("handout"), db_index=False
+    )
     recipient = models.ForeignKey(
         Recipient, models.PROTECT, related_name="given", verbose_name=_("recipient")
     )

@@ -25,7 +25,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.local_secret(VAR_DIR)
 BASE_DOMAIN = env.str("BASE_DOMAIN", default="localhost")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[BASE_DOMAIN, f".{BASE_DOMAIN}", "127.0.0.1"])
 SECURE = env.bool("SECURE", default=False)
-WEB_THREADS = env.int("WEB_THREADS", default=4)  # of each process of the web server
+WEB_THREADS = env.int("WEB_THREADS", default=8)  # of each process of the web server
 # The socket of the recorder of tickets, where web processes have one to hand them to.
 TILL_RECORDER = env.str("TILL_RECORDER", default="")
 

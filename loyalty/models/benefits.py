@@ -124,7 +124,9 @@ class Reward(StoreScoped):
 class RewardStock(StoreScoped):
     """How many of a reward a store still has."""
 
-    reward = models.ForeignKey(Reward, models.PROTECT, related_name="stock", verbose_name=_("reward"))
+    reward = models.ForeignKey(
+        Reward, models.PROTECT, related_name="stock", verbose_name=_("reward"), db_index=False
+    )
     store = models.ForeignKey(Store, models.PROTECT, related_name="+", verbose_name=_("store"))
     left = models.IntegerField(_("in stock"), validators=[MinValueValidator(0)])
 
@@ -148,7 +150,9 @@ class RewardStock(StoreScoped):
 class TierGift(NetworkWide):
     """Reaching this tier gives this reward, once in a member's life."""
 
-    tier = models.ForeignKey("loyalty.Tier", models.PROTECT, related_name="gifts", verbose_name=_("tier"))
+    tier = models.ForeignKey(
+        "loyalty.Tier", models.PROTECT, related_name="gifts", verbose_name=_("tier"), db_index=False
+    )
     reward = models.ForeignKey(Reward, models.PROTECT, related_name="+", verbose_name=_("reward"))
     is_on = models.BooleanField(_("in force"), default=True)
 
@@ -176,8 +180,12 @@ class Voucher(StoreScoped):
 
     code = models.CharField(_("code"), max_length=20, unique=True)
     key = models.CharField(_("key"), max_length=120, unique=True)
-    reward = models.ForeignKey(Reward, models.PROTECT, related_name="vouchers", verbose_name=_("reward"))
-    profile = models.ForeignKey(Profile, models.PROTECT, related_name="vouchers", verbose_name=_("customer"))
+    reward = models.ForeignKey(
+        Reward, models.PROTECT, related_name="vouchers", verbose_name=_("reward"), db_index=False
+    )
+    profile = models.ForeignKey(
+        Profile, models.PROTECT, related_name="vouchers", verbose_name=_("customer"), db_index=False
+    )
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.ISSUED)
     points = models.PositiveIntegerField(_("points paid"), default=0)
     worth_cents = models.PositiveIntegerField(_("worth in cents"), default=0)
@@ -261,7 +269,11 @@ class TicketPayment(StoreScoped):
     """A redemption or voucher that paid a ticket, on a line of its own, which goes back in proportion."""
 
     purchase = models.ForeignKey(
-        Purchase, models.PROTECT, related_name="payments", verbose_name=_("purchase")
+        Purchase,
+        models.PROTECT,
+        related_name="payments",
+        verbose_name=_("purchase"),
+        db_index=False,
     )
     transaction = models.OneToOneField(
         "loyalty.Transaction", models.PROTECT, related_name="paid", verbose_name=_("redemption")
@@ -378,7 +390,7 @@ class Coupon(StoreScoped):
 class CouponTally(StoreScoped):
     """How often a coupon was used in all (no store) and in each store that has a limit. The database counts."""
 
-    coupon = models.ForeignKey(Coupon, models.PROTECT, related_name="tallies")
+    coupon = models.ForeignKey(Coupon, models.PROTECT, related_name="tallies", db_index=False)
     store = models.ForeignKey(Store, models.PROTECT, null=True, related_name="+")
     used = models.IntegerField(default=0)
 

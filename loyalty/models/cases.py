@@ -69,7 +69,9 @@ class Case(StoreScoped):
 class CaseTicket(StoreScoped):
     """A ticket of a case. What it earned is held while its case is open, if `transaction` names it."""
 
-    case = models.ForeignKey(Case, models.PROTECT, related_name="tickets", verbose_name=_("case"))
+    case = models.ForeignKey(
+        Case, models.PROTECT, related_name="tickets", verbose_name=_("case"), db_index=False
+    )
     purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="cases", verbose_name=_("purchase"))
     transaction = models.ForeignKey(
         Transaction, models.PROTECT, null=True, blank=True, related_name="cases", verbose_name=_("held")

@@ -21,7 +21,7 @@ class Action(StoreScoped):
     WELCOME, BIRTHDAY = "welcome", "birthday"
     BY_THE_CALENDAR = (WELCOME, BIRTHDAY)
 
-    code = models.SlugField(_("action"), max_length=40)
+    code = models.SlugField(_("action"), max_length=40, db_index=False)
     key = models.CharField(_("key"), max_length=64)
     profile = models.ForeignKey(Profile, models.PROTECT, related_name="actions", verbose_name=_("customer"))
     store = models.ForeignKey(Store, models.PROTECT, related_name="actions", verbose_name=_("store"))
@@ -90,8 +90,9 @@ class Claim(StoreScoped):
         Purchase, models.PROTECT, related_name="claim", verbose_name=_("purchase")
     )
     store = models.ForeignKey(
-        Store, models.PROTECT, related_name="claims", verbose_name=_("store"), help_text=_("Of the ticket.")
-    )
+        Store, models.PROTECT, related_name="claims", db_index=False, verbose_name=_("store"),
+        help_text=_("Of the ticket."),
+    )  # fmt: skip
     profile = models.ForeignKey(Profile, models.PROTECT, related_name="claims", verbose_name=_("customer"))
     claimed_at = models.DateTimeField(_("claimed"), default=timezone.now)
     till = models.ForeignKey(

@@ -208,7 +208,7 @@ class OpeningRun(StoreScoped):
 class OpeningLine(StoreScoped):
     """One line of such a file: one lot. No profile: nobody is known by what it names, and nothing is posted."""
 
-    run = models.ForeignKey(OpeningRun, models.CASCADE, related_name="lines")
+    run = models.ForeignKey(OpeningRun, models.CASCADE, related_name="lines", db_index=False)
     line = models.PositiveIntegerField(_("line"))
     named = models.CharField(_("card or customer number"), max_length=100)
     profile = models.ForeignKey(

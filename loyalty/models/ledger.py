@@ -133,6 +133,7 @@ class Transaction(StoreScoped):
         blank=True,
         related_name="transactions",
         verbose_name=_("customer"),
+        db_index=False,
     )
     store = models.ForeignKey(
         Store, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("store")

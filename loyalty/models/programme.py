@@ -128,7 +128,9 @@ class RuleVersion(NetworkWide):
     `conditions` and `terms` are read by `loyalty/rules.py`, which documents their words.
     """
 
-    rule = models.ForeignKey(Rule, models.PROTECT, related_name="versions", verbose_name=_("rule"))
+    rule = models.ForeignKey(
+        Rule, models.PROTECT, related_name="versions", verbose_name=_("rule"), db_index=False
+    )
     number = models.PositiveIntegerField(_("version"))
     effective_from = models.DateTimeField(_("from"))
     effective_to = models.DateTimeField(_("until (excluded)"), null=True, blank=True)

@@ -36,7 +36,9 @@ class SegmentMember(StoreScoped):
     segment = models.ForeignKey(
         SegmentRead, models.CASCADE, related_name="members", verbose_name=_("segment")
     )
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="segments", verbose_name=_("customer"))
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, related_name="segments", verbose_name=_("customer"), db_index=False
+    )
     since = models.DateTimeField(_("since"))
 
     class Meta:

@@ -58,7 +58,9 @@ class SettlementLine(StoreScoped):
     """
 
     statement = models.ForeignKey(SettlementStatement, models.PROTECT, related_name="lines")
-    transaction = models.ForeignKey(Transaction, models.PROTECT, related_name="settlement_lines")
+    transaction = models.ForeignKey(
+        Transaction, models.PROTECT, related_name="settlement_lines", db_index=False
+    )
     lot = models.ForeignKey(Lot, models.PROTECT, null=True, related_name="settlement_lines")
     store = models.ForeignKey(Store, models.PROTECT, null=True, related_name="settlement_lines")
     cents = models.BigIntegerField()

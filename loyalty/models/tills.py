@@ -12,7 +12,9 @@ from tenants.scoping import StoreScoped
 class TillRequest(StoreScoped):
     """The answer given to a till's request, kept so that a repeated request gets the same answer."""
 
-    till = models.ForeignKey(Till, models.PROTECT, related_name="requests", verbose_name=_("till"))
+    till = models.ForeignKey(
+        Till, models.PROTECT, related_name="requests", verbose_name=_("till"), db_index=False
+    )
     key = models.CharField(_("key"), max_length=160)
     request_hash = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField(_("status"))
@@ -57,7 +59,9 @@ class TicketCashier(StoreScoped):
 class Cashier(StoreScoped):
     """Somebody who serves at a store's tills, by the code that tills send, with the own customer card."""
 
-    store = models.ForeignKey(Store, models.PROTECT, related_name="cashiers", verbose_name=_("store"))
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="cashiers", verbose_name=_("store"), db_index=False
+    )
     code = models.CharField(_("code at the till"), max_length=40)
     name = models.CharField(_("name"), max_length=120, blank=True)
     card = models.CharField(
@@ -124,7 +128,7 @@ class ParkedReturn(StoreScoped):
     store = models.ForeignKey(
         Store, models.PROTECT, related_name="parked_returns", verbose_name=_("brought back to")
     )
-    till = models.ForeignKey(Till, models.PROTECT, related_name="+", verbose_name=_("till"))
+    till = models.ForeignKey(Till, models.PROTECT, related_name="+", verbose_name=_("till"), db_index=False)
     business_day = models.DateField(_("day"))
     refund_id = models.CharField(_("refund receipt"), max_length=64)
     receipt_id = models.CharField(_("receipt"), max_length=64)

@@ -130,7 +130,11 @@ class Delivery(StoreScoped):
         REFUSED = "refused", _("refused")
 
     connection = models.ForeignKey(
-        Connection, models.PROTECT, related_name="deliveries", verbose_name=_("connector")
+        Connection,
+        models.PROTECT,
+        related_name="deliveries",
+        verbose_name=_("connector"),
+        db_index=False,
     )
     ref = models.CharField(_("what"), max_length=LONGEST_REF)
     topic = models.CharField(_("topic"), max_length=60, blank=True)

@@ -23,7 +23,8 @@ class ConsentChange(StoreScoped):
     )
     record = models.ForeignKey(
         SourceRecord, models.PROTECT, null=True, blank=True, related_name="consent_changes",
-        verbose_name=_("source record"), help_text=_("Empty: told to us directly, about the whole person."),
+        db_index=False, verbose_name=_("source record"),
+        help_text=_("Empty: told to us directly, about the whole person."),
     )  # fmt: skip
     import_run = models.ForeignKey(
         ImportRun,

@@ -82,7 +82,11 @@ class Skip(StoreScoped):
     """A reviewer put a question off: it stays open, and comes last for that person."""
 
     candidate = models.ForeignKey(
-        MatchCandidate, models.CASCADE, related_name="skips", verbose_name=_("possible duplicate")
+        MatchCandidate,
+        models.CASCADE,
+        related_name="skips",
+        verbose_name=_("possible duplicate"),
+        db_index=False,
     )
     by = models.ForeignKey(Staff, models.CASCADE, related_name="+", verbose_name=_("by"))
     at = models.DateTimeField(_("at"), default=timezone.now)

@@ -111,7 +111,11 @@ class EventProperty(NetworkWide):
         LIST = behaviour.LIST, _("list of texts")
 
     event_type = models.ForeignKey(
-        EventType, models.CASCADE, related_name="properties", verbose_name=_("event type")
+        EventType,
+        models.CASCADE,
+        related_name="properties",
+        verbose_name=_("event type"),
+        db_index=False,
     )
     name = models.CharField(
         _("name"), max_length=60,
@@ -272,7 +276,11 @@ class UnknownProperty(StoreScoped):
         IGNORED = "ignored", _("ignored")
 
     event_type = models.ForeignKey(
-        EventType, models.CASCADE, related_name="unknown_properties", verbose_name=_("event type")
+        EventType,
+        models.CASCADE,
+        related_name="unknown_properties",
+        verbose_name=_("event type"),
+        db_index=False,
     )
     name = models.CharField(_("property"), max_length=200)
     state = models.CharField(_("state"), max_length=8, choices=State.choices, default=State.OPEN)
@@ -343,7 +351,9 @@ class QuarantinedEvent(StoreScoped):
 class EventCount(NetworkWide):
     """Anonymous events that were removed at the end of their retention, counted: no device, no person, a day."""
 
-    type = models.ForeignKey(EventType, models.PROTECT, related_name="+", verbose_name=_("event"))
+    type = models.ForeignKey(
+        EventType, models.PROTECT, related_name="+", verbose_name=_("event"), db_index=False
+    )
     source = models.ForeignKey(Source, models.PROTECT, related_name="+", verbose_name=_("source"))
     site = models.ForeignKey(
         Site, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("site")
@@ -368,7 +378,9 @@ class EventCount(NetworkWide):
 class EventTally(NetworkWide):
     """What became of the events that a source sent on a day of receipt. The database holds that the numbers add up."""
 
-    source = models.ForeignKey(Source, models.PROTECT, related_name="event_tallies", verbose_name=_("source"))
+    source = models.ForeignKey(
+        Source, models.PROTECT, related_name="event_tallies", verbose_name=_("source"), db_index=False
+    )
     day = models.DateField(_("day"))
     received = models.PositiveBigIntegerField(_("received"), default=0)
     accepted = models.PositiveBigIntegerField(_("accepted"), default=0)

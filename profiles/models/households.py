@@ -55,7 +55,7 @@ class HouseholdMember(StoreScoped):
 class HouseholdWord(StoreScoped):
     """A person said that two customers are one household, or are not: it binds every later run."""
 
-    left = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("one"))
+    left = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("one"), db_index=False)
     right = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("other"))
     together = models.BooleanField(_("one household"))
     by = models.ForeignKey(Staff, models.PROTECT, related_name="+", verbose_name=_("decided by"))

@@ -132,8 +132,12 @@ class Profile(StoreScoped):
 class ProfileStore(StoreScoped):
     """A store knows a person: they bought there or signed up there. This is what `visible_from` rests on."""
 
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="stores", verbose_name=_("customer"))
-    store = models.ForeignKey(Store, models.PROTECT, related_name="profiles", verbose_name=_("store"))
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, related_name="stores", verbose_name=_("customer"), db_index=False
+    )
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="profiles", verbose_name=_("store"), db_index=False
+    )
     since = models.DateTimeField(_("since"), default=timezone.now)
 
     class Meta:
@@ -205,7 +209,7 @@ class MatchCandidate(StoreScoped):
         MERGED = "merged", _("merged")
         NEVER = "never", _("not the same person")
 
-    left = models.ForeignKey(Profile, models.PROTECT, related_name="+", verbose_name=_("one"))
+    left = models.ForeignKey(Profile, models.PROTECT, related_name="+", verbose_name=_("one"), db_index=False)
     right = models.ForeignKey(Profile, models.PROTECT, related_name="+", verbose_name=_("other"))
     weight = models.FloatField(_("match weight"))
     probability = models.FloatField(_("probability"))
@@ -257,7 +261,6 @@ class ProfileFacts(StoreScoped):
         verbose_name = _("facts")
         verbose_name_plural = _("facts")
         indexes = [
-            models.Index(fields=["home_store"], name="facts_home_store"),
             # The order of head office's list of customers.
             models.Index(
                 models.F("last_purchase_on").desc(nulls_last=True), models.F("profile").desc(),

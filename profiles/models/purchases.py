@@ -12,14 +12,24 @@ from tenants.scoping import StoreScoped
 class Purchase(StoreScoped):
     """A ticket. The till's own receipt id makes it unique in its store, till and business day."""
 
-    store = models.ForeignKey(Store, models.PROTECT, related_name="purchases", verbose_name=_("store"))
-    till = models.ForeignKey(Till, models.PROTECT, related_name="purchases", verbose_name=_("till"))
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="purchases", verbose_name=_("store"), db_index=False
+    )
+    till = models.ForeignKey(
+        Till, models.PROTECT, related_name="purchases", verbose_name=_("till"), db_index=False
+    )
     business_day = models.DateField(_("day"))
     receipt_id = models.CharField(_("receipt"), max_length=64)
     bought_at = models.DateTimeField(_("bought"))
     received_at = models.DateTimeField(_("received"), default=timezone.now)
     profile = models.ForeignKey(
-        Profile, models.PROTECT, null=True, blank=True, related_name="purchases", verbose_name=_("customer")
+        Profile,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="purchases",
+        verbose_name=_("customer"),
+        db_index=False,
     )
     identified_by = models.CharField(
         _("identified by"),
@@ -60,7 +70,9 @@ class Purchase(StoreScoped):
 class PurchaseLine(StoreScoped):
     """A line of a ticket. Store, customer and day stand here again so that a segment reads one index."""
 
-    purchase = models.ForeignKey(Purchase, models.CASCADE, related_name="lines", verbose_name=_("purchase"))
+    purchase = models.ForeignKey(
+        Purchase, models.CASCADE, related_name="lines", verbose_name=_("purchase"), db_index=False
+    )
     number = models.PositiveSmallIntegerField(_("line"))
     sku = models.CharField(_("article"), max_length=40)
     label = models.CharField(_("label"), max_length=120, blank=True)
@@ -72,7 +84,13 @@ class PurchaseLine(StoreScoped):
     discount_cents = models.BigIntegerField(_("discount"), default=0)
     store = models.ForeignKey(Store, models.PROTECT, related_name="+", verbose_name=_("store"))
     profile = models.ForeignKey(
-        Profile, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("customer")
+        Profile,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("customer"),
+        db_index=False,
     )
     business_day = models.DateField(_("day"))
 
@@ -105,7 +123,9 @@ class Refund(StoreScoped):
     """Goods brought back: a new row that names the purchase, which itself never changes."""
 
     purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="refunds", verbose_name=_("purchase"))
-    store = models.ForeignKey(Store, models.PROTECT, related_name="refunds", verbose_name=_("store"))
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="refunds", verbose_name=_("store"), db_index=False
+    )
     till = models.ForeignKey(Till, models.PROTECT, related_name="+", verbose_name=_("till"))
     business_day = models.DateField(_("day"))
     refund_id = models.CharField(_("refund receipt"), max_length=64)
@@ -133,7 +153,9 @@ class Refund(StoreScoped):
 
 
 class RefundLine(StoreScoped):
-    refund = models.ForeignKey(Refund, models.CASCADE, related_name="lines", verbose_name=_("refund"))
+    refund = models.ForeignKey(
+        Refund, models.CASCADE, related_name="lines", verbose_name=_("refund"), db_index=False
+    )
     line = models.ForeignKey(
         PurchaseLine, models.PROTECT, related_name="refunds", verbose_name=_("purchase line")
     )

@@ -216,7 +216,11 @@ class RejectedRow(StoreScoped):
     """A line of a file that was not taken in, with its reason."""
 
     import_run = models.ForeignKey(
-        ImportRun, models.CASCADE, related_name="rejects", verbose_name=_("import")
+        ImportRun,
+        models.CASCADE,
+        related_name="rejects",
+        verbose_name=_("import"),
+        db_index=False,
     )
     line = models.PositiveIntegerField(_("line"))
     column = models.CharField(_("column"), max_length=80, blank=True)
@@ -245,7 +249,9 @@ class SourceRecord(StoreScoped):
     `external_id` is the current one.
     """
 
-    source = models.ForeignKey(Source, models.PROTECT, related_name="records", verbose_name=_("source"))
+    source = models.ForeignKey(
+        Source, models.PROTECT, related_name="records", verbose_name=_("source"), db_index=False
+    )
     external_id = models.CharField(_("id at the source"), max_length=80)
     content_hash = models.CharField(max_length=64, editable=False)
     received_at = models.DateTimeField(_("received"), default=timezone.now)
@@ -316,7 +322,11 @@ class Identifier(StoreScoped):
         PASS = "pass", _("wallet pass")
 
     record = models.ForeignKey(
-        SourceRecord, models.CASCADE, related_name="identifiers", verbose_name=_("source record")
+        SourceRecord,
+        models.CASCADE,
+        related_name="identifiers",
+        verbose_name=_("source record"),
+        db_index=False,
     )
     profile = models.ForeignKey(
         "profiles.Profile", models.PROTECT, related_name="identifiers", verbose_name=_("customer")

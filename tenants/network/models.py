@@ -155,7 +155,9 @@ class Till(StoreScoped):
         TILL = "till", _("in the store")
         WEB = "web", _("on the web")
 
-    store = models.ForeignKey(Store, models.PROTECT, related_name="tills", verbose_name=_("store"))
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="tills", verbose_name=_("store"), db_index=False
+    )
     code = models.SlugField(_("code"), max_length=20)
     channel = models.CharField(
         _("channel"), max_length=4, choices=Channel.choices, default=Channel.TILL,

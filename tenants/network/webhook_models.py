@@ -125,6 +125,7 @@ class WebhookMessage(StoreScoped):
         related_name="messages",
         verbose_name=_("webhook"),
         db_constraint=False,
+        db_index=False,
     )
     event = models.CharField(_("event"), max_length=30)
     member = models.UUIDField(_("customer"), null=True)

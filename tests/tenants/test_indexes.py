@@ -1,0 +1,30 @@
+"""Each ticket pays for every index of its tables: none is there twice."""
+
+import pytest
+from django.apps import apps
+from django.db import connection
+
+pytestmark = pytest.mark.django_db
+
+# Plain indexes with whose columns another index begins. One for LIKE has an order of its own.
+TWICE = """
+    SELECT a.indrelid::regclass::text, a.indexrelid::regclass::text, b.indexrelid::regclass::text
+      FROM pg_index a JOIN pg_index b ON b.indrelid = a.indrelid AND b.indexrelid <> a.indexrelid
+      JOIN pg_class k ON k.oid = a.indexrelid AND k.relnamespace = current_schema()::regnamespace
+      JOIN pg_class o ON o.oid = b.indexrelid AND o.relam = k.relam
+     WHERE NOT a.indisunique AND num_nulls(a.indpred, a.indexprs, b.indpred, b.indexprs) = 4
+       AND a.indnkeyatts = a.indnatts AND a.indnkeyatts <= b.indnkeyatts
+       AND (a.indkey::int2[])[0:a.indnkeyatts - 1] = (b.indkey::int2[])[0:a.indnkeyatts - 1]
+       AND (a.indclass::oid[])[0:a.indnkeyatts - 1] = (b.indclass::oid[])[0:a.indnkeyatts - 1]
+"""
+
+
+def test_no_index_begins_as_another_one(brand):
+    ours = {
+        model._meta.db_table
+        for app in ("profiles", "loyalty", "campaigns", "network")
+        for model in apps.get_app_config(app).get_models()  # without the tables of many-to-many fields
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(TWICE)
+        assert [row for row in cursor.fetchall() if row[0] in ours] == []
