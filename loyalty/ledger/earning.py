@@ -36,8 +36,8 @@ class Earning:
 def earn(earnings: Sequence[Earning]) -> dict[str, int]:
     """Credit tickets, each as a lot with its own expiry. A member's debt is paid first, out of the new lot.
 
-    A ticket that a cap or its member's segments left with nothing is noted too: what it was judged by is known from
-    there.
+    A ticket that a cap, or its member's tier or segments, left with nothing is noted too: what it was judged by is
+    known from there.
     Returns transaction ids by key. Raises `AlreadyPosted`.
     """
     earnings = [earning for earning in earnings if earning.earned.points > 0 or earning.earned.is_noted]

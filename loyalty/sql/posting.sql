@@ -164,8 +164,8 @@ BEGIN
       FROM jsonb_to_recordset(earnings)
            AS t(fact bigint, purchase bigint, profile bigint, store bigint, at timestamptz, points bigint, tier text,
                 steps jsonb, before bigint, segments text);
-    -- A ticket that a cap or its member's segments left with nothing is noted too: what it was judged by is known from
-    -- there.
+    -- A ticket that a cap, or its member's tier or segments, left with nothing is noted too: what it was judged by is
+    -- known from there.
     INSERT INTO loyalty_posting (transaction_id, account_id, points)
     SELECT t.fact, e.account, e.points
       FROM jsonb_to_recordset(earnings)
