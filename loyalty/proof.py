@@ -272,7 +272,7 @@ def _tickets(counted: Counter) -> Iterator[Difference]:
             expected = rules.points_for(ticket, rulebook).points
             back = [returned[line_id] for line_id, _line in lines[pk]]
             if any(back):
-                expected -= rules.points_to_take_back(ticket, back, rulebook, 0)
+                expected -= max(0, rules.points_to_take_back(ticket, back, rulebook, 0))
             if pk in voided:
                 expected = 0
             if issued.get(pk, 0) != expected:

@@ -158,7 +158,7 @@ class RuleTerms:
 class Earned(Struct, frozen=True):
     """Points of a ticket and why: one step a rule, `{"rule", "version", "points", "why"}`; the steps' points sum
     to `points`. The terms of waiting and expiry come from the base rule (no months and no day: never expires).
-    `barred`: it earns nothing, and would have earned as its day's first, of a member without tier and segments."""
+    `barred`: it earns nothing, and would have earned as its day's first of a member with no tier, or in no segment."""
 
     points: int
     steps: list[Step]
@@ -367,10 +367,14 @@ def points_for(ticket: Ticket, rules: Sequence[RuleTerms]) -> Earned:
     if of_day is not None and running > (room := max(0, of_day - ticket.earned_before)):
         steps.append(_step(base, room - running, CAPS[1]))
         running = room
-    barred = False
-    if not running:
-        anybodys = replace(ticket, tier="", earned_before=0, segments=frozenset())
-        barred = anybodys != ticket and points_for(anybodys, rules).points > 0
+    barred = not running and any(
+        other != ticket and points_for(other, rules).points > 0
+        for other in (
+            replace(ticket, earned_before=0, segments=frozenset()),
+            replace(ticket, earned_before=0, tier=""),
+            replace(ticket, earned_before=0, tier="", segments=frozenset()),
+        )
+    )
     return Earned(
         running, steps, terms.get("pending_days") or 0, terms.get("expiry_months"),
         terms.get("expiry") or ROLLING, terms.get("expiry_day") or "", barred,

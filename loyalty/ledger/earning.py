@@ -68,7 +68,7 @@ def as_posted(
     expires = earned.last_day(local_day)
     return {
         "points": earned.points,
-        "capped": earned.is_noted,
+        "noted": earned.is_noted,
         "waits": held or earned.pending_days > 0,
         "from": rules.spendable_on(local_day, earned.pending_days).isoformat(),
         "until": expires.isoformat() if expires else None,

@@ -388,7 +388,7 @@ END $$
 -- Records tickets and credits what they earn, in one call; they may be of several tills. Input: the tickets of
 -- `record_tickets`, in the order in which they were bought, each with
 --   {store_code, cashier, request, body,
---    earns: {tier code, or "*" for every tier: {points, capped, waits, from, until, idle, steps,
+--    earns: {tier code, or "*" for every tier: {points, noted, waits, from, until, idle, steps,
 --    segments}}}
 -- `earns` is what Python's rules say of the ticket at each tier, thought with the rulebook of `of_edition` (null where the
 -- brand has no programme); which tier the member had is settled here, under their lock.
@@ -528,10 +528,10 @@ BEGIN
                                (SELECT a.id FROM loyalty_account a
                                  WHERE a.kind = 'issued' AND a.store_id = t.store) AS issued) lots,
                LATERAL (SELECT CASE WHEN t.earns ? tier.level THEN tier.level ELSE '*' END AS tier, e.*,
-                               e.points > 0 OR e.capped AS counts,
+                               e.points > 0 OR e.noted AS counts,
                                CASE WHEN e.waits THEN 0 ELSE least(e.points, mine.owed) END AS paid
                           FROM jsonb_to_record(coalesce(t.earns->tier.level, t.earns->'*'))
-                               AS e(points bigint, capped boolean, waits boolean, until date, steps jsonb)) earned
+                               AS e(points bigint, noted boolean, waits boolean, until date, steps jsonb)) earned
          WHERE t.turn = turn;
         IF limits THEN
             PERFORM look_closer('limit');

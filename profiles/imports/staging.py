@@ -158,9 +158,10 @@ class Stage:
             f"""
             SELECT kind, count(*) FROM (
                 SELECT s.position, min(i.kind) AS kind FROM {self.table} s
-                JOIN {identifiers} i ON (i.kind, i.key) IN
-                    (('card', nullif(s.card, '')), ('email', nullif(s.email_key, '')), ('phone', nullif(s.phone, '')))
-                WHERE NOT s.refused AND NOT EXISTS (
+                CROSS JOIN LATERAL (VALUES ('card', s.card), ('email', s.email_key), ('phone', s.phone))
+                    AS shown(kind, key)
+                JOIN {identifiers} i ON i.kind = shown.kind AND i.key = shown.key
+                WHERE shown.key <> '' AND NOT s.refused AND NOT EXISTS (
                     SELECT FROM {records} r WHERE r.source_id = %s AND r.external_id = s.external_id)
                 GROUP BY s.position
             ) found GROUP BY kind

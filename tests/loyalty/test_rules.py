@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from loyalty import rulebook
 from loyalty.models import Programme, Rule
@@ -54,6 +55,22 @@ def ticket(*lines, at=TEN, store="ACM-001", tier="") -> Ticket:
 
 def earned(told: Ticket, *rules: RuleTerms) -> int:
     return points_for(told, rules).points
+
+
+@pytest.mark.parametrize(
+    ("tier", "before", "segments", "noted"),
+    [
+        ("gold", 0, {1}, True),  # of the staff, and gold
+        ("gold", 0, set(), False),  # earns
+        ("", 0, {1}, False),  # whoever it were, nothing
+        ("gold", 3, {1}, True),  # on a day that had earned all it may
+    ],
+)
+def test_a_ticket_that_its_buyer_leaves_with_nothing_is_noted(tier, before, segments, noted):
+    staff = rule("base", "staff", priority=1, when={"segments": [1]}, points=0, per_cents=100)
+    gold = rule("base", "gold", priority=2, when={"tiers": ["gold"]}, points=1, per_cents=100, cap_per_day=3)
+    told = replace(ticket(5000, tier=tier), earned_before=before, segments=frozenset(segments))
+    assert points_for(told, [staff, gold]).barred is noted
 
 
 # --- Earning ----------------------------------------------------------------------------------------------------

@@ -100,6 +100,8 @@ def test_killed_at_any_moment_it_ends_in_the_same_numbers(brand, tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait()
             wait_for_its_end_in_the_database()
+            if ImportRun.objects.filter(source__code="shop", state=ImportRun.State.DONE).exists():
+                break  # it was nearer to its end than we thought
     else:
         assert command(rough, "shop", tmp_path).wait() == 0
 
