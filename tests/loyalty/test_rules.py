@@ -57,23 +57,30 @@ def earned(told: Ticket, *rules: RuleTerms) -> int:
     return points_for(told, rules).points
 
 
+# --- Earning ----------------------------------------------------------------------------------------------------
+
+
+STAFF = rule("base", "staff", priority=1, when={"segments": [1]}, points=0, per_cents=100)
+GOLD = rule("base", "gold", priority=2, when={"tiers": ["gold"]}, points=1, per_cents=100, cap_per_day=3)
+NOT_GOLD = rule("base", "not-gold", priority=1, when={"tiers": ["gold"]}, points=0, per_cents=100)
+FRIENDS = rule("base", "friends", priority=2, when={"segments": [1]}, points=1, per_cents=100)
+
+
 @pytest.mark.parametrize(
-    ("tier", "before", "segments", "noted"),
+    ("rules", "tier", "before", "segments", "barred"),
     [
-        ("gold", 0, {1}, True),  # of the staff, and gold
-        ("gold", 0, set(), False),  # earns
-        ("", 0, {1}, False),  # whoever it were, nothing
-        ("gold", 3, {1}, True),  # on a day that had earned all it may
+        ([STAFF, GOLD], "gold", 0, {1}, True),
+        ([STAFF, GOLD], "gold", 3, {1}, True),  # on a day that had earned all it may
+        ([STAFF, GOLD], "gold", 0, set(), False),  # earns
+        ([STAFF, GOLD], "", 0, {1}, False),  # nor would anybody like them
+        ([NOT_GOLD, FRIENDS], "gold", 0, {1}, True),
+        ([NOT_GOLD, FRIENDS], "gold", 0, set(), False),
+        ([STAFF, NOT_GOLD, BASE], "gold", 0, {1}, True),  # by both
     ],
 )
-def test_a_ticket_that_its_buyer_leaves_with_nothing_is_noted(tier, before, segments, noted):
-    staff = rule("base", "staff", priority=1, when={"segments": [1]}, points=0, per_cents=100)
-    gold = rule("base", "gold", priority=2, when={"tiers": ["gold"]}, points=1, per_cents=100, cap_per_day=3)
+def test_a_ticket_that_its_buyer_leaves_with_nothing_is_barred(rules, tier, before, segments, barred):
     told = replace(ticket(5000, tier=tier), earned_before=before, segments=frozenset(segments))
-    assert points_for(told, [staff, gold]).barred is noted
-
-
-# --- Earning ----------------------------------------------------------------------------------------------------
+    assert points_for(told, rules).barred is barred
 
 
 @pytest.mark.parametrize(

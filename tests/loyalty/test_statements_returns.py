@@ -5,12 +5,12 @@ from itertools import permutations
 
 import pytest
 
-from loyalty import proof, statements, till
-from loyalty.models import Account, Lot, Posting, Transaction
+from loyalty import proof, rulebook, statements, till
+from loyalty.models import Account, Lot, Posting, Rule, Transaction
 from loyalty.rules import points_to_take_back
 from profiles.intake import Problem
 from profiles.models import Profile
-from tests.loyalty.conftest import AT, CARD, back, ticket
+from tests.loyalty.conftest import AT, CARD, LONG_AGO, back, ticket
 from tests.loyalty.test_rules import BASE, BASKET, CAPPED, times
 from tests.loyalty.test_rules import ticket as told
 
@@ -63,6 +63,17 @@ def test_a_multiplied_line_takes_its_multiple():
     """Statement 38: the line of 20 € at ×3 takes 60 points back."""
     rules = [BASE, times(3, categories=["DAIRY"])]
     assert points_to_take_back(told(3000, (2000, "DAIRY")), [0, 2000], rules, 0) == 60
+
+
+def test_a_return_never_gives_points(programme_p, lille_till):
+    """A basket that would have earned, had it been smaller, earns nothing once a part comes back; to the proof, too."""
+    programme_p()
+    large = Rule.objects.create(code="large", name="Large", kind=Rule.Kind.BASE, priority=1)
+    nothing = {"points": 0, "per_cents": 100}
+    rulebook.publish(large, {"min_total_cents": 10_000}, nothing, effective_from=LONG_AGO)
+    assert till.record_purchase(lille_till[0], ticket("R1", 7000, 5000)).body["points"] == 0
+    assert till.refund(lille_till[0], back("B1", "R1", 2)).body["points_taken_back"] == 0
+    assert proof.prove().differences == []
 
 
 def test_a_capped_ticket_may_lose_nothing():
